@@ -416,7 +416,7 @@ mod tests {
 
     /// Regression: the reload task could panic unnoticed, and no file was reloaded ever again.
     #[tokio::test]
-    async fn a_part_of_the_door_that_breaks_off_ends_it_and_says_how() {
+    async fn a_failed_task_shuts_the_server_down_with_its_error() {
         let mut background = JoinSet::new();
         background.spawn(std::future::pending());
         assert!(until(async {}, &mut background).await.is_ok());
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_changes_nothing_may_break_off() {
+    async fn a_panic_becomes_a_fault_without_its_text() {
         assert_eq!(attempt(|| 5).await, Ok(5));
         let broken: Result<(), TaskPanicked> = attempt(|| panic!("no such line: token")).await;
         assert_eq!(broken, Err(TaskPanicked));

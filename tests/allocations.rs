@@ -1,6 +1,6 @@
-//! What a refusal costs in allocations. A flood is the normal case: whoever is refused must cost next to nothing.
+//! What a refusal costs in allocations. A flood is the normal case: a refusal must cost next to nothing.
 //!
-//! From the matching of the limits to the answer with its headers, as the door makes it; not the request and the connection.
+//! From the matching of the limits to the answer with its headers, as the proxy makes it; not the request and the connection.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use tiergate::store::Pseudonyms;
 const REFUSALS: u64 = 1_000;
 const ADDRESS: &str = "192.0.2.7";
 
-/// What of the door answers a flood.
+/// The parts of the proxy that answer a flood.
 struct Edge {
     limits: Limits,
     answers: Answers,

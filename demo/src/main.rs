@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::index::Index;
-use crate::proxy::{Addresses, KEY_HEADER, Proxy};
+use crate::proxy::{Addresses, KEY_HEADER, Proxy, Sponsor};
 use crate::traffic::Endpoints;
 
 /// Run an image search with tiergate in front of it
@@ -82,14 +82,7 @@ async fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     // Bind first, so that an address in use is reported before the pictures are made.
-    let search = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.upstream_port))
-        .await
-        .map_err(|error| {
-            format!(
-                "can't listen on 127.0.0.1:{}: {error} (see --upstream-port)",
-                flags.upstream_port
-            )
-        })?;
+    let search = bind_search(flags.upstream_port).await?;
     let addresses = Addresses {
         listen: flags.listen,
         admin: flags.admin,
@@ -113,24 +106,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         admin: reachable(proxy.admin_address()),
         token,
     };
-    println!("tiergate        http://{}/search", endpoints.public);
-    println!("its metrics     http://{}/metrics", endpoints.admin);
-    println!(
-        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
-        endpoints.token, endpoints.admin
-    );
-    println!("search service  http://{}/search, behind tiergate", addresses.upstream);
-    println!(
-        "\nAs a stranger: curl --data-binary @{} http://{}/search",
-        query.path.display(),
-        endpoints.public
-    );
-    if let Some(sponsor) = sponsors.last() {
-        println!(
-            "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
-            sponsor.key, endpoints.public
-        );
-    }
+    print_addresses(&endpoints, addresses.upstream, &query, sponsors.last());
 
     // Shut down from front to back: the clients, then the proxy, then the search service.
     let (stop, close_proxy, close_search) = (
@@ -161,6 +137,34 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     front.map_err(|error| format!("tiergate: {error}"))?;
     back.map_err(|error| format!("the search service: {error}"))?;
     Ok(())
+}
+
+/// Where the search service listens.
+async fn bind_search(port: u16) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    bound.map_err(|error| format!("can't listen on 127.0.0.1:{port}: {error} (see --upstream-port)"))
+}
+
+/// Prints where everything listens, and a command for each kind of caller.
+fn print_addresses(endpoints: &Endpoints, upstream: SocketAddr, query: &QueryFile, sponsor: Option<&Sponsor>) {
+    println!("tiergate        http://{}/search", endpoints.public);
+    println!("its metrics     http://{}/metrics", endpoints.admin);
+    println!(
+        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
+        endpoints.token, endpoints.admin
+    );
+    println!("search service  http://{}/search, behind tiergate", upstream);
+    println!(
+        "\nAs a stranger: curl --data-binary @{} http://{}/search",
+        query.path.display(),
+        endpoints.public
+    );
+    if let Some(sponsor) = sponsor {
+        println!(
+            "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
+            sponsor.key, endpoints.public
+        );
+    }
 }
 
 /// The given file, or the first default that exists.

@@ -169,7 +169,7 @@ impl AdminClient {
                 Err(error) => last = error,
             }
         }
-        Err(CliError::NoDoor(self.name(), last))
+        Err(CliError::NotRunning(self.name(), last))
     }
 
     async fn exchange(
@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_door_finds_wrong_in_a_file_is_told_whole() {
+    fn errors_that_a_server_finds_in_a_file_are_complete() {
         let answer = serde_json::json!({ "errors": [
             { "line": 3, "column": 7, "message": "unknown field `concurency`", "advice": "did you mean `concurrency`?" },
             { "line": null, "column": null, "message": "the file is empty", "advice": "" },
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_part_of_a_path_and_none_of_the_doors() {
+    fn a_name_is_escaped_as_one_path_segment() {
         assert_eq!(escaped("export"), "%65xport");
         assert_eq!(escaped(".."), "%2E%2E");
         assert_eq!(escaped("a/b?c"), "%61%2Fb%3Fc");

@@ -99,7 +99,7 @@ pub enum CliError {
     /// There is no operator token.
     Token(TokenError),
     /// No server listens at that address.
-    NoDoor(String, io::Error),
+    NotRunning(String, io::Error),
     /// No server has recorded its address in that data folder.
     NoAddress(PathBuf),
     /// The answer did not arrive, or did not come from a tiergate server: what happened.
@@ -151,7 +151,7 @@ impl fmt::Display for CliError {
                  token into {}\n{MOVED}",
                 crate::store::TOKEN_VARIABLE
             ),
-            Self::NoDoor(address, error) => write!(
+            Self::NotRunning(address, error) => write!(
                 f,
                 "error: no server is running at {address} ({error}); start it with `tiergate serve`, or pass its address with \
                  --admin HOST:PORT\n{MOVED}"
@@ -197,7 +197,7 @@ impl CliError {
             Self::Refused { body, .. } => return body.clone(),
             Self::Config(..) | Self::Files(_) => "bad_config",
             Self::Token(_) => "no_token",
-            Self::NoDoor(..) | Self::NoAddress(_) => "no_door",
+            Self::NotRunning(..) | Self::NoAddress(_) => "no_door",
             Self::NoAnswer(..) => "no_answer",
             Self::Input(..) => "unreadable",
             Self::Open(OpenError::InUse { .. }) | Self::Backup(BackupError::InUse(_)) => "in_use",

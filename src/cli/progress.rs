@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_are_right() {
+    fn the_templates_are_valid() {
         for template in [BYTES, WAITING] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_as_long_as_their_zone_makes_them() {
+    fn days_are_as_long_as_in_their_zone() {
         let hours = |zone: &str, day: &str| {
             let calendar = calendar(Unit::Day, zone);
             let at: jiff::Timestamp = day.parse().expect("a time");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn months_begin_on_their_first() {
+    fn months_start_on_their_first_day() {
         let months = calendar(Unit::Month, "UTC");
         let unix = |text: &str| {
             let at: jiff::Timestamp = text.parse().expect("a time");

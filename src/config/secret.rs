@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_it_holds_beside_host_and_path() {
+    fn a_url_is_shown_as_host_and_path_alone() {
         for (text, shown) in [
             ("http://user:pass@host:80/a", "http://*********@host:80/a"),
             ("http://user@host", "http://****@host"),

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_could_misread_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         let line: Vec<char> = "a\u{202e}b\tc".chars().collect();
         let excerpt = cut(&line, 2, 3);
         assert_eq!(excerpt.text, "a\\u{202e}b c");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_text_that_is_no_document_names_of_fields_are_shown() {
+    fn unparsable_text_is_shown_by_its_field_names() {
         for (text, shown) in [
             (
                 "  - { name: a, key_sha256: [hunter2, x], tier: x",

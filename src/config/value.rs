@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time() {
+    fn durations() {
         let ms = |text| parse_duration(text).map(|duration| duration.as_millis());
         assert_eq!(ms("500ms"), Ok(500));
         assert_eq!(ms("30s"), Ok(30_000));
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_that_some_take_for_octal_are_none() {
+    fn numbers_are_digits_without_leading_zeros() {
         assert_eq!(plain_digits("0"), Some("0"));
         for wrong in ["", "01", "+1", "-1", "1_000", "1e3", "0x10"] {
             assert_eq!(plain_digits(wrong), None, "{wrong}");

@@ -136,7 +136,7 @@ mod tests {
 
     /// The same, but the waiter stays: it continues to wait.
     #[test]
-    fn who_waits_gets_no_place_that_there_is_no_more() {
+    fn a_waiter_gets_no_permit_that_was_removed() {
         let semaphore = ResizableSemaphore::new(2);
         let (one, other) = (semaphore.try_take(), semaphore.try_take());
         let mut waits = pin!(semaphore.take());

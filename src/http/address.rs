@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_as_rfc_7239_has_it() {
+    fn forwarded_is_read_as_in_rfc_7239() {
         for (line, client) in [
             ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
             ("For=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_hops_are_looked_at() {
+    fn the_number_of_hops_is_bounded() {
         let many: &'static str = Box::leak(format!("192.0.2.1{}", ", 10.0.0.2".repeat(HOPS_MAX)).into_boxed_str());
         assert_eq!(by_either("10.0.0.1:1", &[("x-forwarded-for", many)]), "10.0.0.2");
     }

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_in_every_place_and_taken_out() {
+    fn a_key_is_found_in_every_place_and_removed() {
         for line in [
             ("x-api-key", "k1"),
             ("x-trace-key", " k1 "),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_is_none_and_two_different_ones_are_ambiguous() {
+    fn an_empty_key_is_none_and_two_keys_are_ambiguous() {
         assert_eq!(take(&[("x-api-key", "")], Some("key=")).0, Ok(None));
         assert_eq!(
             take(&[("x-api-key", ""), ("x-trace-key", "a")], Some("key=a")).0,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_query_is_taken_out_however_it_is_spelled() {
+    fn a_key_in_the_query_is_removed_in_every_spelling() {
         let left = |query| {
             let taken = places().take(&mut HeaderMap::new(), Some(query)).expect("one key");
             (

@@ -184,7 +184,7 @@ mod tests {
     /// Regression: a line in one piece was accepted at any length, with `+80`, 080 or anything at all between `PROXY` and `TCP4`.
     /// The same line in two pieces might be refused.
     #[test]
-    fn a_line_is_read_as_it_is_defined() {
+    fn a_version_1_line_is_read_as_specified() {
         assert_eq!(
             source(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"),
             Ok(Some("192.0.2.7:4711".to_owned()))
@@ -223,7 +223,7 @@ mod tests {
     /// Regression: a balancer's health check (LOCAL) may keep the family of its last client, without addresses. The rest of the
     /// header was then expected in the request, which was rejected as garbage.
     #[test]
-    fn a_balancer_that_asks_for_itself_may_name_any_family() {
+    fn a_balancers_own_connection_may_name_any_family() {
         for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
             assert_eq!(source(&[SIGNATURE, &[LOCAL, family, 0, 0]].concat()), Ok(None));
         }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_header_that_is_too_long_nothing_is_waited_for() {
+    fn a_too_long_header_is_not_waited_for() {
         let length = |length: u16| length.to_be_bytes();
         let [high, low] = length((HEADER_BYTES_MAX - FIXED_BYTES) as u16);
         assert_eq!(header(&[SIGNATURE, &[PROXY, 0x11, high, low]].concat()), Ok(None));

@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_as_one_only_to_whoever_asks() {
+    fn a_problem_document_is_sent_only_on_request() {
         let wanted = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));

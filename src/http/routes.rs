@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_one_however_it_is_written() {
+    fn a_host_is_the_same_in_every_spelling() {
         let table = table(&["metered Api.Example:443/a", "open [::1]/a", "open b.example/a"]);
         for (host, answer) in [
             ("api.example", "0 /a"),
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metered_path_is_not_had_by_another_method() {
+    fn another_method_does_not_bypass_a_metered_path() {
         let table = table(&["open /{*rest}", "metered /search POST", "open /search GET"]);
         assert_eq!(found(&table, "", "/search", "POST"), "1 /search");
         for path in ["/search", "/Search;x/", "/%2573earch"] {
@@ -472,7 +472,7 @@ mod tests {
 
     /// Regression: with a metered route of one host and an unmetered one of no host, another `Host` gave free access.
     #[test]
-    fn another_host_opens_no_way_around_the_meter() {
+    fn another_host_does_not_bypass_the_meter() {
         let table = table(&["metered api.example/search", "open /{*rest}", "open www.example/search"]);
         assert_eq!(found(&table, "api.example", "/search", "GET"), "0 /search");
         assert_eq!(found(&table, "other.example", "/search", "GET"), "404");
@@ -484,7 +484,7 @@ mod tests {
     /// Regression: the cheaper of two metered routes was charged, and an upstream server that strips parameters served the dearer
     /// one.
     #[test]
-    fn one_metered_route_is_no_way_to_another() {
+    fn a_metered_route_does_not_bypass_another() {
         let table = table(&["metered /cheap/{*rest}", "metered /dear", "metered /{a}"]);
         assert_eq!(found(&table, "", "/cheap/..;/dear", "GET"), "400 Ambiguous");
         assert_eq!(found(&table, "", "/cheap/a;b", "GET"), "0 /cheap/a;b");

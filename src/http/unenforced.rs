@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_others_once_a_minute() {
+    fn the_first_is_logged_at_once_and_others_once_a_minute() {
         let (told, at) = (Told::default(), |secs| Timestamp::ZERO + Span::from_secs(secs));
         assert_eq!(told.due(at(5)), Some(1));
         assert_eq!([told.due(at(5)), told.due(at(64))], [None, None]);

@@ -379,7 +379,7 @@ mod tests {
 
     /// Regression: one step passed over a segment of a space and climbed `..`; an upstream that only climbs reads another path.
     #[test]
-    fn a_part_of_the_steps_is_a_reading_too() {
+    fn partial_normalization_is_a_reading_too() {
         assert!(keys("/search/..;x/..;y").contains(&"/search".to_owned()));
         assert!(keys("/search/%20/..;").contains(&"/search".to_owned()));
         assert!(keys("/;x/search;y").contains(&"/;x/search".to_owned()));

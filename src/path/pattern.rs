@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         let segment = |text: &str| text.to_owned();
         assert_eq!(Pattern::parse("search"), Err(BadPath::NotAbsolute.into()));
         assert_eq!(Pattern::parse("/%zz"), Err(BadPath::BrokenEscape.into()));
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_matched_is_what_is_forwarded() {
+    fn the_matched_path_is_the_forwarded_path() {
         for (text, path, forwarded) in [
             ("/search", "/Search;x/", Some("/search")),
             ("/search/", "/SEARCH", Some("/search/")),

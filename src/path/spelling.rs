@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_spelled_is_refused() {
+    fn paths_without_a_spelling_are_refused() {
         let long = format!("/{}", "a".repeat(PATH_BYTES_MAX));
         let grows = format!("/{}", " ".repeat(PATH_BYTES_MAX / 2));
         for (raw, bad) in [

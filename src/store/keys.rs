@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checksum_is_what_it_always_was() {
+    fn checksums_never_change() {
         // Pinned, so that no change here invalidates keys in circulation.
         assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
         assert_eq!(
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_that_can_be_presented_are_taken_over() {
+    fn only_presentable_keys_are_imported() {
         let taken = |key: &str| PlaintextKey::imported(key.to_owned()).map(|_| ());
         assert_eq!(taken("k"), Ok(()));
         assert_eq!(taken("tg_whatever"), Ok(()), "it only begins like ours");

@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_leaves_nothing_behind() {
+    fn removed_settings_leave_nothing_behind() {
         let networks = Networks::default();
         let network = net("192.0.2.0/24");
         networks.take(&[Arc::new(blocked(network, None))]);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_network_stays_whatever_is_said_of_it() {
+    fn a_listed_network_stays_whatever_is_stored() {
         let network = net("2001:db8::/32");
         let networks = Networks::new(vec![net("2001:db8:ffff::/32")]);
         let address = "2001:db8::1".parse().expect("an address");
@@ -442,7 +442,7 @@ mod tests {
     /// Regression: an operator's change prepared before the list changed, and applied after it, carried the old list's state: it
     /// lifted the block that had just been added.
     #[test]
-    fn what_was_read_of_the_list_before_it_changed_lifts_no_block() {
+    fn a_lookup_in_an_old_list_lifts_no_block() {
         let network = net("192.0.2.0/24");
         let networks = Networks::default();
         let read = networks.bare(network);

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_of_an_account_are_told_apart() {
+    fn users_of_an_account_are_distinguished() {
         let folder = std::env::temp_dir().join(format!("tiergate-users-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");
         let pseudonyms = Pseudonyms::open(&folder).expect("it is made");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pseudonym_key_is_made_once_and_checked() {
+    fn a_pseudonym_key_is_created_once_and_checked() {
         let folder = std::env::temp_dir().join(format!("tiergate-key-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");
         let name = |pseudonyms: &Pseudonyms| pseudonyms.network(Network::V4(Ipv4Addr::LOCALHOST));

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_as_prometheus_reads_it() {
+    fn the_page_is_valid_prometheus_text() {
         let registry = Registry::default();
         registry.describe_counter(KeyName::from_const_str("jobs_total"), None, "Jobs.".into());
         registry.describe_gauge(KeyName::from_const_str("slots"), None, "Never had.".into());
@@ -309,7 +309,7 @@ mod tests {
     /// Regression: every name that was ever in the file stayed on the page and in memory, and five hundred edits with new tiers
     /// made the page 12 MB long.
     #[test]
-    fn names_without_end_take_no_memory_without_end() {
+    fn unbounded_label_values_take_bounded_memory() {
         let registry = Registry::default();
         let stays = counter(&registry, "stays");
         let mut longest = 0;
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_soon_goes_on_counting_and_is_the_last_to_go() {
+    fn a_series_used_again_keeps_counting_and_is_evicted_last() {
         let registry = Registry::default();
         counter(&registry, "back").increment(2);
         registry.put_aside();

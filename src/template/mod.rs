@@ -248,7 +248,7 @@ mod tests {
     const NASTY: &str = "a\"b\\c</script>\u{7}\n'&é😀";
 
     #[test]
-    fn what_is_filled_in_is_escaped_for_where_it_stands() {
+    fn values_are_escaped_for_their_context() {
         let text = r#"{ "a": "<{error}>", "b": {limit}, "c": {error}, "{limit}": {}, "d": "\"{limit}", "e": [{"x":{limit}}] }"#;
         let out = rendered(text, Language::Json, Value::Text(NASTY), Value::Number(7));
         let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_null_or_nothing() {
+    fn missing_values_are_null_or_empty() {
         let text = r#"{"a":{error},"b":"{error}"}"#;
         assert_eq!(
             rendered(text, Language::Json, Value::Missing, Value::Missing),

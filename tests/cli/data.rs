@@ -1,4 +1,4 @@
-//! A server of which a data folder is left, for the commands that read it.
+//! A server and the data folder that it leaves, for the commands that read it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,7 +17,7 @@ use crate::support::folder::Folder;
 use crate::support::program::Program;
 use crate::support::{Client, Mirror, hash, soon};
 
-/// A server with three tiers and three accounts, one of which is delegating, and where it sends its searches.
+/// A server with three tiers and three accounts, one of them delegating, and its upstream server.
 pub struct Site {
     pub program: Program,
     pub folder: Arc<Folder>,
@@ -106,7 +106,7 @@ impl Site {
     }
 }
 
-/// What is left of it.
+/// Its folder after it has ended.
 #[must_use = "its folder goes with it"]
 pub struct Stopped {
     pub folder: Arc<Folder>,
@@ -152,7 +152,7 @@ pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// Runs a command in that folder, which may take as long as it takes.
+/// Runs a command in that folder, without a time limit.
 pub async fn run(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tiergate"));
     command.args(args).current_dir(folder);
@@ -163,7 +163,7 @@ pub async fn run(folder: &Path, args: &[&str]) -> Output {
         .expect("the program is built")
 }
 
-/// What it says, if it succeeds.
+/// Its output; it must succeed.
 pub async fn said(folder: &Path, args: &[&str]) -> String {
     let output = run(folder, args).await;
     assert!(output.status.success(), "{output:?}");
@@ -176,7 +176,7 @@ pub async fn json(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
-/// What a command says that fails with exit code 1.
+/// The error of a command that must fail with exit code 1.
 pub async fn wrong(folder: &Path, args: &[&str]) -> String {
     let output = run(folder, args).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");

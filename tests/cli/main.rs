@@ -1,4 +1,4 @@
-//! The commands, run as operators run them, against a running door.
+//! The commands, run as operators run them, against a running proxy.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,11 +1,11 @@
-//! `tiergate preset`, and `tiergate serve --preset NAME`: a door without a file.
+//! `tiergate preset`, and `tiergate serve --preset NAME`: a proxy without a file of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tiergate::config::presets::PRESETS;
 
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::{Program, Said, run};
 use crate::support::{Answer, Client};
@@ -25,8 +25,8 @@ async fn serve(preset: &str, upstreams: &[String]) -> Result<Program, Said> {
         .await
 }
 
-fn url(worker: &FastWorker) -> String {
-    format!("http://{}", worker.address)
+fn url(server: &FastServer) -> String {
+    format!("http://{}", server.address)
 }
 
 async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> Answer {
@@ -41,8 +41,8 @@ async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> Answe
 
 #[tokio::test]
 async fn each_preset_is_served_without_a_file() {
-    let worker = FastWorker::start();
-    // A request of each, and how many of them there may be.
+    let server = FastServer::start();
+    // A request of each, and its limit.
     let asked = [
         ("trace-moe", "GET", "door.example", "/search", "100"),
         ("shotit", "GET", "api.shotit", "/search", "60"),
@@ -52,13 +52,13 @@ async fn each_preset_is_served_without_a_file() {
     ];
     assert_eq!(asked.map(|(preset, ..)| preset), PRESETS.map(|preset| preset.name));
     for (number, (preset, method, host, path, limit)) in (1..).zip(asked) {
-        let program = serve(preset, &[url(&worker)])
+        let program = serve(preset, &[url(&server)])
             .await
             .unwrap_or_else(|said| panic!("{said:?}"));
         let answer = ask(program.address, method, host, path).await;
         assert_eq!(answer.status(), 200, "{preset}: {}", answer.text());
         assert_eq!(answer.get("x-ratelimit-limit"), Some(limit), "{preset}");
-        assert_eq!(worker.requests(), number, "{preset}");
+        assert_eq!(server.requests(), number, "{preset}");
         assert!(
             program.folder().join("data").is_dir(),
             "{preset} has its data_dir where it was started"
@@ -68,8 +68,8 @@ async fn each_preset_is_served_without_a_file() {
 }
 
 #[tokio::test]
-async fn one_upstream_is_led_elsewhere_than_the_others() {
-    let (all, api) = (FastWorker::start(), FastWorker::start());
+async fn one_upstream_of_a_preset_has_its_own_url() {
+    let (all, api) = (FastServer::start(), FastServer::start());
     // In whichever order they are given.
     for upstreams in [
         [url(&all), format!("api={}", url(&api))],
@@ -93,7 +93,7 @@ async fn one_upstream_is_led_elsewhere_than_the_others() {
 }
 
 #[tokio::test]
-async fn what_there_is_not_is_told() {
+async fn unknown_presets_and_upstreams_are_reported() {
     let folder = Folder::new();
     for (args, words) in [
         (
@@ -121,7 +121,7 @@ async fn what_there_is_not_is_told() {
             &["serve", "--preset", "bags", "--listen", "here"],
             &["--listen", "here"],
         ),
-        // And without either there is no file in this folder.
+        // Without either, there is no file in this folder.
         (&["serve"], &["tiers.yaml"]),
     ] {
         let said = run(folder.path(), args, "").await;
@@ -136,7 +136,7 @@ async fn what_there_is_not_is_told() {
 }
 
 #[tokio::test]
-async fn presets_are_listed_printed_and_fine_as_files() {
+async fn presets_are_listed_and_printed_as_valid_files() {
     let folder = Folder::new();
     let listed = run(folder.path(), &["preset"], "").await;
     assert_eq!((listed.code, listed.err.as_str()), (Some(0), ""));

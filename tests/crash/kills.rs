@@ -8,49 +8,49 @@ use std::time::{Duration, Instant};
 use super::dice::{Dice, number};
 use super::let_pass;
 use super::load::{Caller, Load, Used, callers, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
 
-/// The longest that there is load before a kill, in milliseconds after the first answer.
+/// Maximum load before a kill, in milliseconds after the first answer.
 const LOAD_MS_MAX: u64 = 150;
-/// The longest that a start is let go on before a kill, in hundredths of what the one before took.
+/// Maximum time before a start is killed, in percent of the duration of the start before.
 const START_PERCENT_MAX: u64 = 110;
-/// Of so many kills one hits a start.
+/// One in so many kills hits a start.
 const STARTS_ONE_IN: u64 = 5;
 
-/// A house that outlives its programs.
-struct House {
-    worker: FastWorker,
+/// A deployment, which outlives its processes.
+struct Deployment {
+    server: FastServer,
     folder: Arc<Folder>,
     more: &'static str,
     callers: Vec<Caller>,
-    /// What everybody had used when last asked.
+    /// What each caller had used when last asked.
     used: Vec<Used>,
     program: Program,
-    /// How long that took to open.
+    /// How long its start took.
     start_took: Duration,
     sum: Sum,
 }
 
-/// What the report is made of.
+/// Totals for the report.
 #[derive(Debug, Default)]
 struct Sum {
     kills: u64,
     during_start: u64,
     whole: u64,
     cut_off: u64,
-    /// Of these were debited.
+    /// Debited among these.
     cut_off_debited: u64,
     others: u64,
     lost: u64,
 }
 
-impl House {
+impl Deployment {
     async fn open(more: &'static str) -> Self {
-        let worker = FastWorker::start();
+        let server = FastServer::start();
         let folder = Arc::new(Folder::new());
-        let program = Program::start_in(&folder, &yaml(worker.address, more)).await;
+        let program = Program::start_in(&folder, &yaml(server.address, more)).await;
         let add = ["account", "add", "--name", "bot", "--tier", "bots", "--delegate"];
         let added = program.command(&add).await;
         assert_eq!(added.code, Some(0), "{}", added.err);
@@ -59,7 +59,7 @@ impl House {
         let callers = callers(made.out.trim());
         let used = used(program.address, &callers).await;
         Self {
-            worker,
+            server,
             folder,
             more,
             callers,
@@ -70,7 +70,7 @@ impl House {
         }
     }
 
-    /// Load for that long, then a kill. What everybody has noted.
+    /// Load for that long, then a kill. Returns what the callers noted.
     async fn kill_under_load(self, load_ms: u64, dice: &mut Dice) -> (Killed, Vec<[u64; 3]>) {
         let load = Load::begin(self.program.address, &self.callers, dice).await;
         load.first_answer().await;
@@ -82,7 +82,7 @@ impl House {
 
     async fn kill(self) -> Killed {
         let Self {
-            worker,
+            server,
             folder,
             more,
             callers,
@@ -92,14 +92,14 @@ impl House {
             mut sum,
         } = self;
         let log = program.kill().await;
-        // Nothing that a kill leaves behind is damage, and nothing that it met is a fault.
+        // A kill leaves no damage, and it met no error.
         assert!(
             !log.contains(r#""level":"ERROR""#) && !log.contains("panicked"),
             "{log}"
         );
         sum.kills += 1;
         Killed {
-            worker,
+            server,
             folder,
             more,
             callers,
@@ -109,7 +109,7 @@ impl House {
         }
     }
 
-    /// Compares what is debited with what was noted since the last time. Below what was noted nothing may be missing, unless
+    /// Compares the debits with what was noted since the last time. None of what was noted may be missing, unless
     /// answers don't wait for their debits.
     async fn compare(&mut self, noted: &[[u64; 3]], strict: bool, what: &str) {
         let now = used(self.program.address, &self.callers).await;
@@ -156,7 +156,7 @@ impl House {
 
 /// The same, while no program runs.
 struct Killed {
-    worker: FastWorker,
+    server: FastServer,
     folder: Arc<Folder>,
     more: &'static str,
     callers: Vec<Caller>,
@@ -167,7 +167,7 @@ struct Killed {
 
 impl Killed {
     fn yaml(&self) -> String {
-        yaml(self.worker.address, self.more)
+        yaml(self.server.address, self.more)
     }
 
     async fn kill_a_start(&mut self, percent: u64) {
@@ -179,12 +179,12 @@ impl Killed {
     }
 
     #[allow(clippy::disallowed_methods, reason = "it measures")]
-    async fn start_again(self) -> House {
+    async fn start_again(self) -> Deployment {
         let began = Instant::now();
         let program = Program::start_in(&self.folder, &self.yaml()).await;
         let start_took = began.elapsed();
         let Self {
-            worker,
+            server,
             folder,
             more,
             callers,
@@ -192,8 +192,8 @@ impl Killed {
             sum,
             ..
         } = self;
-        House {
-            worker,
+        Deployment {
+            server,
             folder,
             more,
             callers,
@@ -214,26 +214,29 @@ async fn a_kill_loses_no_debit_of_a_complete_answer() {
     let crashes = number("TIERGATE_CRASHES").unwrap_or(50);
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed} TIERGATE_CRASHES={crashes}");
-    let mut house = House::open("").await;
+    let mut deployment = Deployment::open("").await;
     let mut told = 0;
-    while house.sum.kills < crashes {
+    while deployment.sum.kills < crashes {
         let load_ms = 1 + dice.below(LOAD_MS_MAX);
-        let what = format!("TIERGATE_SEED={seed}, kill {}, {load_ms} ms", house.sum.kills + 1);
-        let (mut killed, noted) = house.kill_under_load(load_ms, &mut dice).await;
-        // What the start before it had not finished, the next one finds as well.
+        let what = format!("TIERGATE_SEED={seed}, kill {}, {load_ms} ms", deployment.sum.kills + 1);
+        let (mut killed, noted) = deployment.kill_under_load(load_ms, &mut dice).await;
+        // Whatever a killed start left unfinished, the next one meets.
         while dice.below(STARTS_ONE_IN) == 0 {
             killed.kill_a_start(dice.below(START_PERCENT_MAX)).await;
         }
-        house = killed.start_again().await;
-        house.compare(&noted, true, &what).await;
-        if house.sum.kills >= told + 100 {
-            told = house.sum.kills;
-            house.tell();
+        deployment = killed.start_again().await;
+        deployment.compare(&noted, true, &what).await;
+        if deployment.sum.kills >= told + 100 {
+            told = deployment.sum.kills;
+            deployment.tell();
         }
     }
-    house.tell();
-    assert!(house.sum.whole > crashes && house.sum.cut_off > 0, "there was load");
-    assert_eq!(house.sum.lost, 0);
+    deployment.tell();
+    assert!(
+        deployment.sum.whole > crashes && deployment.sum.cut_off > 0,
+        "there was load"
+    );
+    assert_eq!(deployment.sum.lost, 0);
 }
 
 /// Answers don't wait here: some may be lost, none may be counted twice.
@@ -241,27 +244,27 @@ async fn a_kill_loses_no_debit_of_a_complete_answer() {
 async fn a_kill_in_relaxed_mode_invents_no_debit() {
     let crashes = number("TIERGATE_CRASHES").unwrap_or(50).div_ceil(10);
     let (mut dice, seed) = Dice::of_environment();
-    let mut house = House::open("durability: relaxed\ncommit_every: 20ms").await;
-    while house.sum.kills < crashes {
+    let mut deployment = Deployment::open("durability: relaxed\ncommit_every: 20ms").await;
+    while deployment.sum.kills < crashes {
         let load_ms = 50 + dice.below(LOAD_MS_MAX);
-        let what = format!("TIERGATE_SEED={seed}, relaxed kill {}", house.sum.kills + 1);
-        let (killed, noted) = house.kill_under_load(load_ms, &mut dice).await;
-        house = killed.start_again().await;
-        house.compare(&noted, false, &what).await;
+        let what = format!("TIERGATE_SEED={seed}, relaxed kill {}", deployment.sum.kills + 1);
+        let (killed, noted) = deployment.kill_under_load(load_ms, &mut dice).await;
+        deployment = killed.start_again().await;
+        deployment.compare(&noted, false, &what).await;
     }
-    println!("relaxed, 20 ms: {:?}", house.sum);
-    assert!(house.sum.lost < house.sum.whole, "most of it is there");
+    println!("relaxed, 20 ms: {:?}", deployment.sum);
+    assert!(deployment.sum.lost < deployment.sum.whole, "most of it is there");
 }
 
-/// While it makes its folder it is killed again and again; whatever is there by then, the next start goes on with.
+/// A first start is killed again and again while it creates its folder; the next one continues from whatever is there.
 #[tokio::test]
-async fn killed_while_it_makes_its_folder_it_makes_it_the_next_time() {
-    let worker = FastWorker::start();
+async fn a_first_start_killed_at_any_moment_completes_next_time() {
+    let server = FastServer::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     for _ in 0..4 {
         let folder = Arc::new(Folder::new());
-        let yaml = yaml(worker.address, "");
+        let yaml = yaml(server.address, "");
         for _ in 0..5 {
             let starting = Program::begin(Arc::clone(&folder), &yaml, "info");
             let_pass(10 + dice.below(60)).await;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use sfv::{BareItem, ListEntry, Parser};
 
-use crate::support::{Answer, Client, Door, Head, metric_sum, soon};
+use crate::support::{Answer, Client, Proxy, Head, metric_sum, soon};
 
 /// The header line for this key; empty for an empty key.
 pub fn with_key(key: &str) -> String {
@@ -14,24 +14,24 @@ pub fn with_key(key: &str) -> String {
 }
 
 /// One search with this key on a connection of its own.
-pub async fn search(proxy: &Door, key: &str) -> Answer {
+pub async fn search(proxy: &Proxy, key: &str) -> Answer {
     ask(proxy, "/search", &with_key(key)).await
 }
 
 /// One `GET` with these header lines on a connection of its own.
-pub async fn ask(proxy: &Door, path: &str, headers: &str) -> Answer {
+pub async fn ask(proxy: &Proxy, path: &str, headers: &str) -> Answer {
     Client::connect(proxy.address).await.ask("GET", path, headers).await
 }
 
 /// `/me` of the caller with this key.
-pub async fn me(proxy: &Door, key: &str) -> Value {
+pub async fn me(proxy: &Proxy, key: &str) -> Value {
     let answer = ask(proxy, "/me", &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.json()
 }
 
 /// Units of its first quota that the caller with this key has used, and those that its jobs hold.
-pub async fn taken(proxy: &Door, key: &str) -> (u64, u64) {
+pub async fn taken(proxy: &Proxy, key: &str) -> (u64, u64) {
     let me = me(proxy, key).await;
     let of = |name: &str| me["quotas"][0][name].as_u64().expect("a number");
     let (used, held, limit) = (of("used"), of("held"), of("limit"));
@@ -41,14 +41,14 @@ pub async fn taken(proxy: &Door, key: &str) -> (u64, u64) {
 }
 
 /// Units that callers of this tier were charged.
-pub async fn debits(proxy: &Door, tier: &str) -> f64 {
+pub async fn debits(proxy: &Proxy, tier: &str) -> f64 {
     proxy
         .metric(&format!(r#"tiergate_quota_debits_total{{tier="{tier}"}}"#))
         .await
 }
 
 /// Units that callers of this tier got back from jobs with this outcome; from all outcomes if it is empty.
-pub async fn releases(proxy: &Door, tier: &str, outcome: &str) -> f64 {
+pub async fn releases(proxy: &Proxy, tier: &str, outcome: &str) -> f64 {
     let outcome = match outcome {
         "" => String::new(),
         outcome => format!(r#",outcome="{outcome}""#),
@@ -59,9 +59,9 @@ pub async fn releases(proxy: &Door, tier: &str, outcome: &str) -> f64 {
 
 /// Waits until no job is left and the tier's jobs, of one unit each, have ended with so many debits and releases; then
 /// checks that metrics and `/me` agree. The tier has one caller, whose key is its name.
-pub async fn assert_settled(proxy: &Door, tier: &str, debited: u32, released: &[(&str, u32)]) {
+pub async fn assert_settled(proxy: &Proxy, tier: &str, debited: u32, released: &[(&str, u32)]) {
     let given_back: u32 = released.iter().map(|(_, units)| units).sum();
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     let all = f64::from(debited + given_back);
     soon(&format!("{all} units debited or released"), async {
         while debits(proxy, tier).await + releases(proxy, tier, "").await < all {

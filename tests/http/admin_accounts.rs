@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 
 use crate::support::operator::rows;
-use crate::support::{Client, Door, Mirror, limited, seven_tiers};
+use crate::support::{Client, Proxy, Mirror, limited, seven_tiers};
 
-pub async fn open(mirror: &Mirror) -> Door {
-    Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
+pub async fn open(mirror: &Mirror) -> Proxy {
+    Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""))
 }
 
 /// `GET /me` with that key: the account and tier, or the reason for the refusal.
-pub async fn me(proxy: &Door, key: &str) -> String {
+pub async fn me(proxy: &Proxy, key: &str) -> String {
     let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
     let said = answer.json();
@@ -24,12 +24,12 @@ pub async fn me(proxy: &Door, key: &str) -> String {
     }
 }
 
-pub async fn add(proxy: &Door, name: &str) -> Value {
+pub async fn add(proxy: &Proxy, name: &str) -> Value {
     let body = json!({ "name": name, "tier": "$20" }).to_string();
     proxy.told(201, "POST /accounts", &body).await
 }
 
-pub async fn mint(proxy: &Door, name: &str, body: &str) -> (String, String) {
+pub async fn mint(proxy: &Proxy, name: &str, body: &str) -> (String, String) {
     let key = proxy.told(201, format!("POST /accounts/{name}/keys"), body).await;
     let text = |of: &str| key[of].as_str().expect("text").to_owned();
     (text("key"), text("id"))
@@ -318,23 +318,23 @@ async fn a_key_works_until_it_is_rotated_or_removed() {
 async fn accounts_and_keys_survive_a_restart() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
-    let proxy = Door::open(&yaml);
+    let proxy = Proxy::start(&yaml);
     let id = add(&proxy, "acme").await["id"].clone();
     let (key, _) = mint(&proxy, "acme", "").await;
     let token = proxy.token.clone();
-    let proxy = Door::open_in(proxy.into_folder(), &yaml);
+    let proxy = Proxy::start_in(proxy.into_folder(), &yaml);
     assert_eq!(proxy.token, token);
     assert_eq!(me(&proxy, &key).await, "acme $20");
     assert_eq!(proxy.told(200, "GET /accounts/acme", "").await["id"], id);
     let gone = yaml.replace("\"$20\"", "\"$25\"");
-    let proxy = Door::open_in(proxy.into_folder(), &gone);
+    let proxy = Proxy::start_in(proxy.into_folder(), &gone);
     assert_eq!(me(&proxy, &key).await, "acme free", "its tier is gone");
     assert_eq!(proxy.metric(r#"tiergate_accounts{tier="none"}"#).await, 1.0);
 }
 
-fn limited_proxy(mirror: &Mirror) -> Door {
+fn limited_proxy(mirror: &Mirror) -> Proxy {
     let noon = UnixTime::from_secs(1_800_000_000);
-    Door::open_changed(noon, &seven_tiers(8, &[(mirror.address, 2)], ""), limited).0
+    Proxy::start_changed(noon, &seven_tiers(8, &[(mirror.address, 2)], ""), limited).0
 }
 
 #[tokio::test]
@@ -377,7 +377,7 @@ async fn an_account_can_have_its_own_request_limits() {
         let answer = proxy.operator_with("POST", "/accounts/import", kind, &line).await;
         answer.assert_refused(400, "bad_lines");
     }
-    let none = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let none = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let answer = none.operator("POST", "/accounts", &body.to_string()).await;
     answer.assert_refused(400, "bad_request");
     assert!(

@@ -6,7 +6,7 @@ use tiergate::policy::time::UnixTime;
 use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 
 use crate::admin_accounts::{add, me, mint, open};
-use crate::support::{Client, Door, Mirror, seven_tiers};
+use crate::support::{Client, Proxy, Mirror, seven_tiers};
 
 const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
 
@@ -38,7 +38,7 @@ async fn accounts_are_imported_with_their_keys() {
     for key in ["old-key", "second-key", "quote", "kc"] {
         assert!(!export.contains(key));
     }
-    let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let other = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let done = other.imports(kind, &export).await;
     assert_eq!(
         (&done["added"], &done["keys_added"]),
@@ -219,7 +219,7 @@ async fn exported_keys_work_on_another_server() {
         !export.contains(&key) && export.contains(r#""label":"bot""#),
         "{export}"
     );
-    let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let other = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let kind = "application/x-ndjson";
     let done = other.imports(kind, &export).await;
     assert_eq!((&done["added"], &done["keys_added"]), (&json!(1), &json!(2)));

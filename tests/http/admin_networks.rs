@@ -5,14 +5,14 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use crate::support::operator::rows;
-use crate::support::{Door, Mirror, limited, seven_tiers};
+use crate::support::{Proxy, Mirror, limited, seven_tiers};
 
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-async fn open() -> (Door, &'static Hands) {
+async fn open() -> (Proxy, &'static Hands) {
     let mirror = Mirror::start().await;
-    Door::open_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
+    Proxy::start_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
 }
 
 /// The time without the seconds.
@@ -20,11 +20,11 @@ fn to_the_minute(time: &Value) -> String {
     time.as_str().expect("a time").chars().take(16).collect()
 }
 
-async fn set(proxy: &Door, network: &str, body: &str) -> Value {
+async fn set(proxy: &Proxy, network: &str, body: &str) -> Value {
     proxy.told(200, format!("PATCH /networks/{network}"), body).await
 }
 
-async fn names(proxy: &Door, query: &str) -> (Vec<String>, Value) {
+async fn names(proxy: &Proxy, query: &str) -> (Vec<String>, Value) {
     let page = proxy.told(200, format!("GET /networks{query}"), "").await;
     let networks = page["networks"].as_array().expect("a list");
     let name = |network: &Value| network["network"].as_str().expect("text").to_owned();

@@ -1,7 +1,7 @@
 //! The admission table of trace.moe (rules §3.3), row by row: eight queue places, who holds them, and which
 //! priorities are admitted.
 
-use crate::support::{Answer, Client, Door, Plan, Worker, soon};
+use crate::support::{Answer, Client, Proxy, Plan, UpstreamServer, soon};
 
 /// The queued priorities, and which of 0, 2, 5 and 6 are admitted.
 const TABLE: [(&[u8], &[u8]); 6] = [
@@ -14,7 +14,7 @@ const TABLE: [(&[u8], &[u8]); 6] = [
 ];
 
 /// A proxy whose only slot is taken, and its queued clients in order of arrival.
-async fn filled(server: &Worker, queued: &[u8]) -> (Door, Client, Vec<(u8, Client)>) {
+async fn filled(server: &UpstreamServer, queued: &[u8]) -> (Proxy, Client, Vec<(u8, Client)>) {
     let proxy = Plan {
         cores: 1,
         servers: &[(server.address, 1)],
@@ -22,16 +22,16 @@ async fn filled(server: &Worker, queued: &[u8]) -> (Door, Client, Vec<(u8, Clien
     }
     .open();
     let running = enqueue(&proxy, 3).await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     let mut clients = Vec::new();
     for priority in queued {
         clients.push((*priority, enqueue(&proxy, *priority).await));
-        proxy.house_until(clients.len(), 1).await;
+        proxy.jobs_until(clients.len(), 1).await;
     }
     (proxy, running, clients)
 }
 
-async fn enqueue(proxy: &Door, priority: u8) -> Client {
+async fn enqueue(proxy: &Proxy, priority: u8) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.search(&format!("p{priority}")).await;
     client
@@ -45,20 +45,20 @@ fn is_refused(answer: &Answer, reason: &str) {
 
 #[tokio::test]
 async fn the_admission_table_row_by_row() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     for (queued, admitted) in TABLE {
         for probe in [0, 2, 5, 6] {
             let (proxy, _running, mut clients) = filled(&server, queued).await;
             let mut newcomer = enqueue(&proxy, probe).await;
             if !admitted.contains(&probe) {
                 is_refused(&newcomer.answer().await, "queue_full");
-                proxy.house_until(queued.len(), 1).await;
+                proxy.jobs_until(queued.len(), 1).await;
             } else if queued.len() < 8 {
-                proxy.house_until(queued.len() + 1, 1).await;
+                proxy.jobs_until(queued.len() + 1, 1).await;
             } else {
                 let lowest = *queued.iter().min().expect("the queue is full");
                 assert_eq!(displaced(&mut clients).await, lowest, "{queued:?} {probe}");
-                proxy.house_until(8, 1).await;
+                proxy.jobs_until(8, 1).await;
             }
         }
     }
@@ -75,7 +75,7 @@ async fn displaced(clients: &mut [(u8, Client)]) -> u8 {
 
 #[tokio::test]
 async fn the_newest_of_the_lowest_priority_is_displaced_first() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let (proxy, mut running, mut clients) = filled(&server, &[2, 0, 5, 0, 2, 0, 5, 5]).await;
     let mut newcomers = Vec::new();
     for out in [5, 3, 1, 4, 0] {
@@ -106,5 +106,5 @@ async fn the_newest_of_the_lowest_priority_is_displaced_first() {
         arrived.answer("").await;
         assert_eq!(soon("its turn", clients[left].1.answer()).await.status(), 200);
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Worker, seven_tiers};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers};
 
 const ANSWERS: &str = r#"
 cors: { origins: ["*"] }
@@ -20,9 +20,9 @@ answers:
 /// hyper by itself writes `HTTP/1.1 420 <none>`.
 #[tokio::test]
 async fn nonstandard_statuses_get_a_reason_phrase() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let answers = "answers: { not_found: { status: 420 } }";
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], answers));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], answers));
     let mut client = Client::connect(proxy.address).await;
     let refused = client.ask("GET", "/nowhere", "").await;
     assert_eq!(refused.status(), 420);
@@ -31,8 +31,8 @@ async fn nonstandard_statuses_get_a_reason_phrase() {
 
 #[tokio::test]
 async fn each_reason_uses_its_configured_answer() {
-    let server = FastWorker::start();
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
+    let server = FastServer::start();
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
     let mut client = Client::connect(proxy.address).await;
 
     let graphql = client.ask("GET", "/nowhere", "origin: https://a.example\r\n").await;
@@ -83,8 +83,8 @@ async fn each_reason_uses_its_configured_answer() {
 /// Requests that hyper could not parse are answered from the same table.
 #[tokio::test]
 async fn malformed_requests_get_the_configured_answer() {
-    let server = FastWorker::start();
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
+    let server = FastServer::start();
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
     let mut client = Client::connect(proxy.address).await;
     client.send("garbage\r\n\r\n").await;
     let answer = client.answer().await;
@@ -100,14 +100,14 @@ async fn malformed_requests_get_the_configured_answer() {
 
 #[tokio::test]
 async fn queue_full_fills_in_its_template() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ANSWERS));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ANSWERS));
     let mut running = Client::connect(proxy.address).await;
     running.search("key-100").await;
     let _held = server.request().await;
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-20").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let mut second = Client::connect(proxy.address).await;
     let full = second.ask("GET", "/search", "x-api-key: key-1\r\n").await;
     let body = full.json();
@@ -123,8 +123,8 @@ async fn queue_full_fills_in_its_template() {
 /// If only the status is configured, the usual body is sent and states that status.
 #[tokio::test]
 async fn the_status_alone_can_be_changed() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ANSWERS));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ANSWERS));
     let mut running = Client::connect(proxy.address).await;
     running.search("key-5").await;
     let _held = server.request().await;

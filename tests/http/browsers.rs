@@ -1,6 +1,6 @@
 //! Cross-origin pages (CORS), and the methods that only browsers and probes use.
 
-use crate::support::{Answer, Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Answer, Client, Proxy, Mirror, UpstreamServer, seven_tiers};
 
 const PREFLIGHT: &str = "origin: https://page.example\r\naccess-control-request-method: POST\r\n\
     access-control-request-headers: x-api-key, content-type\r\n";
@@ -14,8 +14,8 @@ fn cors_headers(answer: &Answer) -> Vec<&str> {
 
 #[tokio::test]
 async fn preflights_are_answered_by_the_proxy_itself() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ANY));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ANY));
     let mut first = Client::connect(proxy.address).await;
     first.search("").await;
     let mut arrived = server.request().await;
@@ -32,21 +32,21 @@ async fn preflights_are_answered_by_the_proxy_itself() {
         assert_eq!(answer.get("access-control-max-age"), Some("3600"));
         assert_eq!(answer.get("access-control-allow-credentials"), None);
     }
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
 
 #[tokio::test]
 async fn pages_can_read_responses_and_refusals() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ANY));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ANY));
     let mut first = Client::connect(proxy.address).await;
     first.request("GET", "/search", FROM_PAGE).await;
     let mut arrived = server.request().await;
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-1").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let mut page = Client::connect(proxy.address).await;
     let mut answers = Vec::new();
     for (path, status) in [
@@ -61,7 +61,7 @@ async fn pages_can_read_responses_and_refusals() {
         answers.push(answer);
     }
     drop(waiting);
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     // The upstream's own header is replaced: browsers reject two of them.
     let headers = "access-control-allow-origin: https://upstream.example\r\n";
     arrived.answer_with("200 OK", headers, "{}").await;
@@ -92,7 +92,7 @@ async fn pages_can_read_responses_and_refusals() {
 async fn only_listed_origins_are_allowed() {
     let mirror = Mirror::start().await;
     let more = "cors: { origins: [\"https://page.example\"], max_age: 5m }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], more));
     let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("OPTIONS", "/search", PREFLIGHT).await;
     assert_eq!(answer.get("access-control-allow-origin"), Some("https://page.example"));
@@ -113,7 +113,7 @@ async fn without_cors_options_lists_the_methods() {
     let mirror = Mirror::start().await;
     let any = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
     for more in ["", ANY] {
-        let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], more));
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], more));
         let mut client = Client::connect(proxy.address).await;
         // With CORS, an OPTIONS request is a preflight only if it names the method it asks for.
         let headers = if more.is_empty() { PREFLIGHT } else { FROM_PAGE };
@@ -146,7 +146,7 @@ async fn malformed_requests_get_cors_headers_for_any_origin() {
     let listed = "cors: { origins: [\"https://page.example\"] }\n";
     for (cors, allowed) in [(ANY, Some("*")), (listed, None), ("", None)] {
         let bounds = "connections: { head_timeout: 500ms, head_max: 8KiB }\n";
-        let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], &format!("{cors}{bounds}")));
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &format!("{cors}{bounds}")));
         let begun = format!("GET /search HTTP/1.1\r\nhost: proxy.example\r\n{FROM_PAGE}");
         for (status, reason, rest) in [
             (400, "bad_request", "no colon\r\n\r\n".to_owned()),

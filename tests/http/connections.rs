@@ -1,8 +1,8 @@
 //! Connections: kept alive, pipelined, HTTP/1.0, silent, and those that do not speak HTTP.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers, soon};
+use crate::support::{Client, Proxy, Mirror, UpstreamServer, seven_tiers, soon};
 
-async fn refused_for(proxy: &Door, reason: &str) -> f64 {
+async fn refused_for(proxy: &Proxy, reason: &str) -> f64 {
     proxy
         .metric(&format!(r#"tiergate_refusals_total{{tier="none",reason="{reason}"}}"#))
         .await
@@ -11,7 +11,7 @@ async fn refused_for(proxy: &Door, reason: &str) -> f64 {
 #[tokio::test]
 async fn a_connection_stays_open_after_refusals() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     client.ask("GET", "/nowhere", "").await.assert_refused(404, "not_found");
     client.send("GET /search HTTP/1.1\r\n\r\n").await;
@@ -37,7 +37,7 @@ async fn a_connection_stays_open_after_refusals() {
 #[tokio::test]
 async fn non_http_input_is_refused() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let garbage: [&[u8]; 9] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
         b"hello there, proxy\r\n\r\n",
@@ -63,7 +63,7 @@ async fn non_http_input_is_refused() {
 #[tokio::test]
 async fn garbage_after_a_request_is_refused_after_its_response() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     client
         .send("GET /search HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n\x01\x02\r\n\r\n")
@@ -78,7 +78,7 @@ async fn garbage_after_a_request_is_refused_after_its_response() {
 async fn request_heads_are_bounded() {
     let mirror = Mirror::start().await;
     let more = "connections: { head_max: 8KiB, headers_max: 20 }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     let many: String = (0..30).map(|n| format!("x-{n}: 1\r\n")).collect();
     let long = format!("x-long: {}\r\n", "a".repeat(20_000));
     for headers in [many, long] {
@@ -108,7 +108,7 @@ async fn request_heads_are_bounded() {
 async fn an_incomplete_head_gets_408_and_silence_is_just_closed() {
     let mirror = Mirror::start().await;
     let more = "connections: { head_timeout: 500ms }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     let mut silent = Client::connect(proxy.address).await;
     let mut slow = Client::connect(proxy.address).await;
     slow.send("GET /search HTTP/1.1\r\nhost: x\r\n").await;
@@ -131,7 +131,7 @@ async fn an_incomplete_head_gets_408_and_silence_is_just_closed() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     client
         .send("GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nPOST /me HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc")
@@ -150,8 +150,8 @@ async fn pipelined_requests_are_answered_in_order() {
 
 #[tokio::test]
 async fn http_1_0_is_answered_and_closed() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client.send("GET /search HTTP/1.0\r\n\r\n").await;
     let mut arrived = server.request().await;
@@ -182,8 +182,8 @@ async fn http_1_0_is_answered_and_closed() {
 /// forwarded.
 #[tokio::test]
 async fn content_length_beside_chunked_is_dropped() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     for lines in [
         "content-length: 100\r\ntransfer-encoding: chunked\r\n",
         "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
@@ -207,8 +207,8 @@ async fn content_length_beside_chunked_is_dropped() {
 /// The connection used to be closed without an answer, so the author of a broken client could not find out why.
 #[tokio::test]
 async fn badly_framed_bodies_are_refused() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     for method_and_path in ["POST /search", "POST /image/x"] {
         let (method, path) = method_and_path.split_once(' ').expect("two words");
         // Wrong from the first chunk on, and wrong once a server has the request.
@@ -221,7 +221,7 @@ async fn badly_framed_bodies_are_refused() {
             answer.assert_refused(400, "bad_request");
             assert_eq!(answer.get("connection"), Some("close"));
             soon("the end", client.until_closed()).await;
-            proxy.house_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
         }
     }
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Arrived, Client, Door, Plan, Worker, seven_tiers, soon};
+use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, seven_tiers, soon};
 
 /// How a client goes away.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ impl Manner {
     }
 }
 
-fn before(server: &Worker, route: &str) -> Door {
+fn before(server: &UpstreamServer, route: &str) -> Proxy {
     Plan {
         cores: 1,
         servers: &[(server.address, 1)],
@@ -47,13 +47,13 @@ fn before(server: &Worker, route: &str) -> Door {
 const FINISH: &str = "on_hangup: finish, max_body: 25MiB";
 const CANCEL: &str = "on_hangup: cancel, max_body: 25MiB";
 
-async fn searching(proxy: &Door) -> Client {
+async fn searching(proxy: &Proxy) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
     client
 }
 
-async fn outcome(proxy: &Door, outcome: &str) -> f64 {
+async fn outcome(proxy: &Proxy, outcome: &str) -> f64 {
     proxy
         .metric(&format!(r#"tiergate_jobs_total{{tier="p5",outcome="{outcome}"}}"#))
         .await
@@ -74,10 +74,10 @@ async fn closed(mut arrived: Arrived) {
 
 #[tokio::test]
 async fn hanging_up_while_queued_frees_the_place_at_once() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, FINISH);
     let _running = searching(&proxy).await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     let mut hung_up = 0.0;
     for manner in EVERY {
         for sent in ["nothing more", "a pipelined request", "an unread body"] {
@@ -99,7 +99,7 @@ async fn hanging_up_while_queued_frees_the_place_at_once() {
                 })
                 .await;
             let _half = manner.hang_up(client).await;
-            proxy.house_until(0, 1).await;
+            proxy.jobs_until(0, 1).await;
             hung_up += 1.0;
             assert_eq!(outcome(&proxy, "hung_up").await, hung_up, "{manner:?} with {sent}");
         }
@@ -108,21 +108,21 @@ async fn hanging_up_while_queued_frees_the_place_at_once() {
 
 #[tokio::test]
 async fn a_reset_behind_a_megabyte_of_unread_body_is_noticed() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, FINISH);
     let _running = searching(&proxy).await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     let mut client = Client::connect(proxy.address).await;
     client.upload("p5", 25 << 20).await;
     client.send(vec![0; 1 << 20]).await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     client.reset();
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
 }
 
 #[tokio::test]
 async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, FINISH);
     for manner in EVERY {
         let mut client = Client::connect(proxy.address).await;
@@ -134,7 +134,7 @@ async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
             })
             .await;
         let _half = manner.hang_up(client).await;
-        proxy.house_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
     }
     assert_eq!(outcome(&proxy, "hung_up").await, 3.0);
 }
@@ -143,8 +143,8 @@ async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
 async fn a_search_is_finished_and_charged_after_a_hangup() {
     for manner in EVERY {
         for answers in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12"] {
-            let server = Worker::start().await;
-            let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ""));
+            let server = UpstreamServer::start().await;
+            let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ""));
             let mut client = Client::connect(proxy.address).await;
             client.search("key-10").await;
             let mut arrived = server.request().await;
@@ -157,13 +157,13 @@ async fn a_search_is_finished_and_charged_after_a_hangup() {
             let mut next = Client::connect(proxy.address).await;
             next.search("key-10").await;
             assert_eq!(next.answer().await.reason(), "concurrency_exceeded", "{manner:?}");
-            proxy.house_until(0, 1).await;
+            proxy.jobs_until(0, 1).await;
             if answers.is_empty() {
                 arrived.answer("done").await;
             } else {
                 arrived.write(b"34").await;
             }
-            proxy.house_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
             let succeeded = r#"tiergate_jobs_total{tier="$10",outcome="succeeded"}"#;
             assert_eq!(proxy.metric(succeeded).await, 1.0);
         }
@@ -174,7 +174,7 @@ async fn a_search_is_finished_and_charged_after_a_hangup() {
 async fn on_hangup_cancel_cancels_the_search() {
     for manner in EVERY {
         for pipelined in [false, true] {
-            let server = Worker::start().await;
+            let server = UpstreamServer::start().await;
             let proxy = before(&server, CANCEL);
             let mut client = searching(&proxy).await;
             if pipelined {
@@ -183,7 +183,7 @@ async fn on_hangup_cancel_cancels_the_search() {
             let arrived = server.request().await;
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            proxy.house_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
             assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?}");
         }
     }
@@ -194,7 +194,7 @@ async fn on_hangup_cancel_cancels_the_search() {
 async fn an_unsuccessful_response_is_cancelled_on_hangup() {
     for manner in EVERY {
         for pipelined in [false, true] {
-            let server = Worker::start().await;
+            let server = UpstreamServer::start().await;
             let proxy = before(&server, CANCEL);
             let mut client = searching(&proxy).await;
             if pipelined {
@@ -207,7 +207,7 @@ async fn an_unsuccessful_response_is_cancelled_on_hangup() {
             assert_eq!(client.answer_head().await.status(), 404);
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            proxy.house_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
             assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?}");
         }
     }
@@ -216,7 +216,7 @@ async fn an_unsuccessful_response_is_cancelled_on_hangup() {
 #[tokio::test]
 async fn a_success_whose_head_was_sent_is_finished() {
     for manner in EVERY {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&server, CANCEL);
         let mut client = searching(&proxy).await;
         let mut arrived = server.request().await;
@@ -224,7 +224,7 @@ async fn a_success_whose_head_was_sent_is_finished() {
         assert_eq!(client.answer_head().await.status(), 200);
         let _half = manner.hang_up(client).await;
         arrived.write(b"34").await;
-        proxy.house_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
         assert_eq!(outcome(&proxy, "succeeded").await, 1.0, "{manner:?}");
     }
 }
@@ -233,7 +233,7 @@ async fn a_success_whose_head_was_sent_is_finished() {
 async fn a_hangup_during_the_upload_always_cancels() {
     for manner in EVERY {
         for answered in [false, true] {
-            let server = Worker::start().await;
+            let server = UpstreamServer::start().await;
             let proxy = before(&server, FINISH);
             let mut client = Client::connect(proxy.address).await;
             client.upload("p5", 1 << 20).await;
@@ -245,7 +245,7 @@ async fn a_hangup_during_the_upload_always_cancels() {
             }
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            proxy.house_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
             assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?} {answered}");
         }
     }

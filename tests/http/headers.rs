@@ -1,11 +1,11 @@
 //! Which request headers reach the upstream, and which response headers reach the client.
 
-use crate::support::{Arrived, Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Arrived, Client, Proxy, Mirror, UpstreamServer, seven_tiers};
 
 #[tokio::test]
 async fn hop_by_hop_request_headers_are_not_forwarded() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     let headers = "connection: keep-alive, X-Mine, x-tiergate-tier, X-Forwarded-For, host, content-length\r\n\
         connection: x-too\r\nx-mine: 1\r\nx-too: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\n\
@@ -36,7 +36,7 @@ async fn hop_by_hop_request_headers_are_not_forwarded() {
 #[tokio::test]
 async fn clients_cannot_forge_the_proxys_headers() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     let forged = "X-Tiergate-Account: forged\r\nx-tiergate-tier: forged\r\nx-tiergate-tier: forged\r\n\
         X-TIERGATE-PRIORITY: forged\r\nX_Tiergate_Account: forged\r\nx-tiergate_account: forged\r\n\
@@ -59,7 +59,7 @@ async fn clients_cannot_forge_the_proxys_headers() {
 async fn a_trusted_proxys_forwarding_headers_are_extended() {
     let mirror = Mirror::start().await;
     let more = "trusted_proxies: [127.0.0.0/30]\n";
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     let headers = "x-forwarded-for: 6.6.6.6, 192.0.2.7\r\nx-forwarded-for: 127.0.0.2\r\nx-forwarded-proto: https\r\n\
         x-forwarded-host: front.example\r\nx-forwarded-port: 443\r\nforwarded: for=192.0.2.7\r\n";
     let mut trusted = Client::connect(proxy.address).await;
@@ -87,9 +87,9 @@ async fn a_trusted_proxys_forwarding_headers_are_extended() {
 
 #[tokio::test]
 async fn clients_behind_one_proxy_are_counted_apart() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let more = "trusted_proxies: [127.0.0.1]\n";
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
     let mut one = Client::connect(proxy.address).await;
     one.request("GET", "/search", "x-forwarded-for: 192.0.2.1\r\n").await;
     let mut arrived = server.request().await;
@@ -98,7 +98,7 @@ async fn clients_behind_one_proxy_are_counted_apart() {
     answer.assert_refused(402, "concurrency_exceeded");
     let mut other = Client::connect(proxy.address).await;
     other.request("GET", "/search", "x-forwarded-for: 192.0.2.2\r\n").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     arrived.answer("{}").await;
     assert_eq!(one.answer().await.status(), 200);
     let mut arrived = Arrived::on_either(arrived.stream, &server).await;
@@ -112,7 +112,7 @@ async fn clients_behind_one_proxy_are_counted_apart() {
 #[tokio::test]
 async fn upgrade_requests_are_not_forwarded() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     for path in ["/search", "/image/1"] {
         let headers = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n";
@@ -125,8 +125,8 @@ async fn upgrade_requests_are_not_forwarded() {
 /// read as answers of the proxy.
 #[tokio::test]
 async fn an_unrequested_protocol_switch_is_a_failure() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
         let mut client = Client::connect(proxy.address).await;
         client
@@ -139,7 +139,7 @@ async fn an_unrequested_protocol_switch_is_a_failure() {
         client.answer().await.assert_refused(502, "upstream_failed");
         assert_eq!(client.ask("GET", "/me", "").await.status(), 200);
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
         proxy
             .metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
@@ -150,8 +150,8 @@ async fn an_unrequested_protocol_switch_is_a_failure() {
 
 #[tokio::test]
 async fn only_hop_by_hop_headers_of_a_response_are_removed() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
         let mut client = Client::connect(proxy.address).await;
         client.request("GET", path, "").await;
@@ -185,8 +185,8 @@ async fn only_hop_by_hop_headers_of_a_response_are_removed() {
 
 #[tokio::test]
 async fn bodyless_responses_may_state_a_content_length() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
         let mut client = Client::connect(proxy.address).await;
         client.request("GET", path, "if-none-match: \"x\"\r\n").await;

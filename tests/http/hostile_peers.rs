@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use crate::support::yaml::with_listen;
-use crate::support::{Client, Door, Worker, seven_tiers, soon};
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers, soon};
 
 /// Four clients that read an unmetered answer a few bytes at a time used to hold all places without end, since the
 /// deadline was checked only when they read; and then the server was marked down for being slow.
 #[tokio::test]
 async fn slow_readers_are_cut_off_at_the_write_timeout() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "connections: { unmetered_max: 4 }");
-    let proxy = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
+    let proxy = Proxy::start(&yaml.replace("timeout: 20s", "timeout: 1s"));
     let mut readers = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..4 {
@@ -64,9 +64,9 @@ async fn a_connection_with_an_unfinished_request_is_not_reused() {
 
 /// Whether a search after an upload of this length, answered early and not read, was sent on the same connection.
 async fn is_behind_an_unread_upload(length: usize) -> bool {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "");
-    let proxy = Door::open(&yaml.replace("timeout: 20s", "timeout: 500ms"));
+    let proxy = Proxy::start(&yaml.replace("timeout: 20s", "timeout: 500ms"));
     let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", &format!("content-length: {length}\r\n"))
@@ -100,7 +100,7 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
             true
         }
     };
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     upload.abort();
     behind
 }
@@ -108,8 +108,8 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
 /// hyper's client sends no body of unknown length with a GET unless told to, so the upstream got none.
 #[tokio::test]
 async fn a_get_with_a_body_keeps_it() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client.request("GET", "/search", "transfer-encoding: chunked\r\n").await;
     client.send("4\r\nabcd\r\n0\r\n\r\n").await;
@@ -123,9 +123,9 @@ async fn a_get_with_a_body_keeps_it() {
 /// never served.
 #[tokio::test]
 async fn fewer_connections_than_cores_are_all_served() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "connections: { max: 1 }");
-    let proxy = Door::open(&yaml.replace("cores: 2", "cores: 4"));
+    let proxy = Proxy::start(&yaml.replace("cores: 2", "cores: 4"));
     for _ in 0..16 {
         let mut client = Client::connect(proxy.address).await;
         client.request("GET", "/me", "connection: close\r\n").await;
@@ -137,8 +137,8 @@ async fn fewer_connections_than_cores_are_all_served() {
 /// A body is forwarded as it came, however small its pieces.
 #[tokio::test]
 async fn a_body_in_tiny_pieces_arrives_whole() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
     let mut running = server.request().await;
@@ -167,7 +167,7 @@ async fn a_body_in_tiny_pieces_arrives_whole() {
 }
 
 /// The next request, on the kept connection or on a new one.
-async fn next_request(server: &Worker, kept: crate::support::Arrived) -> crate::support::Arrived {
+async fn next_request(server: &UpstreamServer, kept: crate::support::Arrived) -> crate::support::Arrived {
     tokio::select! {
         arrived = crate::support::Arrived::on(kept.stream) => arrived,
         arrived = server.request() => arrived,
@@ -177,8 +177,8 @@ async fn next_request(server: &Worker, kept: crate::support::Arrived) -> crate::
 /// Cores share their address, so a second proxy could have shared it too, with a queue of its own.
 #[tokio::test]
 async fn a_second_proxy_on_the_same_address_fails_to_bind() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ""));
     let yaml = with_listen(&seven_tiers(1, &[(server.address, 1)], ""), proxy.address);
     let config = tiergate::config::Config::parse("tiers.yaml", yaml.as_bytes()).expect("it is fine");
     let error = tiergate::server::bind(&config)
@@ -190,8 +190,8 @@ async fn a_second_proxy_on_the_same_address_fails_to_bind() {
 /// The minimum pace protects slots. An unmetered upload holds none, yet used to get a 408.
 #[tokio::test]
 async fn a_slow_unmetered_upload_is_not_timed_out() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client.request("POST", "/image/new.jpg", "content-length: 4\r\n").await;
     client.send("ab").await;

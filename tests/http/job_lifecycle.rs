@@ -1,11 +1,11 @@
 //! The life of a job (rules §6), row by row.
 
-use crate::support::{Client, Door, Worker, seven_tiers, soon};
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers, soon};
 
 #[tokio::test]
 async fn a_search_is_forwarded_and_answered() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client.request("GET", "/search?url=x&key=key-100", "").await;
     let mut arrived = server.request().await;
@@ -23,7 +23,7 @@ async fn a_search_is_forwarded_and_answered() {
             .expect("a timing")
             .starts_with("queue;dur=0.0, upstream;dur=")
     );
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
         proxy
             .metric(r#"tiergate_jobs_total{tier="$100",outcome="succeeded"}"#)
@@ -34,16 +34,16 @@ async fn a_search_is_forwarded_and_answered() {
 
 #[tokio::test]
 async fn hanging_up_while_queued_frees_the_place() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
     let mut arrived = server.request().await;
     let mut second = Client::connect(proxy.address).await;
     second.search("key-10").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     drop(second);
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
@@ -51,9 +51,9 @@ async fn hanging_up_while_queued_frees_the_place() {
 /// A client that reads nothing used to hold its connection, its window and its unmetered place without end.
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_disconnected() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let bound = "connections: { send_timeout: 300ms, unmetered_max: 1 }";
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], bound));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], bound));
     let mut client = Client::connect(proxy.address).await;
     client.request("GET", "/image/large.jpg", "").await;
     let mut arrived = server.request().await;

@@ -1,11 +1,11 @@
 //! API keys: where they are found, how they are compared, and that no upstream sees them.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Client, Proxy, Mirror, UpstreamServer, seven_tiers};
 
 #[tokio::test]
 async fn keys_are_found_in_every_place_and_never_forwarded() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     for (path, header, forwarded) in [
         ("/search?a=1", "X-Api-Key: key-100\r\n", "/search?a=1"),
@@ -30,7 +30,7 @@ async fn keys_are_found_in_every_place_and_never_forwarded() {
 #[tokio::test]
 async fn other_credentials_are_forwarded_unchanged() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     let header = "authorization: Basic QWxhZGRpbjpvcGVu\r\nx-api-key:\r\n";
     let seen = client
@@ -48,7 +48,7 @@ async fn other_credentials_are_forwarded_unchanged() {
 #[tokio::test]
 async fn an_unknown_key_is_never_anonymous() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     let asks = [
         ("/search", "x-api-key: secret-guess\r\n"),
@@ -71,7 +71,7 @@ async fn an_unknown_key_is_never_anonymous() {
 #[tokio::test]
 async fn two_different_keys_are_ambiguous() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     for (path, header) in [
         ("/search?key=key-1", "x-api-key: key-100\r\n"),
@@ -90,14 +90,14 @@ async fn two_different_keys_are_ambiguous() {
 
 #[tokio::test]
 async fn operators_see_callers_but_no_keys() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
     first.request("GET", "/search?key=key-100", "").await;
     let mut arrived = server.request().await;
     let mut second = Client::connect(proxy.address).await;
     second.search("key-10").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     for page in ["/queue", "/metrics"] {
         let text = proxy.operator("GET", page, "").await.text();
         assert!(!text.contains("key-"), "{text}");
@@ -106,7 +106,7 @@ async fn operators_see_callers_but_no_keys() {
     assert_eq!(page["running"][0]["caller"], "a100");
     assert_eq!(page["waiting"][0]["caller"], "a10");
     drop(second);
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }

@@ -5,12 +5,12 @@ use tiergate::policy::time::Span;
 
 use super::accounting::field;
 use super::limits::{A, B, HTTP_5, NOON, file, from, get, open, passing, with_key};
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, Worker, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Proxy, UpstreamServer, metric_sum};
 
 #[tokio::test]
 async fn a_refusal_explains_itself() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open(server.address, HTTP_5, "");
     assert_eq!(passing(&proxy, A, "", 5).await, 5);
     hands.advance(Span::from_secs(15));
@@ -59,7 +59,7 @@ async fn a_refusal_explains_itself() {
 /// nor anything that tells one caller from another.
 #[tokio::test]
 async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: secret, per: network, limit: 2, window: 60s, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }";
     let (proxy, _) = open(server.address, limits, "");
@@ -100,7 +100,7 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
 /// first.
 #[tokio::test]
 async fn one_header_lists_limits_quotas_and_concurrency() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: secret, per: network, limit: 90, window: 1s, kind: burst, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }
   - { name: burst, per: network, limit: 10, window: 1s, kind: burst }";
@@ -131,7 +131,7 @@ async fn one_header_lists_limits_quotas_and_concurrency() {
 /// A 429 used to name the tier of a valid key, so keys could still be guessed after the limit was reached.
 #[tokio::test]
 async fn a_429_does_not_reveal_whether_a_key_is_valid() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = format!("{HTTP_5}\n  - {{ name: mine, per: account, limit: 9, window: 60s }}");
     let (proxy, _) = open(server.address, &limits, "");
     assert_eq!(passing(&proxy, B, "a1", 3).await, 3, "what an account has left differs");
@@ -160,10 +160,10 @@ async fn a_429_does_not_reveal_whether_a_key_is_valid() {
 /// With the limit's own number a wrong key could be told from a request without one.
 #[tokio::test]
 async fn a_wrong_key_gets_the_anonymous_tiers_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let own =
         file(server.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
-    let (proxy, _) = Door::open_at(NOON, &own);
+    let (proxy, _) = Proxy::start_at(NOON, &own);
     let guess = with_key(&proxy, A, "guess").await;
     assert_eq!((guess.status(), guess.get("x-ratelimit-limit")), (403, Some("3")));
     assert_eq!(passing(&proxy, A, "", 5).await, 2);
@@ -172,7 +172,7 @@ async fn a_wrong_key_gets_the_anonymous_tiers_limit() {
 
 #[tokio::test]
 async fn limit_headers_are_sent_as_configured() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     for (told, on_answers, on_refusals) in [
         ("always", [true, true], [true, true]),
         ("on_refusal_reset", [true, false], [true, true]),
@@ -197,7 +197,7 @@ async fn limit_headers_are_sent_as_configured() {
 /// The upstream's own would contradict those of the proxy.
 #[tokio::test]
 async fn the_upstreams_own_ratelimit_headers_are_removed() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let limits = "  - { name: http, per: network, limit: 5, window: 60s, headers: on_refusal_reset }";
     let more = "  - { path: /other, upstream: search }";
     let (proxy, _) = open(server.address, limits, more);
@@ -215,7 +215,7 @@ async fn the_upstreams_own_ratelimit_headers_are_removed() {
 /// Cross-origin pages can read what they need to wait in time.
 #[tokio::test]
 async fn cors_exposes_the_limit_headers() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(server.address, HTTP_5, "cors: { origins: [\"*\"] }");
     let answer = from(&proxy, A, "GET", "/image/1", "origin: https://a.example\r\n").await;
     let exposed = answer

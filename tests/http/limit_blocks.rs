@@ -4,11 +4,11 @@ use serde_json::json;
 use tiergate::policy::time::Span;
 
 use super::limits::{A, B, C, HTTP_5, MINUTE, get, open, passing, with_key};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 
 #[tokio::test]
 async fn repeated_refusals_block_until_expiry_or_unblocking() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (proxy, hands) = open(server.address, limits, "");
@@ -46,7 +46,7 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
 /// and report success.
 #[tokio::test]
 async fn unblocking_works_for_every_prefix_length() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     for (v6_prefix, address) in [(128, "2001:db8::5"), (64, "2001:db8::5"), (56, "2001:db8::5"), (64, A)] {
         let limits = format!(
             "  - {{ name: http, per: network, limit: 2, window: 60s, v6_prefix: {v6_prefix}, block_after: {{ refusals: 3, within: 1m, for: 1h }} }}"
@@ -69,7 +69,7 @@ async fn unblocking_works_for_every_prefix_length() {
 
 #[tokio::test]
 async fn an_account_blocked_by_a_rule_can_be_unblocked() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits =
         "  - { name: http, per: account, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (proxy, _) = open(server.address, limits, "");
@@ -92,7 +92,7 @@ async fn an_account_blocked_by_a_rule_can_be_unblocked() {
 /// Regression: an unblocked caller was still within its penalty, so the next refusals blocked it again at once.
 #[tokio::test]
 async fn unblocking_also_ends_the_penalty() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 10s, penalty: 30m, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (proxy, _) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "", 5).await, 2);
@@ -111,7 +111,7 @@ async fn unblocking_also_ends_the_penalty() {
 /// Such a block used to be visible in one log line and nowhere else.
 #[tokio::test]
 async fn operators_see_blocks_by_rule_and_their_end() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (proxy, hands) = open(server.address, limits, "");
@@ -132,7 +132,7 @@ async fn operators_see_blocks_by_rule_and_their_end() {
 
 #[tokio::test]
 async fn an_expired_block_cannot_be_lifted() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (proxy, hands) = open(server.address, limits, "");
@@ -153,7 +153,7 @@ async fn an_expired_block_cannot_be_lifted() {
 /// A penalty that ends before the window has room would admit more than the limit.
 #[tokio::test]
 async fn a_short_penalty_lasts_until_the_window_has_room() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 5s }";
     let (proxy, hands) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "", 3).await, 2);
@@ -173,7 +173,7 @@ async fn a_short_penalty_lasts_until_the_window_has_room() {
 /// Blocked networks are refused before anything else is looked at.
 #[tokio::test]
 async fn blocked_networks_are_refused_before_anything_else() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open(
         server.address,
         HTTP_5,

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, yaml};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Proxy, yaml};
 
 pub(super) const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
@@ -17,12 +17,12 @@ pub(super) const MINUTE: Span = Span::from_secs(60);
 
 /// A proxy with these limits and one tier for all; `more` is added at the top level. Accounts `ann` (keys a1, a2),
 /// `bob` (b1) and `raised` (r1), whose tier sets `http` and `hourly` to 8.
-pub(super) fn open(server: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
+pub(super) fn open(server: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static Hands) {
     open_at(NOON, server, limits, more)
 }
 
-fn open_at(at: UnixTime, server: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
-    Door::open_at(at, &file(server, limits, more))
+fn open_at(at: UnixTime, server: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static Hands) {
+    Proxy::start_at(at, &file(server, limits, more))
 }
 
 pub(super) fn file(server: SocketAddr, limits: &str, more: &str) -> String {
@@ -53,21 +53,21 @@ pub(super) fn file(server: SocketAddr, limits: &str, more: &str) -> String {
 }
 
 /// A request from this address on a connection of its own.
-pub(super) async fn from(proxy: &Door, address: &str, method: &str, path: &str, headers: &str) -> Answer {
+pub(super) async fn from(proxy: &Proxy, address: &str, method: &str, path: &str, headers: &str) -> Answer {
     let headers = format!("x-forwarded-for: {address}\r\n{headers}");
     Client::connect(proxy.address).await.ask(method, path, &headers).await
 }
 
-pub(super) async fn get(proxy: &Door, address: &str, path: &str) -> Answer {
+pub(super) async fn get(proxy: &Proxy, address: &str, path: &str) -> Answer {
     from(proxy, address, "GET", path, "").await
 }
 
-pub(super) async fn with_key(proxy: &Door, address: &str, key: &str) -> Answer {
+pub(super) async fn with_key(proxy: &Proxy, address: &str, key: &str) -> Answer {
     from(proxy, address, "GET", "/image/1", &format!("x-api-key: {key}\r\n")).await
 }
 
 /// How many of `times` requests are admitted.
-pub(super) async fn passing(proxy: &Door, address: &str, key: &str, times: usize) -> usize {
+pub(super) async fn passing(proxy: &Proxy, address: &str, key: &str, times: usize) -> usize {
     let mut passed = 0;
     for _ in 0..times {
         let answer = match key {
@@ -93,7 +93,7 @@ pub(super) const HTTP_5: &str = "  - { name: http, per: network, limit: 5, windo
 
 #[tokio::test]
 async fn requests_answered_before_the_limits_are_not_charged() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(server.address, HTTP_5, "cors: { origins: [\"*\"] }");
     for _ in 0..10 {
         assert_eq!(get(&proxy, A, "/nowhere").await.status(), 404);
@@ -120,7 +120,7 @@ async fn requests_answered_before_the_limits_are_not_charged() {
 /// Guessing keys is limited, and so are the proxy's own pages.
 #[tokio::test]
 async fn unknown_keys_and_own_pages_are_charged() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(server.address, HTTP_5, "");
     for remaining in ["4", "3"] {
         let guess = with_key(&proxy, A, "guess").await;
@@ -139,7 +139,7 @@ async fn unknown_keys_and_own_pages_are_charged() {
 /// ends the guessing.
 #[tokio::test]
 async fn wrong_keys_count_for_the_network_in_a_limit_per_account() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(
         server.address,
         "  - { name: http, per: account, limit: 3, window: 60s }",
@@ -157,7 +157,7 @@ async fn wrong_keys_count_for_the_network_in_a_limit_per_account() {
 /// All limits are checked first; then all are charged, or none is.
 #[tokio::test]
 async fn a_refused_request_charges_no_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 10, window: 60s }
   - { name: image, per: network, limit: 2, window: 60s, match: { path: \"/image/{*rest}\" } }";
     let (proxy, _) = open(server.address, limits, "");
@@ -170,7 +170,7 @@ async fn a_refused_request_charges_no_limit() {
 
 #[tokio::test]
 async fn accounts_count_across_keys_anonymous_by_network() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(
         server.address,
         "  - { name: mine, per: account, limit: 4, window: 60s }",
@@ -192,7 +192,7 @@ async fn accounts_count_across_keys_anonymous_by_network() {
 /// Raising an account's number does not raise its network's unless the raise says so.
 #[tokio::test]
 async fn a_raise_lifts_the_network_only_if_it_says_so() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: hourly, per: [account, network], limit: 4, window: 60s }";
     let (proxy, _) = open(server.address, limits, "");
     assert_eq!(
@@ -230,7 +230,7 @@ async fn a_raise_lifts_the_network_only_if_it_says_so() {
 /// The advertised number stays `limit`; a caller with an override sees its own number.
 #[tokio::test]
 async fn a_raise_is_never_degraded() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 9, window: 60s, degraded: 3 }";
     let (proxy, _) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "", 20).await, 3);
@@ -255,7 +255,7 @@ async fn a_raise_is_never_degraded() {
 /// A delegated user counts for the account that asks for it, by that account's number, whatever its name and address.
 #[tokio::test]
 async fn a_delegated_user_is_counted_as_its_account() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(
         server.address,
         "  - { name: http, per: account, limit: 4, window: 60s }",
@@ -280,7 +280,7 @@ async fn a_delegated_user_is_counted_as_its_account() {
 /// at its address brought about.
 #[tokio::test]
 async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
     let (proxy, hands) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "r1", 3).await, 3);
@@ -296,7 +296,7 @@ async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
 
 #[tokio::test]
 async fn a_global_limit_counts_all_callers_together() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(
         server.address,
         "  - { name: all, per: global, limit: 5, window: 60s }",
@@ -307,7 +307,7 @@ async fn a_global_limit_counts_all_callers_together() {
 
 #[tokio::test]
 async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: usual, per: network, limit: 4, window: 60s }
   - { name: wide, per: network, limit: 6, window: 60s, v6_prefix: 56 }
   - { name: single, per: network, limit: 3, window: 60s, v6_prefix: 128 }";
@@ -329,7 +329,7 @@ async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
 
 #[tokio::test]
 async fn limits_match_host_path_and_methods_in_any_spelling() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: host, per: network, limit: 1, window: 60s, match: { host: media.example } }
   - { name: path, per: network, limit: 1, window: 60s, match: { path: /image/big, methods: [GET] } }";
     let (proxy, _) = open(server.address, limits, "");
@@ -363,7 +363,7 @@ async fn limits_match_host_path_and_methods_in_any_spelling() {
 /// A route without methods accepts `post` too, and so do many servers.
 #[tokio::test]
 async fn no_spelling_of_a_method_escapes_its_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     for (methods, spellings) in [("[POST]", ["POST", "post", "Post"]), ("[GET]", ["GET", "get", "HEAD"])] {
         let limits = format!(
             "  - {{ name: up, per: network, limit: 1, window: 60s, match: {{ path: /other, methods: {methods} }} }}"
@@ -382,7 +382,7 @@ async fn no_spelling_of_a_method_escapes_its_limit() {
 
 #[tokio::test]
 async fn windows_can_be_aligned_to_the_clock() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "  - { name: minute, per: network, limit: 2, window: 60s, align: clock }";
     let (proxy, hands) = open_at(NOON_17, server.address, limits, "");
     let first = get(&proxy, A, "/image/1").await;
@@ -400,7 +400,7 @@ async fn windows_can_be_aligned_to_the_clock() {
 /// With more anonymous callers than are counted one by one, the proxy keeps working and reports it in a metric.
 #[tokio::test]
 async fn callers_beyond_max_callers_share_their_prefixs_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(server.address, HTTP_5, "max_callers: 1000");
     let mut client = Client::connect(proxy.address).await;
     let mut through = 0;

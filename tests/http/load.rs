@@ -4,8 +4,8 @@
 use tokio::task::JoinSet;
 
 use super::accounting::with_key;
-use crate::support::fast::FastWorker;
-use crate::support::{Arrived, Client, Door, Plan, Worker, get, metric_sum, seven_tiers};
+use crate::support::fast::FastServer;
+use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, get, metric_sum, seven_tiers};
 
 /// The method of the request, and what the server is asked to answer.
 const ANSWERS: [(&str, &str); 10] = [
@@ -43,9 +43,9 @@ async fn ask(client: &mut Client, method: &str, query: &str) {
 
 #[tokio::test]
 async fn a_sequential_client_never_competes_with_itself() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let ample = seven_tiers(8, &[(server.address, 4)], "").replace("limit: 1000,", "limit: 1000000,");
-    let proxy = Door::open(&ample);
+    let proxy = Proxy::start(&ample);
     let mut kept = Client::connect(proxy.address).await;
     let mut asked = 0;
     for (method, query) in ANSWERS {
@@ -58,15 +58,15 @@ async fn a_sequential_client_never_competes_with_itself() {
         }
     }
     assert_eq!((server.requests(), server.most_at_once()), (asked, 1));
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_thousand_clients_at_once_get_one_answer_each() {
     const CLIENTS: u32 = 1_000;
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let yaml = seven_tiers(8, &[(server.address, 2)], "");
-    let proxy = Door::open(&yaml);
+    let proxy = Proxy::start(&yaml);
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let address = proxy.address;
@@ -94,7 +94,7 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
     assert_eq!(found + refused, CLIENTS);
     assert!(found >= 10, "only {found} of {CLIENTS}");
     assert!(server.most_at_once() <= 2, "{} at once", server.most_at_once());
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     let jobs = async |outcome: &str| metric_sum(proxy.admin, "tiergate_jobs_total", outcome).await;
     let refusals = async |reason: &str| metric_sum(proxy.admin, "tiergate_refusals_total", reason).await;
     assert_eq!(jobs("succeeded").await, f64::from(found));
@@ -107,12 +107,12 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
 
 #[tokio::test]
 async fn an_account_is_one_caller_and_so_is_a_network() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let hash = crate::support::hash;
     let two_keys = format!("key_sha256: [ {}, {} ]", hash("one"), hash("two"));
     let yaml =
         seven_tiers(8, &[(server.address, 1)], "").replace(&format!("key_sha256: {}", hash("key-10")), &two_keys);
-    let proxy = Door::open(&yaml);
+    let proxy = Proxy::start(&yaml);
     let mut running = Client::connect(proxy.address).await;
     running.search("one").await;
     let mut arrived = server.request().await;
@@ -126,14 +126,14 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
     // Queued jobs count like running ones. The same person without a key is another caller.
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     same.search("").await;
     assert_eq!(same.answer().await.status(), 402);
     let mut other_network = Client::connect_from(9, proxy.address).await;
     other_network.search("").await;
-    proxy.house_until(2, 1).await;
+    proxy.jobs_until(2, 1).await;
     drop((waiting, other_network));
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("").await;
     assert_eq!(running.answer().await.status(), 200);
     assert_eq!(get(proxy.address, "/nowhere").await.status(), 404);
@@ -142,7 +142,7 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
 /// The names of requests in the order in which they are served. The first runs while the others queue, in the order
 /// given.
 async fn served(queue: &str, anonymous: &str, requests: &[(&str, &str)]) -> Vec<String> {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let plan = Plan {
         cores: 1,
         servers: &[(server.address, 1)],
@@ -150,14 +150,14 @@ async fn served(queue: &str, anonymous: &str, requests: &[(&str, &str)]) -> Vec<
         ..Plan::default()
     };
     let yaml = plan.yaml().replace("anonymous: p0", &format!("anonymous: {anonymous}"));
-    let proxy = Door::open(&yaml);
+    let proxy = Proxy::start(&yaml);
     let mut clients = Vec::new();
     for (key, name) in requests {
         let mut client = Client::connect(proxy.address).await;
         let headers = format!("{}x-name: {name}\r\n", with_key(key));
         client.request("GET", "/search", &headers).await;
         clients.push(client);
-        proxy.house_until(clients.len() - 1, 1).await;
+        proxy.jobs_until(clients.len() - 1, 1).await;
     }
     let mut served = Vec::new();
     let mut arrived = server.request().await;

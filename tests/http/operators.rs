@@ -1,11 +1,11 @@
 //! What callers see of themselves, and operators of everyone.
 
-use crate::support::{Client, Door, Mirror, Worker, get, seven_tiers};
+use crate::support::{Client, Proxy, Mirror, UpstreamServer, get, seven_tiers};
 
 #[tokio::test]
 async fn me_shows_the_callers_terms() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("GET", "/me", "x-api-key: key-20\r\n").await;
     let expected = serde_json::json!({
@@ -61,14 +61,14 @@ async fn own_pages_can_be_moved_and_turned_off() {
         ("paths: { me: off }\n", None, "/me"),
         ("paths: { me: /v1/self }\n", Some("/v1/self"), "/me"),
     ] {
-        let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], paths));
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], paths));
         let mut client = Client::connect(proxy.address).await;
         client.ask("GET", gone, "").await.assert_refused(404, "not_found");
         if let Some(path) = me {
             assert_eq!(client.ask("GET", path, "").await.json()["id"], "127.0.0.1");
         }
         let with_route = format!("  - {{ path: /me, upstream: search }}\n{paths}");
-        let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
         let seen = get(proxy.address, "/me").await.mirrored().await;
         assert_eq!(seen.line, "GET /me HTTP/1.1");
     }
@@ -77,7 +77,7 @@ async fn own_pages_can_be_moved_and_turned_off() {
 #[tokio::test]
 async fn metrics_exist_before_the_first_request() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 3)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 3)], ""));
     let page = get(proxy.admin, "/metrics").await;
     assert_eq!(page.status(), 200);
     assert_eq!(
@@ -105,14 +105,14 @@ async fn metrics_exist_before_the_first_request() {
 
 #[tokio::test]
 async fn metrics_and_the_queue_page_show_current_jobs() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
     let mut arrived = server.request().await;
     let mut second = Client::connect_from(7, proxy.address).await;
     second.search("").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     assert_eq!(proxy.metric("tiergate_queue_depth{priority=\"0\"}").await, 1.0);
     assert_eq!(proxy.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
     let page = proxy.queue().await;
@@ -133,7 +133,7 @@ async fn metrics_and_the_queue_page_show_current_jobs() {
     );
     assert!(job("running")["running_s"].is_number() && job("waiting")["waited_s"].is_number());
     drop(second);
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     assert_eq!(
         proxy
             .metric(r#"tiergate_jobs_total{tier="free",outcome="hung_up"}"#)
@@ -142,7 +142,7 @@ async fn metrics_and_the_queue_page_show_current_jobs() {
     );
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
         proxy.metric("tiergate_queue_wait_seconds_count{priority=\"6\"}").await,
         1.0
@@ -163,8 +163,8 @@ async fn metrics_and_the_queue_page_show_current_jobs() {
 
 #[tokio::test]
 async fn ready_until_shutdown_alive_until_the_end() {
-    let server = Worker::start().await;
-    let mut proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let mut proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     assert_eq!(get(proxy.admin, "/healthz").await.status(), 200);
     assert_eq!(get(proxy.admin, "/readyz").await.status(), 200);
     let mut first = Client::connect(proxy.address).await;
@@ -172,7 +172,7 @@ async fn ready_until_shutdown_alive_until_the_end() {
     let mut arrived = server.request().await;
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-1").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     proxy.begin_closing();
     waiting.answer().await.assert_refused(503, "shutting_down");
     assert_eq!(get(proxy.admin, "/readyz").await.status(), 503);
@@ -186,7 +186,7 @@ async fn ready_until_shutdown_alive_until_the_end() {
 #[tokio::test]
 async fn admin_pages_are_not_public() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
     let token = format!("authorization: Bearer {}\r\n", proxy.token);
     let mut client = Client::connect(proxy.address).await;
     for path in ["/metrics", "/healthz", "/readyz", "/queue"] {

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::accounting::{assert_settled, debits, me, releases, search, taken, with_key};
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, Plan, Worker, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Proxy, Plan, UpstreamServer, metric_sum};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
@@ -22,7 +22,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn of_64(proxy: &Door, key: &'static str) -> Self {
+    async fn of_64(proxy: &Proxy, key: &'static str) -> Self {
         let hang_up = Arc::new(Semaphore::new(0));
         let mut clients = JoinSet::new();
         for _ in 0..64 {
@@ -68,7 +68,7 @@ impl Crowd {
 }
 
 /// Answers with this status and closes, so that the next request uses another connection.
-async fn answer(server: &Worker, status: &str) {
+async fn answer(server: &UpstreamServer, status: &str) {
     let mut arrived = server.request().await;
     arrived.answer_with(status, "connection: close\r\n", "{}").await;
 }
@@ -76,7 +76,7 @@ async fn answer(server: &Worker, status: &str) {
 #[tokio::test]
 async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
     for (slots, waiting, running) in [(64, 0, 10), (4, 6, 4)] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = Plan {
             seats: 64,
             servers: &[(server.address, slots)],
@@ -86,7 +86,7 @@ async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
         .open();
         let mut crowd = Crowd::of_64(&proxy, "p5").await;
         crowd.all_but(10).await;
-        proxy.house_until(waiting, running).await;
+        proxy.jobs_until(waiting, running).await;
         let me = me(&proxy, "p5").await;
         assert_eq!((&me["waiting"], &me["running"]), (&waiting.into(), &running.into()));
         assert_eq!(taken(&proxy, "p5").await, (0, 10));
@@ -103,7 +103,7 @@ async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
 
 #[tokio::test]
 async fn failures_and_hangups_give_back_exactly_their_units() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = Plan {
         servers: &[(server.address, 64)],
         tier: TEN,
@@ -134,7 +134,7 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
     for _ in 0..3 {
         assert!(crowd.next().await.is_none(), "it has hung up");
     }
-    proxy.house_until(0, 3).await;
+    proxy.jobs_until(0, 3).await;
     assert_eq!(taken(&proxy, "p5").await, (4, 3));
     // Which request belongs to which client is not known here: answers to the clients that hung up go nowhere.
     for mut arrived in arrived {
@@ -158,7 +158,7 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
 
 #[tokio::test]
 async fn displacements_give_back_exactly_their_units() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = Plan {
         cores: 1,
         seats: 10,
@@ -169,7 +169,7 @@ async fn displacements_give_back_exactly_their_units() {
     .open();
     let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     let mut crowd = Crowd::of_64(&proxy, "p0").await;
     crowd.all_but(10).await;
     assert_eq!(taken(&proxy, "p0").await, (0, 10));
@@ -247,7 +247,7 @@ async fn client_under_load(mut client: Client, key: &'static str, number: u64) -
 #[tokio::test]
 async fn no_caller_overspends_under_random_load() {
     for on_hangup in ["finish", "cancel"] {
-        let server = FastWorker::start();
+        let server = FastServer::start();
         let tier =
             format!("concurrency: 64, displacements_per_minute: 1000, quota: {{ limit: {QUOTA}, rolling: 24h }}");
         let proxy = Plan {
@@ -283,7 +283,7 @@ async fn no_caller_overspends_under_random_load() {
             }
         };
         tokio::join!(gathered, watching);
-        proxy.house_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
         for (key, got) in KEYS.into_iter().zip(got) {
             assert_within_quota(&proxy, key, got).await;
         }
@@ -292,7 +292,7 @@ async fn no_caller_overspends_under_random_load() {
 
 /// Checks that what this caller was charged covers its successes and agrees with the metrics, and that just the rest of its
 /// quota can be used.
-async fn assert_within_quota(proxy: &Door, key: &str, got: u64) {
+async fn assert_within_quota(proxy: &Proxy, key: &str, got: u64) {
     let (used, held) = taken(proxy, key).await;
     assert_eq!(held, 0, "{key}");
     assert!(used >= got, "{key} got {got} and was charged {used}");

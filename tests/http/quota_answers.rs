@@ -5,15 +5,15 @@ use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::{ask, field, me, search, with_key};
 use super::quotas::{CLOSE, asking, before};
-use crate::support::fast::FastWorker;
-use crate::support::{Door, Plan, Worker};
+use crate::support::fast::FastServer;
+use crate::support::{Proxy, Plan, UpstreamServer};
 
 #[tokio::test]
 async fn me_shows_what_is_used_held_and_left() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let tier = "concurrency: 4, quotas: { daily: { limit: 10, rolling: 24h }, month: { limit: 50, calendar: month } }";
     let noon = UnixTime::from_secs(1_800_014_400);
-    let (proxy, hands) = Door::open_at(
+    let (proxy, hands) = Proxy::start_at(
         noon,
         &Plan {
             tier,
@@ -52,7 +52,7 @@ async fn me_shows_what_is_used_held_and_left() {
     let _running = asking(&proxy, "GET").await;
     let _arrived = server.request().await;
     let _waiting = [asking(&proxy, "GET").await, asking(&proxy, "GET").await];
-    proxy.house_until(2, 1).await;
+    proxy.jobs_until(2, 1).await;
     let busy = json!({
         "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 2,
         "quotaReset": "2027-01-16T12:16:00Z",
@@ -79,7 +79,7 @@ async fn a_unit_comes_back_when_retry_after_says() {
         ("calendar: day, zone: Asia/Tokyo", 7_200, 7_200),
         ("calendar: month", 16 * 86_400 + 39_600, 16 * 86_400 + 39_600),
     ] {
-        let server = FastWorker::start();
+        let server = FastServer::start();
         let tier = format!("concurrency: 64, quota: {{ limit: 2, {window} }}");
         let noon = UnixTime::from_secs(1_800_014_400);
         let plan = Plan {
@@ -87,7 +87,7 @@ async fn a_unit_comes_back_when_retry_after_says() {
             tier: &tier,
             ..Plan::default()
         };
-        let (proxy, hands) = Door::open_at(noon, &plan.yaml());
+        let (proxy, hands) = Proxy::start_at(noon, &plan.yaml());
         for _ in 0..2 {
             assert_eq!(search(&proxy, "p5").await.status(), 200);
             hands.advance(Span::from_secs(1_800));
@@ -111,7 +111,7 @@ async fn a_unit_comes_back_when_retry_after_says() {
 
 /// Checks that p5's search is refused by this quota with a problem document that agrees with the headers. Returns the
 /// seconds of `Retry-After`.
-async fn refused_by(proxy: &Door, name: &str, limit: u64) -> u64 {
+async fn refused_by(proxy: &Proxy, name: &str, limit: u64) -> u64 {
     let answer = ask(
         proxy,
         "/search",
@@ -146,7 +146,7 @@ async fn refused_by(proxy: &Door, name: &str, limit: u64) -> u64 {
 
 #[tokio::test]
 async fn all_quotas_must_have_room_the_tightest_is_shown() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let tier = "concurrency: 64, quotas: { hourly: { limit: 3, rolling: 1h }, daily: { limit: 5, rolling: 24h }, \
         monthly: { limit: 6, calendar: month } }";
     let plan = Plan {
@@ -154,7 +154,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
         tier,
         ..Plan::default()
     };
-    let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+    let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
     let shown = async || {
         let me = me(&proxy, "p5").await;
         (me["quota"].as_u64(), me["quotaUsed"].as_u64())
@@ -182,7 +182,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
 /// `next_reset` of an unused month said when the month ends, while that of unused days was null.
 #[tokio::test]
 async fn me_shows_the_refusing_quota_in_its_top_members() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let quotas = [
         "hourly: { limit: 1, rolling: 1h }",
         "daily: { limit: 2, rolling: 24h }",
@@ -198,7 +198,7 @@ async fn me_shows_the_refusing_quota_in_its_top_members() {
             tier: &tier,
             ..Plan::default()
         };
-        let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         let top = async |limit: u64, used: u64, name: &str| {
             let me = me(&proxy, "p5").await;
             let lines = me["quotas"].as_array().expect("quotas");
@@ -225,7 +225,7 @@ async fn me_shows_the_refusing_quota_in_its_top_members() {
 /// A caller that retries when told to is not refused by another quota.
 #[tokio::test]
 async fn the_refusal_names_the_quota_that_recovers_last() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     for tier in [
         "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",
         "concurrency: 64, quotas: { daily: { limit: 1, rolling: 24h }, hourly: { limit: 1, rolling: 1h } }",
@@ -235,7 +235,7 @@ async fn the_refusal_names_the_quota_that_recovers_last() {
             tier,
             ..Plan::default()
         };
-        let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         assert_eq!(search(&proxy, "p5").await.status(), 200);
         let refused = search(&proxy, "p5").await;
         refused.assert_refused(402, "quota_depleted");

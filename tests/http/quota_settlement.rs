@@ -2,11 +2,11 @@
 
 use super::accounting::{assert_settled, debits, releases, search, taken, with_key};
 use super::quotas::{asking, before};
-use crate::support::{Client, Door, Plan, Worker};
+use crate::support::{Client, Proxy, Plan, UpstreamServer};
 
 /// Answers one search with these bytes and closes the upstream connection; checks that the search holds its unit until
 /// then.
-async fn answered(proxy: &Door, server: &Worker, method: &str, bytes: &str) -> std::io::Result<u16> {
+async fn answered(proxy: &Proxy, server: &UpstreamServer, method: &str, bytes: &str) -> std::io::Result<u16> {
     let (used, _) = taken(proxy, "p5").await;
     let mut client = asking(proxy, method).await;
     let mut arrived = server.request().await;
@@ -18,7 +18,7 @@ async fn answered(proxy: &Door, server: &Worker, method: &str, bytes: &str) -> s
 
 #[tokio::test]
 async fn a_success_is_charged_before_its_last_byte_arrives() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server).open();
     let answers = [
         ("GET", "200 OK\r\ncontent-length: 4\r\n\r\nbody"),
@@ -44,7 +44,7 @@ async fn a_success_is_charged_before_its_last_byte_arrives() {
 #[tokio::test]
 async fn a_response_in_progress_holds_its_unit() {
     for chunked in [false, true] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&server).open();
         let mut client = asking(&proxy, "GET").await;
         let mut arrived = server.request().await;
@@ -72,7 +72,7 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
         ("success: [201, 202]", vec![201, 202]),
         ("success: [200, 204, 404]", vec![200, 204, 404]),
     ] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = Plan {
             route,
             ..before(&server)
@@ -112,7 +112,7 @@ async fn broken_responses_cost_nothing() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
     ];
     for bytes in broken {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&server).open();
         // Whether the head was sent before the failure depends on timing: 502, or a truncated response.
         let status = answered(&proxy, &server, "GET", bytes).await;
@@ -124,7 +124,7 @@ async fn broken_responses_cost_nothing() {
 #[tokio::test]
 async fn timeouts_and_unreachable_servers_cost_nothing() {
     for bytes in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n123"] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = Plan {
             upstream: "timeout: 300ms",
             ..before(&server)
@@ -139,7 +139,7 @@ async fn timeouts_and_unreachable_servers_cost_nothing() {
         }
         assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
-    let absent = Worker::start().await;
+    let absent = UpstreamServer::start().await;
     let proxy = before(&absent).open();
     drop(absent);
     search(&proxy, "p5").await.assert_refused(502, "upstream_unreachable");
@@ -149,11 +149,11 @@ async fn timeouts_and_unreachable_servers_cost_nothing() {
 #[tokio::test]
 async fn leaving_the_queue_gives_the_unit_back() {
     // By hanging up, whatever it had sent.
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let mut proxy = before(&server).open();
     let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     for reset in [false, true] {
         for sent in [None, Some(10), Some(200_000)] {
             let mut client = Client::connect(proxy.address).await;
@@ -164,14 +164,14 @@ async fn leaving_the_queue_gives_the_unit_back() {
                     client.send(vec![0; bytes]).await;
                 }
             }
-            proxy.house_until(1, 1).await;
+            proxy.jobs_until(1, 1).await;
             assert_eq!(taken(&proxy, "p5").await, (0, 1));
             if reset {
                 client.reset();
             } else {
                 drop(client);
             }
-            proxy.house_until(0, 1).await;
+            proxy.jobs_until(0, 1).await;
             assert_eq!(taken(&proxy, "p5").await, (0, 0), "{reset} {sent:?}");
         }
     }
@@ -180,7 +180,7 @@ async fn leaving_the_queue_gives_the_unit_back() {
         .await;
     // On shutdown.
     let mut waiting = asking(&proxy, "GET").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     proxy.begin_closing();
     waiting.answer().await.assert_refused(503, "shutting_down");
     assert_eq!(releases(&proxy, "p5", "shut_down").await, 1.0);
@@ -193,7 +193,7 @@ async fn leaving_the_queue_gives_the_unit_back() {
 
 #[tokio::test]
 async fn timing_out_in_the_queue_gives_the_unit_back() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = Plan {
         queue: "max_wait: 300ms",
         ..before(&server)
@@ -254,7 +254,7 @@ const HANG_UPS: [(&str, &str, &str, &str); 8] = [
 #[tokio::test]
 async fn hanging_up_does_not_avoid_the_charge() {
     for (on_hangup, before_it, after_it, end) in HANG_UPS {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = Plan {
             route: &format!("on_hangup: {on_hangup}"),
             ..before(&server)
@@ -284,7 +284,7 @@ async fn hanging_up_does_not_avoid_the_charge() {
 #[tokio::test]
 async fn an_incomplete_upload_costs_nothing() {
     for success_is_out in [false, true] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&server).open();
         let mut client = Client::connect(proxy.address).await;
         client.upload("p5", 1 << 20).await;
@@ -300,7 +300,7 @@ async fn an_incomplete_upload_costs_nothing() {
         assert_settled(&proxy, "p5", 0, &[("cancelled", 1)]).await;
     }
     // Too long, which shows only once it has a slot.
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = Plan {
         route: "max_body: 300KiB",
         ..before(&server)

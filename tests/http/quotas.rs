@@ -4,13 +4,13 @@ use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::{ask, debits, releases, search, taken, with_key};
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Plan, Worker};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, Plan, UpstreamServer};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
 /// A proxy before one server with one slot, where every caller has ten units.
-pub(super) fn before(server: &Worker) -> Plan<'static> {
+pub(super) fn before(server: &UpstreamServer) -> Plan<'static> {
     Plan {
         cores: 1,
         servers: Box::leak(Box::new([(server.address, 1)])),
@@ -20,7 +20,7 @@ pub(super) fn before(server: &Worker) -> Plan<'static> {
 }
 
 /// A request of p5 on a connection of its own.
-pub(super) async fn asking(proxy: &Door, method: &str) -> Client {
+pub(super) async fn asking(proxy: &Proxy, method: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.request(method, "/search", &with_key("p5")).await;
     client
@@ -31,7 +31,7 @@ pub(super) const CLOSE: &str = "connection: close\r\n";
 
 #[tokio::test]
 async fn quota_is_checked_before_concurrency_and_the_queue_last() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = Plan {
         seats: 1,
         servers: &[(server.address, 1)],
@@ -41,16 +41,16 @@ async fn quota_is_checked_before_concurrency_and_the_queue_last() {
     .open();
     // One job of p5 runs and one is queued: its concurrency is used up, and the queue is full.
     let _running = asking(&proxy, "GET").await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     let _waiting = asking(&proxy, "GET").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     search(&proxy, "p5").await.assert_refused(402, "concurrency_exceeded");
     search(&proxy, "p4").await.assert_refused(503, "queue_full");
     assert_eq!(taken(&proxy, "p5").await, (0, 2));
     assert_eq!(taken(&proxy, "p4").await, (0, 0));
 
     // Without quota left, that is the reason given.
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let proxy = Plan {
         seats: 0,
         servers: &[(server.address, 1)],
@@ -61,17 +61,17 @@ async fn quota_is_checked_before_concurrency_and_the_queue_last() {
     let mut uploading = Client::connect(proxy.address).await;
     uploading.request("POST", "/search", "content-length: 300000\r\n").await;
     uploading.send(vec![0; 270_000]).await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     search(&proxy, "").await.assert_refused(402, "quota_depleted");
     search(&proxy, "p5").await.assert_refused(503, "queue_full");
     drop(uploading);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(search(&proxy, "").await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_route_costs_what_it_says() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let more = "  - { path: /dear, upstream: search, metered: true, cost: 4 }\n  \
         - { path: /peek, upstream: search, metered: true, cost: 0 }\n  \
         - { path: /ruin, upstream: search, metered: true, cost: 11 }";
@@ -111,7 +111,7 @@ async fn a_route_costs_what_it_says() {
 
 #[tokio::test]
 async fn a_quota_of_zero_always_refuses() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     for window in ["rolling: 24h", "calendar: month"] {
         let tier = format!("concurrency: 64, quota: {{ limit: 0, {window} }}");
         let proxy = Plan {
@@ -131,22 +131,22 @@ async fn a_quota_of_zero_always_refuses() {
 
 #[tokio::test]
 async fn a_search_is_charged_to_the_month_it_began_in() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let plan = Plan {
         tier: "concurrency: 64, quota: { limit: 2, calendar: month }",
         ..before(&server)
     };
     // 2026-05-31T23:59:50Z.
-    let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
+    let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
     let mut first = asking(&proxy, "GET").await;
     let mut arrived = server.request().await;
     let mut waiting = asking(&proxy, "GET").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
     hands.advance(Span::from_secs(11));
     assert_eq!(taken(&proxy, "p5").await, (0, 0), "June begins at zero");
     let next = [asking(&proxy, "GET").await, asking(&proxy, "GET").await];
-    proxy.house_until(3, 1).await;
+    proxy.jobs_until(3, 1).await;
     assert_eq!(taken(&proxy, "p5").await, (0, 2));
     search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
     arrived.answer_with("200 OK", CLOSE, "{}").await;
@@ -167,7 +167,7 @@ async fn a_search_is_charged_to_the_month_it_began_in() {
 /// An upload without quota is refused before its body has arrived, and the client can read the refusal.
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let proxy = Plan {
         servers: &[(server.address, 1)],
         tier: "concurrency: 64, quota: { limit: 0, rolling: 24h }",
@@ -188,7 +188,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
 
 #[tokio::test]
 async fn every_spelling_of_a_metered_path_costs_and_nothing_else_does() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let proxy = Plan {
         servers: &[(server.address, 1)],
         tier: TEN,

@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::{ask, field, search, with_key};
-use crate::support::{Answer, Client, Door, Plan, Worker};
+use crate::support::{Answer, Client, Proxy, Plan, UpstreamServer};
 
 const TIER: &str =
     "concurrency: 2, quotas: { daily: { limit: 3, rolling: 24h }, month: { limit: 50, calendar: month } }";
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
-fn plan(server: &Worker) -> Plan<'static> {
+fn plan(server: &UpstreamServer) -> Plan<'static> {
     Plan {
         cores: 1,
         seats: 1,
@@ -41,7 +41,7 @@ fn assert_left(answer: &Answer, left: [(&str, u64, Option<u64>); 3]) {
     }
 }
 
-async fn answered(proxy: &Door, server: &Worker, status: &str) -> Answer {
+async fn answered(proxy: &Proxy, server: &UpstreamServer, status: &str) -> Answer {
     let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
     let mut arrived = server.request().await;
@@ -55,8 +55,8 @@ const DAY: u64 = 86_460;
 
 #[tokio::test]
 async fn every_answer_says_what_is_left_and_when_more_comes() {
-    let server = Worker::start().await;
-    let (proxy, hands) = Door::open_at(NOON, &plan(&server).yaml());
+    let server = UpstreamServer::start().await;
+    let (proxy, hands) = Proxy::start_at(NOON, &plan(&server).yaml());
     let free = [("daily", 3, None), ("month", 50, None), ("concurrency", 2, None)];
     let answer = answered(&proxy, &server, "404 Not Found").await;
     assert_left(&answer, free);
@@ -93,8 +93,8 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
 
 #[tokio::test]
 async fn units_held_by_other_jobs_are_not_left() {
-    let server = Worker::start().await;
-    let (proxy, _) = Door::open_at(NOON, &plan(&server).yaml());
+    let server = UpstreamServer::start().await;
+    let (proxy, _) = Proxy::start_at(NOON, &plan(&server).yaml());
     let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
     let mut arrived = server.request().await;
@@ -111,7 +111,7 @@ async fn units_held_by_other_jobs_are_not_left() {
     // Other refusals of a metered route have the fields too: concurrency, queue place, upstream.
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("p5").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let full = [("daily", 1, None), ("month", 48, None), ("concurrency", 0, None)];
     let refused = search(&proxy, "p5").await;
     refused.assert_refused(402, "concurrency_exceeded");
@@ -140,7 +140,7 @@ async fn units_held_by_other_jobs_are_not_left() {
 
 #[tokio::test]
 async fn only_known_callers_of_metered_routes_get_the_fields() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = plan(&server).open();
     let mut silent = vec![
         ask(&proxy, "/me", &with_key("p5")).await,
@@ -165,8 +165,8 @@ async fn only_known_callers_of_metered_routes_get_the_fields() {
 /// and made the whole field unreadable; those of the same name contradicted it.
 #[tokio::test]
 async fn the_upstreams_own_fields_are_replaced() {
-    let server = Worker::start().await;
-    let (proxy, _) = Door::open_at(NOON, &plan(&server).yaml());
+    let server = UpstreamServer::start().await;
+    let (proxy, _) = Proxy::start_at(NOON, &plan(&server).yaml());
     let theirs = "ratelimit: limit=10, remaining=3\r\nratelimit-policy: 10;w=60\r\nRateLimit: \"daily\";r=7\r\n";
     let headers = format!("connection: close\r\n{theirs}");
     for path in ["/search", "/image/1"] {

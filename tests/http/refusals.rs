@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Arrived, Client, Door, Worker, seven_tiers};
+use crate::support::{Answer, Arrived, Client, Proxy, UpstreamServer, seven_tiers};
 
 const PROBLEM: &str = "accept: application/problem+json\r\n";
 
@@ -18,7 +18,7 @@ fn retry_after(answer: &Answer) -> u64 {
     seconds
 }
 
-async fn search(proxy: &Door, headers: &str) -> Client {
+async fn search(proxy: &Proxy, headers: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.request("GET", "/search", headers).await;
     client
@@ -26,8 +26,8 @@ async fn search(proxy: &Door, headers: &str) -> Client {
 
 #[tokio::test]
 async fn concurrency_refusals_state_the_limit() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = search(&proxy, "").await;
     let mut arrived = server.request().await;
     let mut client = search(&proxy, "").await;
@@ -60,12 +60,12 @@ async fn concurrency_refusals_state_the_limit() {
 
 #[tokio::test]
 async fn full_queue_refusals_name_the_priorities() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ""));
     let mut running = search(&proxy, "x-api-key: key-100\r\n").await;
     let mut arrived = server.request().await;
     let mut waiting = search(&proxy, "x-api-key: key-1\r\n").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
 
     let full = search(&proxy, "").await.answer().await;
     full.assert_refused(503, "queue_full");
@@ -116,9 +116,9 @@ async fn full_queue_refusals_name_the_priorities() {
 
 #[tokio::test]
 async fn queueing_ends_after_max_wait() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "").replace("max_wait: 30s", "max_wait: 200ms");
-    let proxy = Door::open(&yaml);
+    let proxy = Proxy::start(&yaml);
     let mut first = search(&proxy, "x-api-key: key-100\r\n").await;
     let mut arrived = server.request().await;
     let mut second = search(&proxy, "").await;
@@ -142,8 +142,8 @@ async fn queueing_ends_after_max_wait() {
 
 #[tokio::test]
 async fn a_client_can_ask_for_a_shorter_wait() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = search(&proxy, "x-api-key: key-100\r\nprefer: wait=7\r\n").await;
     let mut arrived = server.request().await;
     let answer = search(&proxy, "prefer: respond-async, wait=1\r\n").await.answer().await;
@@ -160,8 +160,8 @@ async fn a_client_can_ask_for_a_shorter_wait() {
     reason = "what is measured is how long slots are held, so they must be held"
 )]
 async fn a_wait_estimated_too_long_is_refused_at_once() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(16, &[(server.address, 1)], "").replace("cores: 2", "cores: 1"));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(16, &[(server.address, 1)], "").replace("cores: 2", "cores: 1"));
     let mut client = search(&proxy, "x-api-key: key-100\r\n").await;
     let mut arrived = server.request().await;
     for _ in 0..20 {
@@ -175,7 +175,7 @@ async fn a_wait_estimated_too_long_is_refused_at_once() {
     for price in [1, 5, 10, 20, 20, 50, 50, 50] {
         waiting.push(search(&proxy, &format!("x-api-key: key-{price}\r\n")).await);
     }
-    proxy.house_until(8, 1).await;
+    proxy.jobs_until(8, 1).await;
     // At least 9 × 40 ms, and eight times as long for a priority that got no slot lately.
     let answer = search(&proxy, "prefer: wait=1\r\n").await.answer().await;
     answer.assert_refused(503, "wait_too_long");
@@ -187,21 +187,21 @@ async fn a_wait_estimated_too_long_is_refused_at_once() {
     );
     retry_after(&answer);
     let _patient = search(&proxy, "prefer: wait=300\r\n").await;
-    proxy.house_until(9, 1).await;
+    proxy.jobs_until(9, 1).await;
     drop((waiting, _patient));
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
 }
 
 #[tokio::test]
 async fn queued_requests_are_rejected_on_shutdown() {
-    let server = Worker::start().await;
-    let mut proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let mut proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = search(&proxy, "x-api-key: key-100\r\n").await;
     let mut arrived = server.request().await;
     let mut second = search(&proxy, "").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     proxy.begin_closing();
     let answer = second.answer().await;
     answer.assert_refused(503, "shutting_down");
@@ -220,9 +220,9 @@ async fn queued_requests_are_rejected_on_shutdown() {
 
 #[tokio::test]
 async fn unmetered_requests_are_capped() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let more = "connections: { unmetered_max: 1 }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
     let mut first = Client::connect(proxy.address).await;
     first.request("GET", "/image/1", "").await;
     let mut arrived = server.request().await;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpSocket;
 
-use crate::support::{Arrived, Client, Door, Worker, get, seven_tiers};
+use crate::support::{Arrived, Client, Proxy, UpstreamServer, get, seven_tiers};
 
 /// The states of all jobs that have or had a slot, sorted.
 fn states(page: &serde_json::Value) -> Vec<String> {
@@ -17,12 +17,12 @@ fn states(page: &serde_json::Value) -> Vec<String> {
     states
 }
 
-async fn states_until(proxy: &Door, expected: &[&str]) {
+async fn states_until(proxy: &Proxy, expected: &[&str]) {
     let what = format!("{expected:?} run");
     proxy.queue_until(&what, |page| states(page) == expected).await;
 }
 
-async fn search(proxy: &Door, key: &str) -> Client {
+async fn search(proxy: &Proxy, key: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.search(key).await;
     client
@@ -52,8 +52,8 @@ async fn answer(mut at_server: Arrived, body: &str) {
 
 /// One job on the live server and one that relocates from the dead one.
 struct Half {
-    proxy: Door,
-    server: Worker,
+    proxy: Proxy,
+    server: UpstreamServer,
     _dead: Dead,
     running: Client,
     at_server: Arrived,
@@ -61,9 +61,9 @@ struct Half {
 }
 
 async fn half_dead(more: impl Fn(String) -> String) -> Half {
-    let (server, dead) = (Worker::start().await, Dead::bind());
+    let (server, dead) = (UpstreamServer::start().await, Dead::bind());
     let yaml = seven_tiers(8, &[(server.address, 1), (dead.address(), 1)], "");
-    let proxy = Door::open(&more(yaml));
+    let proxy = Proxy::start(&more(yaml));
     let running = search(&proxy, "key-1").await;
     let at_server = server.request().await;
     let moving = search(&proxy, "key-5").await;
@@ -91,7 +91,7 @@ async fn with_one_of_two_servers_dead_no_client_notices() {
         _dead,
     } = half_dead(|yaml| yaml).await;
     let mut waiting = search(&proxy, "key-100").await;
-    proxy.house_until(1, 2).await;
+    proxy.jobs_until(1, 2).await;
 
     answer(at_server, "first").await;
     let told = running.answer().await;
@@ -108,23 +108,23 @@ async fn with_one_of_two_servers_dead_no_client_notices() {
     assert_eq!(at_server.head.get("x-tiergate-account"), Some("a100"));
     answer(at_server, "waited").await;
     assert_eq!(waiting.answer().await.status(), 200);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// A server dies while it works and others are queued: the jobs it began are answered, and those sent there afterwards
 /// relocate.
 #[tokio::test]
 async fn a_dying_server_leaves_its_queue_to_the_other() {
-    let (dying, other) = (Worker::start().await, Worker::start().await);
-    let proxy = Door::open(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
+    let (dying, other) = (UpstreamServer::start().await, UpstreamServer::start().await);
+    let proxy = Proxy::start(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
     let mut first = search(&proxy, "key-1").await;
     let at_dying = dying.request().await;
     let mut second = search(&proxy, "key-5").await;
     let at_other = other.request().await;
     let mut next = search(&proxy, "key-10").await;
-    proxy.house_until(1, 2).await;
+    proxy.jobs_until(1, 2).await;
     let mut last = search(&proxy, "").await;
-    proxy.house_until(2, 2).await;
+    proxy.jobs_until(2, 2).await;
 
     drop(dying);
     answer(at_dying, "{}").await;
@@ -139,7 +139,7 @@ async fn a_dying_server_leaves_its_queue_to_the_other() {
         answer(at_other, "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn hanging_up_while_relocating_gives_everything_back() {
     let mut again = search(&proxy, "key-5").await;
     answer(server.request().await, "{}").await;
     assert_eq!(again.answer().await.status(), 200);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// The other server is unreachable by then too: a relocating job waits until its deadline and no longer.
@@ -194,13 +194,13 @@ async fn a_failed_relocation_is_refused_by_its_deadline() {
     let failed = r#"tiergate_jobs_total{tier="$5",outcome="failed"}"#;
     assert_eq!(proxy.metric(failed).await, 1.0);
     drop((running, at_server));
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn without_a_live_server_the_job_fails_with_502() {
     let dead = Dead::bind();
-    let proxy = Door::open(&seven_tiers(8, &[(dead.address(), 1)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(dead.address(), 1)], ""));
     let answer = search(&proxy, "key-5").await.answer().await;
     assert_eq!(
         (answer.status(), answer.reason()),
@@ -208,5 +208,5 @@ async fn without_a_live_server_the_job_fails_with_502() {
     );
     let failed = r#"tiergate_jobs_total{tier="$5",outcome="failed"}"#;
     assert_eq!(proxy.metric(failed).await, 1.0);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }

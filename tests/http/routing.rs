@@ -1,7 +1,7 @@
 //! Which requests are metered (rules §2): no spelling of a metered path reaches its upstream unmetered, and what
 //! was matched is what is forwarded.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Client, Proxy, Mirror, UpstreamServer, seven_tiers};
 
 /// Every other path leads to the same upstream unmetered, so whatever is not recognized as a search gets there free of
 /// charge.
@@ -34,8 +34,8 @@ const SPELLINGS: [&str; 21] = [
 
 #[tokio::test]
 async fn no_spelling_of_a_metered_path_bypasses_concurrency() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], CATCH_ALL));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], CATCH_ALL));
     let mut first = Client::connect(proxy.address).await;
     first.search("").await;
     let mut arrived = server.request().await;
@@ -57,7 +57,7 @@ async fn no_spelling_of_a_metered_path_bypasses_concurrency() {
 #[tokio::test]
 async fn the_matched_path_is_the_forwarded_path() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
     let mut searches = 0.0;
     for spelling in SPELLINGS {
         let mut client = Client::connect(proxy.address).await;
@@ -95,7 +95,7 @@ async fn the_matched_path_is_the_forwarded_path() {
 async fn an_absolute_target_overrides_the_host_header() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /api, host: api.example, upstream: search }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
     let mut client = Client::connect(proxy.address).await;
     // RFC 9112 §3.2.2: the target's host counts, whatever `Host` says.
     client
@@ -119,7 +119,7 @@ async fn unknown_hosts_get_421_where_routes_name_hosts() {
             "path: \"/image/{*rest}\",",
             "path: \"/image/{*rest}\", host: door.example,",
         );
-    let proxy = Door::open(&yaml);
+    let proxy = Proxy::start(&yaml);
     let mut client = Client::connect(proxy.address).await;
     for host in ["other.example", "door.example.evil", "", "127.0.0.1"] {
         for target in ["GET /search", "GET /me", "POST /me", "OPTIONS /stats", "OPTIONS *"] {
@@ -148,7 +148,7 @@ async fn unknown_hosts_get_421_where_routes_name_hosts() {
 async fn a_405_lists_the_allowed_methods() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /only, upstream: search, methods: [GET, PUT] }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
     let mut client = Client::connect(proxy.address).await;
     for method in ["POST", "DELETE", "TRACE", "get"] {
         let answer = client.ask(method, "/only", "").await;
@@ -167,7 +167,7 @@ async fn a_405_lists_the_allowed_methods() {
 #[tokio::test]
 async fn a_head_request_is_a_search_without_a_body() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("HEAD", "/search", "").await;
     assert_eq!(answer.status(), 200);
@@ -181,7 +181,7 @@ async fn a_head_request_is_a_search_without_a_body() {
     // No body was sent: the next answer begins where this one ended.
     let seen = client.ask("GET", "/search", "").await.mirrored().await;
     assert_eq!(seen.line, "GET /search HTTP/1.1");
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
         proxy
             .metric(r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#)

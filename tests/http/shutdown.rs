@@ -3,9 +3,9 @@
 use tokio::net::TcpStream;
 
 use crate::support::program::Program;
-use crate::support::{Client, Plan, Worker, soon};
+use crate::support::{Client, Plan, UpstreamServer, soon};
 
-async fn program(server: &Worker, more: &str) -> Program {
+async fn program(server: &UpstreamServer, more: &str) -> Program {
     let plan = Plan {
         servers: &[(server.address, 1)],
         more,
@@ -33,7 +33,7 @@ async fn until_closed(program: &Program) {
 #[tokio::test]
 async fn shutdown_rejects_queued_and_drains_running_requests() {
     for signal in ["TERM", "INT"] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let mut program = program(&server, "drain_timeout: 15s").await;
         let mut running = searching(&program).await;
         let mut arrived = server.request().await;
@@ -68,7 +68,7 @@ async fn metric(program: &Program, name: &str) -> f64 {
 
 #[tokio::test]
 async fn shutdown_waits_for_jobs_whose_client_hung_up() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let mut program = program(&server, "drain_timeout: 15s").await;
     let client = searching(&program).await;
     let mut arrived = server.request().await;
@@ -82,7 +82,7 @@ async fn shutdown_waits_for_jobs_whose_client_hung_up() {
 
 #[tokio::test]
 async fn drain_timeout_aborts_running_jobs() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let mut program = program(&server, "drain_timeout: 200ms").await;
     let mut client = searching(&program).await;
     let _arrived = server.request().await;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Arrived, Client, Door, Mirror, Plan, Worker, seven_tiers};
+use crate::support::{Answer, Arrived, Client, Proxy, Mirror, Plan, UpstreamServer, seven_tiers};
 
 /// A proxy in front of a mirror; `more` is added at the top level.
-async fn open(more: &str) -> (Door, Mirror) {
+async fn open(more: &str) -> (Proxy, Mirror) {
     let mirror = Mirror::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     (proxy, mirror)
 }
 
@@ -237,7 +237,7 @@ fn binary_for(source: &str) -> Vec<u8> {
 }
 
 /// A connection that starts with these bytes.
-async fn greeted(proxy: &Door, header: &[u8]) -> Client {
+async fn greeted(proxy: &Proxy, header: &[u8]) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.send(header).await;
     client
@@ -377,8 +377,8 @@ async fn header_and_requests_can_be_split_anywhere() {
 
 #[tokio::test]
 async fn pipelined_requests_and_uploads_arrive_whole_after_a_header() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], SPOKEN));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], SPOKEN));
     let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
     let mut bytes = line("192.0.2.7");
     for _ in 0..3 {
@@ -455,7 +455,7 @@ async fn limits_count_the_client_that_the_balancer_names() {
 
 #[tokio::test]
 async fn hanging_up_after_a_header_is_noticed_while_queued() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = Plan {
         cores: 1,
         servers: &[(server.address, 1)],
@@ -465,20 +465,20 @@ async fn hanging_up_after_a_header_is_noticed_while_queued() {
     .open();
     let mut first = greeted(&proxy, &line("192.0.2.7")).await;
     first.search("p5").await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     for header in [line("192.0.2.8"), binary_for("192.0.2.8:1")] {
         let request = "GET /search HTTP/1.1\r\nhost: proxy.example\r\nx-api-key: p5\r\n\r\n";
         for pipelined in [1, 2] {
             for with_reset in [false, true] {
                 let bytes = [&header[..], request.repeat(pipelined).as_bytes()].concat();
                 let client = greeted(&proxy, &bytes).await;
-                proxy.house_until(1, 1).await;
+                proxy.jobs_until(1, 1).await;
                 if with_reset {
                     client.reset()
                 } else {
                     drop(client)
                 }
-                proxy.house_until(0, 1).await;
+                proxy.jobs_until(0, 1).await;
             }
         }
     }

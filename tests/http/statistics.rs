@@ -4,28 +4,28 @@ use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 
 use super::accounting::{ask, search, with_key};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
-use crate::support::{Door, get, seven_tiers, soon};
+use crate::support::{Proxy, get, seven_tiers, soon};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const COLUMNS: [&str; 7] = ["200", "400", "402", "405", "500", "503", "total"];
 
-async fn rows(proxy: &Door, path: &str, key: &str) -> Vec<Value> {
+async fn rows(proxy: &Proxy, path: &str, key: &str) -> Vec<Value> {
     let answer = ask(proxy, path, &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.json().as_array().expect("a list").clone()
 }
 
 /// The sums of all rows of this page, by column.
-async fn sums(proxy: &Door, path: &str, key: &str) -> [u64; 7] {
+async fn sums(proxy: &Proxy, path: &str, key: &str) -> [u64; 7] {
     let rows = rows(proxy, path, key).await;
     let of = |column: &str| rows.iter().map(|row| row[column].as_u64().expect("a number")).sum();
     COLUMNS.map(of)
 }
 
 /// Another thread stores the answers, so they show a moment later.
-async fn until_sums(proxy: &Door, path: &str, key: &str, wanted: [u64; 7]) {
+async fn until_sums(proxy: &Proxy, path: &str, key: &str, wanted: [u64; 7]) {
     soon(&format!("{path} says {wanted:?}"), async {
         while sums(proxy, path, key).await != wanted {}
     })
@@ -34,9 +34,9 @@ async fn until_sums(proxy: &Door, path: &str, key: &str, wanted: [u64; 7]) {
 
 #[tokio::test]
 async fn callers_see_their_own_statistics_and_everyone_the_totals() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let yaml = seven_tiers(8, &[(server.address, 4)], "");
-    let (proxy, _) = Door::open_in_at(Folder::new(), NOON, &yaml);
+    let (proxy, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
     for _ in 0..3 {
         assert_eq!(search(&proxy, "key-20").await.status(), 200);
     }
@@ -72,16 +72,16 @@ async fn callers_see_their_own_statistics_and_everyone_the_totals() {
 /// Refusals are stored at the end of the minute or on shutdown, and for a caller only if it has a debit.
 #[tokio::test]
 async fn refusals_are_counted_and_survive_a_restart() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let yaml = seven_tiers(8, &[(server.address, 4)], "").replace("limit: 500,", "limit: 1,");
-    let (proxy, _) = Door::open_in_at(Folder::new(), NOON, &yaml);
+    let (proxy, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
     assert_eq!(search(&proxy, "key-5").await.status(), 200);
     for _ in 0..2 {
         search(&proxy, "key-5").await.assert_refused(402, "quota_depleted");
     }
     search(&proxy, "unknown").await.assert_refused(403, "invalid_key");
     ask(&proxy, "/search/%zz", "").await;
-    let (proxy, _) = Door::open_in_at(proxy.into_folder(), NOON, &yaml);
+    let (proxy, _) = Proxy::start_in_at(proxy.into_folder(), NOON, &yaml);
     for period in ["minute", "hour", "day"] {
         until_sums(&proxy, &format!("/me?period={period}"), "key-5", [1, 0, 2, 0, 0, 0, 3]).await;
         let of_all = sums(&proxy, &format!("/stats?period={period}"), "").await;
@@ -91,8 +91,8 @@ async fn refusals_are_counted_and_survive_a_restart() {
 
 #[tokio::test]
 async fn periods_have_their_rows_and_others_are_refused() {
-    let server = FastWorker::start();
-    let (proxy, _) = Door::open_at(NOON, &seven_tiers(8, &[(server.address, 1)], ""));
+    let server = FastServer::start();
+    let (proxy, _) = Proxy::start_at(NOON, &seven_tiers(8, &[(server.address, 1)], ""));
     for (period, count, last) in [
         ("minute", 60, "2027-01-15T12:00:00Z"),
         ("hour", 72, "2027-01-15T12:00:00Z"),

@@ -2,9 +2,9 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::program::Program;
-use crate::support::{Arrived, Client, Door, Plan, Worker, soon};
+use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, soon};
 
 const LARGE: usize = 25 << 20;
 
@@ -32,7 +32,7 @@ fn chunked(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-fn before(server: &Worker, queue: &str) -> Door {
+fn before(server: &UpstreamServer, queue: &str) -> Proxy {
     Plan {
         cores: 1,
         servers: &[(server.address, 1)],
@@ -44,7 +44,7 @@ fn before(server: &Worker, queue: &str) -> Door {
 
 const PATIENT: &str = "max_wait: 30s";
 
-async fn state_is(proxy: &Door, state: &str) {
+async fn state_is(proxy: &Proxy, state: &str) {
     proxy
         .queue_until(state, |page| page["waiting"][0]["state"] == state)
         .await;
@@ -52,7 +52,7 @@ async fn state_is(proxy: &Door, state: &str) {
 
 #[tokio::test]
 async fn bodies_of_25_mib_arrive_byte_for_byte() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let body = bytes(LARGE);
     for in_chunks in [false, true] {
@@ -80,13 +80,13 @@ async fn bodies_of_25_mib_arrive_byte_for_byte() {
         };
         let (answer, _arrived) = tokio::join!(upload, work);
         assert!(answer.body == body, "the answer, in chunks: {in_chunks}");
-        proxy.house_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
     }
 }
 
 #[tokio::test]
 async fn a_response_streams_before_it_is_complete() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
@@ -96,12 +96,12 @@ async fn a_response_streams_before_it_is_complete() {
     client.until_ends_with("12").await;
     arrived.write(b"34").await;
     client.until_ends_with("34").await;
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_slow_reader_holds_no_slot() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let body = String::from_utf8(vec![b'x'; 200 << 10]).expect("text");
     let mut slow = Client::connect(proxy.address).await;
@@ -122,7 +122,7 @@ async fn a_slow_reader_holds_no_slot() {
 #[tokio::test]
 async fn many_large_uploads_take_little_memory() {
     const UPLOADS: usize = 16;
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let plan = Plan {
         servers: &[(server.address, 2)],
         ..Plan::default()
@@ -179,7 +179,7 @@ async fn many_large_uploads_take_little_memory() {
 
 #[tokio::test]
 async fn a_trickling_upload_holds_a_queue_place_and_no_slot() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let mut dribbles = Client::connect(proxy.address).await;
     dribbles.upload("p5", 3).await;
@@ -199,12 +199,12 @@ async fn a_trickling_upload_holds_a_queue_place_and_no_slot() {
     assert_eq!(arrived.body().await, b"abc");
     arrived.answer("").await;
     assert_eq!(dribbles.answer().await.status(), 200);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn an_upload_that_stops_in_its_slot_gets_408() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let mut client = Client::connect(proxy.address).await;
     client.upload("p5", 1 << 20).await;
@@ -213,12 +213,12 @@ async fn an_upload_that_stops_in_its_slot_gets_408() {
     let answer = client.answer().await;
     assert_eq!((answer.status(), answer.reason().as_str()), (408, "request_timeout"));
     assert_eq!(answer.get("connection"), Some("close"));
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn expect_continue_is_answered_once_there_is_a_slot() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let mut first = Client::connect(proxy.address).await;
     first.search("p5").await;
@@ -248,7 +248,7 @@ async fn queueing_ends_in_time() {
         (PATIENT, "", ", max_wait: 200ms", ""),
         (PATIENT, "", "", "prefer: wait=1\r\n"),
     ] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let route = format!("{route}max_body: 1MiB");
         let plan = Plan {
             servers: &[(server.address, 1)],
@@ -257,7 +257,7 @@ async fn queueing_ends_in_time() {
             ..Plan::default()
         };
         let tiers = format!("p5: {{ priority: 5, concurrency: 64{tier}");
-        let proxy = Door::open(&plan.yaml().replace("p5: { priority: 5, concurrency: 64", &tiers));
+        let proxy = Proxy::start(&plan.yaml().replace("p5: { priority: 5, concurrency: 64", &tiers));
         let mut running = Client::connect(proxy.address).await;
         running.search("p6").await;
         let _arrived = server.request().await;
@@ -274,13 +274,13 @@ async fn queueing_ends_in_time() {
         dribbles.request("POST", "/search", &head).await;
         let answer = dribbles.answer().await;
         assert_eq!((answer.status(), answer.reason().as_str()), (408, "request_timeout"));
-        proxy.house_until(0, 1).await;
+        proxy.jobs_until(0, 1).await;
     }
 }
 
 #[tokio::test]
 async fn a_wait_that_cannot_succeed_is_refused_at_once() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&server, PATIENT);
     let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
@@ -303,7 +303,7 @@ async fn a_wait_that_cannot_succeed_is_refused_at_once() {
         let mut client = Client::connect(proxy.address).await;
         client.search("p5").await;
         ahead.push(client);
-        proxy.house_until(ahead.len(), 1).await;
+        proxy.jobs_until(ahead.len(), 1).await;
     }
     // Behind seven others the wait is more than 1 s and less than 20 s.
     other
@@ -314,9 +314,9 @@ async fn a_wait_that_cannot_succeed_is_refused_at_once() {
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=20\r\n")
         .await;
-    proxy.house_until(8, 1).await;
+    proxy.jobs_until(8, 1).await;
     drop(ahead);
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     arrived.answer("").await;
     let mut arrived = Arrived::on(arrived.stream).await;
     arrived.answer("").await;

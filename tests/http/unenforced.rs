@@ -7,15 +7,15 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::field;
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, yaml};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Proxy, yaml};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
 
 /// A proxy with these limits and one tier with these quotas. The account `ann` has the key `a1`.
-fn open(server: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands) {
+fn open(server: SocketAddr, limits: &str, quotas: &str) -> (Proxy, &'static Hands) {
     let quotas = match quotas {
         "" => String::new(),
         quotas => format!(", quotas: {{ {quotas} }}"),
@@ -30,15 +30,15 @@ fn open(server: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands
         .search_and_images("")
         .more(format_args!("limits: [ {limits} ]"))
         .text();
-    Door::open_at(NOON, &yaml)
+    Proxy::start_at(NOON, &yaml)
 }
 
-async fn get(proxy: &Door, address: &str, path: &str) -> Answer {
+async fn get(proxy: &Proxy, address: &str, path: &str) -> Answer {
     let headers = format!("x-forwarded-for: {address}\r\n");
     Client::connect(proxy.address).await.ask("GET", path, &headers).await
 }
 
-async fn unenforced(proxy: &Door, name: &str) -> f64 {
+async fn unenforced(proxy: &Proxy, name: &str) -> f64 {
     let series = format!("tiergate_unenforced_refusals_total{{limit=\"{name}\"}}");
     proxy.metric(&series).await
 }
@@ -56,7 +56,7 @@ fn tells_of(answer: &Answer) -> Vec<String> {
 
 #[tokio::test]
 async fn an_unenforced_limit_only_reports() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 2, window: 60s, enforce: false }";
     let (proxy, hands) = open(server.address, limits, "");
     assert_eq!(unenforced(&proxy, "trial").await, 0.0, "it is there from the start");
@@ -83,7 +83,7 @@ async fn an_unenforced_limit_only_reports() {
 /// Its refusals lead to a block that is only counted.
 #[tokio::test]
 async fn an_unenforced_block_is_only_counted() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 1s, enforce: false, \
                   match: { path: /image/1 }, block_after: { refusals: 2, within: 1m, for: 1h } }";
     let (proxy, hands) = open(server.address, limits, "");
@@ -103,7 +103,7 @@ async fn an_unenforced_block_is_only_counted() {
 /// What is refused for another reason is not counted: the limit was not the cause.
 #[tokio::test]
 async fn only_requests_admitted_otherwise_are_counted() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 60s, enforce: false }, \
                   { name: http, per: network, limit: 3, window: 60s }";
     let (proxy, _) = open(server.address, limits, "");
@@ -128,7 +128,7 @@ async fn only_requests_admitted_otherwise_are_counted() {
 
 #[tokio::test]
 async fn an_unenforced_quota_is_debited_and_only_reports() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let quotas = "hourly: { limit: 2, rolling: 1h, enforce: false }, daily: { limit: 4, rolling: 24h }";
     let (proxy, _) = open(server.address, "", quotas);
     for _ in 0..4 {
@@ -152,7 +152,7 @@ async fn an_unenforced_quota_is_debited_and_only_reports() {
 
 #[tokio::test]
 async fn a_caller_without_enforced_quotas_has_no_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(server.address, "", "daily: { limit: 0, rolling: 24h, enforce: false }");
     let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("GET", "/search", "x-api-key: a1\r\n").await;

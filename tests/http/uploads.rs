@@ -2,28 +2,28 @@
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Answer, Arrived, Client, Door, Worker, seven_tiers, soon};
+use crate::support::{Answer, Arrived, Client, Proxy, UpstreamServer, seven_tiers, soon};
 
 const UPLOAD_BYTES: usize = 25 << 20;
 
 /// A proxy whose slot and queue place are taken: `key-10` is at its concurrency, and lower tiers find the queue full.
 struct BusyProxy {
-    proxy: Door,
-    server: Worker,
+    proxy: Proxy,
+    server: UpstreamServer,
     running: (Client, Arrived),
     waiting: Client,
 }
 
 impl BusyProxy {
     async fn new(more: &str) -> Self {
-        let server = Worker::start().await;
-        let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], more));
+        let server = UpstreamServer::start().await;
+        let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], more));
         let mut running = Client::connect(proxy.address).await;
         running.search("key-100").await;
         let arrived = server.request().await;
         let mut waiting = Client::connect(proxy.address).await;
         waiting.search("key-10").await;
-        proxy.house_until(1, 1).await;
+        proxy.jobs_until(1, 1).await;
         Self {
             proxy,
             server,
@@ -32,7 +32,7 @@ impl BusyProxy {
         }
     }
 
-    async fn empty(mut self) -> (Door, Worker) {
+    async fn empty(mut self) -> (Proxy, UpstreamServer) {
         self.running.1.answer("{}").await;
         assert_eq!(self.running.0.answer().await.status(), 200);
         Arrived::on_either(self.running.1.stream, &self.server)
@@ -40,7 +40,7 @@ impl BusyProxy {
             .answer("{}")
             .await;
         assert_eq!(self.waiting.answer().await.status(), 200);
-        self.proxy.house_until(0, 0).await;
+        self.proxy.jobs_until(0, 0).await;
         (self.proxy, self.server)
     }
 }
@@ -124,15 +124,15 @@ async fn a_refused_client_gets_no_100_continue() {
 
 #[tokio::test]
 async fn a_queued_client_gets_100_continue_with_its_slot() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
     let mut arrived = server.request().await;
     let mut second = Client::connect(proxy.address).await;
     let headers = "x-api-key: key-1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n";
     second.request("POST", "/search", headers).await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let nothing = second
         .stream
         .try_read(&mut [0])
@@ -197,9 +197,9 @@ async fn chunks_until_answered(client: Client) -> Answer {
 /// client was still sending.
 #[tokio::test]
 async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
     for path in ["/small", "/image/1"] {
         let mut client = Client::connect(proxy.address).await;
         client.request("POST", path, "transfer-encoding: chunked\r\n").await;
@@ -213,7 +213,7 @@ async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
         answer.assert_refused(413, "body_too_large");
         assert_eq!(answer.get("connection"), Some("close"));
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
         proxy
             .metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
@@ -224,27 +224,27 @@ async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
 
 #[tokio::test]
 async fn a_body_that_grows_too_long_in_the_queue_frees_its_place() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
     let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
     let mut arrived = server.request().await;
     let mut client = Client::connect(proxy.address).await;
     client.request("POST", "/small", "transfer-encoding: chunked\r\n").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let answer = chunks_until_answered(client).await;
     answer.assert_refused(413, "body_too_large");
     assert_eq!(answer.get("connection"), Some("close"));
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
 
 #[tokio::test]
 async fn an_upstream_that_aborts_an_upload_gives_502() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
@@ -258,8 +258,8 @@ async fn an_upstream_that_aborts_an_upload_gives_502() {
 
 #[tokio::test]
 async fn an_upstream_may_answer_before_the_upload_is_over() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
@@ -276,8 +276,8 @@ async fn an_upstream_may_answer_before_the_upload_is_over() {
 /// The proxy's own answers do not read a body either.
 #[tokio::test]
 async fn uploads_to_own_pages_are_answered_too() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], "cors: { origins: [\"*\"] }\n"));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], "cors: { origins: [\"*\"] }\n"));
     let body = vec![0; UPLOAD_BYTES];
     let preflight = "origin: https://a.example\r\naccess-control-request-method: POST\r\n";
     for (method, path, headers, status) in [

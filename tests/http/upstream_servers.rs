@@ -7,9 +7,9 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
 
-use crate::support::{Arrived, Client, Door, Plan, Worker, reset, soon};
+use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, reset, soon};
 
-fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Door {
+fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Proxy {
     Plan {
         cores: 1,
         servers,
@@ -19,20 +19,20 @@ fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Door {
     .open()
 }
 
-async fn searching(proxy: &Door) -> Client {
+async fn searching(proxy: &Proxy) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
     client
 }
 
 /// Another search works, so nothing is left of the earlier ones.
-async fn is_well(proxy: &Door, server: &Worker) {
-    proxy.house_until(0, 0).await;
+async fn is_well(proxy: &Proxy, server: &UpstreamServer) {
+    proxy.jobs_until(0, 0).await;
     let mut client = searching(proxy).await;
     let mut arrived = server.request().await;
     arrived.answer("well").await;
     assert_eq!(client.answer().await.text(), "well");
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// A server that does not listen, at a reserved address. Without reserving it, another test's proxy once got the
@@ -52,24 +52,24 @@ impl Dead {
     }
 
     /// Lets it listen.
-    fn revived(self) -> Worker {
-        Worker::on(self.0.listen(64).expect("the address is its own"))
+    fn revived(self) -> UpstreamServer {
+        UpstreamServer::on(self.0.listen(64).expect("the address is its own"))
     }
 }
 
-async fn slots(proxy: &Door) -> u64 {
+async fn slots(proxy: &Proxy) -> u64 {
     proxy.queue().await["pools"][0]["slots"].as_u64().expect("a number")
 }
 
 #[tokio::test]
 async fn the_least_busy_server_is_chosen_within_its_slots() {
-    let (one, two) = (Worker::start().await, Worker::start().await);
+    let (one, two) = (UpstreamServer::start().await, UpstreamServer::start().await);
     let proxy = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
     let mut clients = Vec::new();
     for _ in 0..6 {
         clients.push(searching(&proxy).await);
         let (waiting, running) = (clients.len().saturating_sub(4), clients.len().min(4));
-        proxy.house_until(waiting, running).await;
+        proxy.jobs_until(waiting, running).await;
     }
     let mut at_one = one.request().await;
     let mut at_two = [two.request().await, two.request().await, two.request().await];
@@ -85,12 +85,12 @@ async fn the_least_busy_server_is_chosen_within_its_slots() {
     for client in &mut clients {
         assert_eq!(client.answer().await.status(), 200);
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_retried_once_elsewhere() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let dead = Dead::new();
     let proxy = before(&[(dead.address(), 4), (server.address, 1)], "timeout: 20s");
     let mut client = searching(&proxy).await;
@@ -106,7 +106,7 @@ async fn a_refused_connection_is_retried_once_elsewhere() {
         assert_eq!(client.answer().await.status(), 200);
         stream = arrived.stream;
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
@@ -118,24 +118,24 @@ async fn a_single_dead_server_gives_502_until_it_is_back() {
         (answer.status(), answer.reason().as_str()),
         (502, "upstream_unreachable")
     );
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(slots(&proxy).await, 0);
     // A request that arrives now waits for the server and is served when it is back.
     let mut waiting = searching(&proxy).await;
-    proxy.house_until(1, 0).await;
+    proxy.jobs_until(1, 0).await;
     let server = dead.revived();
     drop(server.connection().await); // the probe
     let mut arrived = server.request().await;
     arrived.answer("back").await;
     assert_eq!(waiting.answer().await.text(), "back");
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// Regression: a server marked down by failed probes was marked down again as soon as it was back, because the first
 /// notice was still unread.
 #[tokio::test]
 async fn a_recovered_server_is_used_after_one_good_probe() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(
         &[(server.address, 1)],
         "timeout: 20s, health: { path: /health, every: 20ms }",
@@ -156,7 +156,7 @@ async fn a_recovered_server_is_used_after_one_good_probe() {
 /// answered.
 #[tokio::test]
 async fn a_probe_succeeds_though_the_server_closes_after_it() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(
         &[(server.address, 1)],
         "timeout: 20s, health: { path: /health, every: 1ms }",
@@ -173,7 +173,7 @@ async fn a_probe_succeeds_though_the_server_closes_after_it() {
 
 #[tokio::test]
 async fn closed_idle_connections_do_not_affect_clients() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 20s");
     let mut client = Client::connect(proxy.address).await;
     for round in 0..300 {
@@ -195,7 +195,7 @@ async fn closed_idle_connections_do_not_affect_clients() {
 async fn an_incomplete_response_head_gives_502() {
     for head in ["", "HTTP/1.1 200 OK\r\nconte"] {
         for with_reset in [false, true] {
-            let server = Worker::start().await;
+            let server = UpstreamServer::start().await;
             let proxy = before(&[(server.address, 1)], "timeout: 20s");
             let mut client = searching(&proxy).await;
             let mut arrived = server.request().await;
@@ -219,7 +219,7 @@ async fn an_incomplete_response_head_gives_502() {
 #[tokio::test]
 async fn a_truncated_response_is_truncated_for_the_client_too() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&[(server.address, 1)], "timeout: 20s");
         let mut client = searching(&proxy).await;
         let mut arrived = server.request().await;
@@ -246,7 +246,7 @@ async fn a_truncated_response_is_truncated_for_the_client_too() {
 #[tokio::test]
 async fn an_immediate_truncation_is_not_taken_for_the_end() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&[(server.address, 1)], "timeout: 20s");
         for _ in 0..50 {
             is_well(&proxy, &server).await;
@@ -261,7 +261,7 @@ async fn an_immediate_truncation_is_not_taken_for_the_end() {
                 answer.is_err() || answer.is_ok_and(|answer| answer.status() == 502),
                 "{framing}"
             );
-            proxy.house_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
         }
         assert_eq!(
             proxy.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
@@ -273,7 +273,7 @@ async fn an_immediate_truncation_is_not_taken_for_the_end() {
 #[tokio::test]
 async fn a_server_that_takes_too_long_gives_504() {
     for upstream in ["timeout: 200ms", "timeout: 20s, first_byte_timeout: 200ms"] {
-        let server = Worker::start().await;
+        let server = UpstreamServer::start().await;
         let proxy = before(&[(server.address, 1)], upstream);
         let mut client = searching(&proxy).await;
         let mut arrived = server.request().await;
@@ -287,7 +287,7 @@ async fn a_server_that_takes_too_long_gives_504() {
 
 #[tokio::test]
 async fn a_response_that_takes_too_long_is_aborted() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 200ms");
     let mut client = searching(&proxy).await;
     let mut arrived = server.request().await;
@@ -316,19 +316,19 @@ async fn a_server_that_accepts_no_connection_is_unreachable() {
         (answer.status(), answer.reason().as_str()),
         (502, "upstream_unreachable")
     );
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// Regression: a response that its client did not read in time was held against the server. Three such clients, and its
 /// slots were gone for everyone.
 #[tokio::test]
 async fn slow_clients_do_not_mark_the_server_down() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 300ms");
     for _ in 0..3 {
         let client = searching(&proxy).await;
         let arrived = server.request().await;
-        proxy.house_until(0, 1).await;
+        proxy.jobs_until(0, 1).await;
         let (_, mut to_proxy) = arrived.stream.into_split();
         let endless = tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
@@ -336,7 +336,7 @@ async fn slow_clients_do_not_mark_the_server_down() {
             to_proxy.write_all(head).await.expect("the proxy reads");
             while to_proxy.write_all(&[b'x'; 65536]).await.is_ok() {}
         });
-        proxy.house_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
         endless.await.expect("the proxy closes the connection");
         drop(client);
     }
@@ -348,7 +348,7 @@ async fn slow_clients_do_not_mark_the_server_down() {
 /// a 408.
 #[tokio::test]
 async fn a_server_that_does_not_read_the_body_gives_504_not_408() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 500ms");
     let mut client = Client::connect(proxy.address).await;
     client.upload("p5", 20 << 20).await;
@@ -365,7 +365,7 @@ async fn a_server_that_does_not_read_the_body_gives_504_not_408() {
     let text = String::from_utf8_lossy(&answer[..read]);
     assert!(text.starts_with("HTTP/1.1 504 "), "{text}");
     sending.abort();
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// Regression: the refusal of a request already on its way to a server was written to a connection that was then closed

@@ -7,9 +7,9 @@ use tiergate::store::account::Until;
 use tiergate::store::{AccountSpec, AccountStore};
 
 use super::accounting::{ask, debits, field, me, releases, with_key};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
-use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, database, hash};
+use crate::support::{Answer, Client, Proxy, Mirror, Plan, UpstreamServer, database, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: Span = Span::from_secs(3_600);
@@ -68,7 +68,7 @@ fn yaml(server: std::net::SocketAddr, slots: u32, queue_length: u32) -> String {
         .text()
 }
 
-async fn search(proxy: &Door, key: &str, query: &str, headers: &str) -> Answer {
+async fn search(proxy: &Proxy, key: &str, query: &str, headers: &str) -> Answer {
     ask(
         proxy,
         &format!("/search{query}"),
@@ -78,7 +78,7 @@ async fn search(proxy: &Door, key: &str, query: &str, headers: &str) -> Answer {
 }
 
 /// A search that keeps running: its connection.
-async fn stay(proxy: &Door, key: &str, uid: &str) -> Client {
+async fn stay(proxy: &Proxy, key: &str, uid: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client
         .request("GET", &format!("/search?uid={uid}"), &with_key(key))
@@ -87,7 +87,7 @@ async fn stay(proxy: &Door, key: &str, uid: &str) -> Client {
 }
 
 /// Units used and held, as `/me` shows them.
-async fn taken(proxy: &Door, key: &str, query: &str) -> (u64, u64) {
+async fn taken(proxy: &Proxy, key: &str, query: &str) -> (u64, u64) {
     let answer = ask(proxy, &format!("/me{query}"), &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let quota = &answer.json()["quotas"][0];
@@ -97,9 +97,9 @@ async fn taken(proxy: &Door, key: &str, query: &str) -> (u64, u64) {
 
 #[tokio::test]
 async fn users_count_for_themselves_and_their_account() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (folder, keys) = stored(vec![bot("bot"), bot("other")]);
-    let proxy = Door::open_in(folder, &yaml(server.address, 4, 8));
+    let proxy = Proxy::start_in(folder, &yaml(server.address, 4, 8));
     let (bot, other) = (keys.of("bot"), keys.of("other"));
     // One user, whichever way it is named.
     assert_eq!(search(&proxy, bot, "?uid=al%20ice", "").await.status(), 200);
@@ -149,8 +149,8 @@ async fn a_user_has_all_terms_of_the_anonymous_tier() {
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let server = Worker::start().await;
-    let proxy = Door::open_in(folder, &yaml(server.address, 1, 2));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start_in(folder, &yaml(server.address, 1, 2));
     // The account has its overrides, its users none of them.
     let me = ask(&proxy, "/me", &with_key(bot)).await.json();
     let account = json!(["bot@example.org", "high", 6, 3, 7]);
@@ -177,9 +177,9 @@ async fn a_user_has_all_terms_of_the_anonymous_tier() {
     assert_eq!(field(&refused.head, "ratelimit-policy"), policy);
     // The lowest priority: a paying caller takes its queue place.
     let mut bob = stay(&proxy, bot, "bob").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let mut carol = stay(&proxy, bot, "carol").await;
-    proxy.house_until(2, 1).await;
+    proxy.jobs_until(2, 1).await;
     assert_eq!(taken(&proxy, bot, "").await, (0, 3));
     let me = ask(&proxy, "/me", &with_key(bot)).await.json();
     assert_eq!((&me["running"], &me["waiting"]), (&1.into(), &2.into()));
@@ -207,8 +207,8 @@ async fn the_accounts_own_terms_bind_its_users_together() {
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let server = Worker::start().await;
-    let proxy = Door::open_in(folder, &yaml(server.address, 8, 8));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start_in(folder, &yaml(server.address, 8, 8));
     let mut clients = Vec::new();
     let mut arrived = Vec::new();
     for uid in ["a", "b", "c"] {
@@ -258,13 +258,13 @@ async fn the_accounts_own_terms_bind_its_users_together() {
 
 #[tokio::test]
 async fn the_number_of_users_is_limited() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (folder, keys) = stored(vec![AccountSpec {
         max_users: Some(2),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let (proxy, hands) = Door::open_in_at(folder, NOON, &yaml(server.address, 4, 8));
+    let (proxy, hands) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
     for uid in ["a", "b"] {
         assert_eq!(search(&proxy, bot, &format!("?uid={uid}"), "").await.status(), 200);
     }
@@ -293,13 +293,13 @@ async fn the_number_of_users_is_limited() {
 /// Users refused for another reason do not count toward `max_users`.
 #[tokio::test]
 async fn refused_users_do_not_count_toward_max_users() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let (folder, keys) = stored(vec![AccountSpec {
         max_users: Some(2),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let proxy = Door::open_in(folder, &yaml(server.address, 1, 0));
+    let proxy = Proxy::start_in(folder, &yaml(server.address, 1, 0));
     let mut running = stay(&proxy, bot, "a").await;
     let mut arrived = server.request().await;
     for number in 0..20 {
@@ -316,10 +316,10 @@ async fn refused_users_do_not_count_toward_max_users() {
 
 #[tokio::test]
 async fn a_users_name_is_short_and_unambiguous() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (folder, keys) = stored(vec![bot("bot")]);
     let bot = keys.of("bot");
-    let proxy = Door::open_in(folder, &yaml(server.address, 4, 8));
+    let proxy = Proxy::start_in(folder, &yaml(server.address, 4, 8));
     let bytes = |count| format!("?uid={}", "%e2".repeat(count));
     assert_eq!(search(&proxy, bot, &bytes(64), "").await.status(), 200);
     assert_eq!(taken(&proxy, bot, &bytes(64)).await, (1, 0));
@@ -366,7 +366,7 @@ async fn uid_of_other_accounts_is_ignored_and_forwarded() {
     };
     let (folder, keys) = stored(vec![plain, bot("bot")]);
     let (plain, bot) = (keys.of("plain"), keys.of("bot"));
-    let proxy = Door::open_in(folder, &yaml(mirror.address, 4, 8));
+    let proxy = Proxy::start_in(folder, &yaml(mirror.address, 4, 8));
     let long = "x".repeat(100);
     let headers = "x-tiergate-user: carol\r\n";
     for (key, tier, used) in [(plain, "high", 1), ("", "low", 1)] {
@@ -391,13 +391,13 @@ async fn uid_of_other_accounts_is_ignored_and_forwarded() {
 
 #[tokio::test]
 async fn a_blocked_account_and_its_users_are_refused() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let blocked = AccountSpec {
         blocked: true,
         ..bot("blocked")
     };
     let (folder, keys) = stored(vec![blocked]);
-    let proxy = Door::open_in(folder, &yaml(server.address, 4, 8));
+    let proxy = Proxy::start_in(folder, &yaml(server.address, 4, 8));
     for path in ["/search", "/search?uid=a", "/me", "/image/1"] {
         let answer = ask(&proxy, path, &with_key(keys.of("blocked"))).await;
         answer.assert_refused(403, "blocked");
@@ -415,7 +415,7 @@ async fn a_blocked_account_and_its_users_are_refused() {
 
 #[tokio::test]
 async fn an_expired_account_gets_anonymous_terms_own_counters() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),
         max_users: None,
@@ -425,7 +425,7 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
     };
     let (folder, keys) = stored(vec![sponsor]);
     let key = keys.of("sponsor");
-    let (proxy, hands) = Door::open_in_at(folder, NOON, &yaml(server.address, 4, 8));
+    let (proxy, hands) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
     let terms = async || {
         let me = me(&proxy, key).await;
         json!([
@@ -454,14 +454,14 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
 /// More used than the new tier allows: nothing is left, and never less than nothing.
 #[tokio::test]
 async fn a_demoted_caller_may_have_used_more_than_allowed() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),
         ..bot("sponsor")
     };
     let (folder, keys) = stored(vec![sponsor]);
     let key = keys.of("sponsor");
-    let (proxy, hands) = Door::open_in_at(folder, NOON, &yaml(server.address, 4, 8));
+    let (proxy, hands) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
     for _ in 0..5 {
         assert_eq!(search(&proxy, key, "", "").await.status(), 200);
     }
@@ -482,14 +482,14 @@ async fn a_demoted_caller_may_have_used_more_than_allowed() {
 /// A key listed in tiers.yaml beside those of the store.
 #[tokio::test]
 async fn listed_accounts_are_counted_apart_from_stored_ones() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (folder, keys) = stored(vec![bot("bot")]);
     let listed = format!(
         "accounts:\n  - {{ name: listed, tier: high, key_sha256: {} }}\n",
         hash("listed")
     );
     let yaml = yaml(server.address, 4, 8).replace("accounts:\n", &listed);
-    let proxy = Door::open_in(folder, &yaml);
+    let proxy = Proxy::start_in(folder, &yaml);
     for key in ["listed", keys.of("bot"), "listed"] {
         assert_eq!(search(&proxy, key, "", "").await.status(), 200);
     }

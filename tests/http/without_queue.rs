@@ -1,19 +1,19 @@
 //! Uploads that find no queue place while a server is idle (rules §6).
 
-use crate::support::{Client, Door, Worker, seven_tiers};
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers};
 
 /// Regression: with `queue.length: 0`, every search whose body arrived in more than one piece was refused with
 /// `queue_full` while a server was idle.
 #[tokio::test]
 async fn without_a_queue_an_upload_streams_to_an_idle_server() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(0, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(0, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
         .await;
     let mut arrived = server.request().await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
 
     let mut other = Client::connect(proxy.address).await;
     other
@@ -29,14 +29,14 @@ async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     assert_eq!(arrived.body().await, b"0123456789");
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// It holds a slot, so it must keep the pace that slots require.
 #[tokio::test]
 async fn an_upload_that_stalls_in_a_slot_is_aborted() {
-    let server = Worker::start().await;
-    let proxy = Door::open(&seven_tiers(0, &[(server.address, 1)], ""));
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(0, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
@@ -44,5 +44,5 @@ async fn an_upload_that_stalls_in_a_slot_is_aborted() {
     let _arrived = server.request().await;
     client.send("01234").await;
     assert_eq!(client.answer().await.reason(), "request_timeout");
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }

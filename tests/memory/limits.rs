@@ -1,6 +1,4 @@
 //! What request limits cost in memory: a network that has sent a request and is idle, and a flood.
-//!
-//! Absent on purpose: how memory is measured (`memory`).
 
 use std::sync::Arc;
 

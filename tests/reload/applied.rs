@@ -6,14 +6,14 @@ use crate::bad_files::{logged, save};
 use crate::nothing_dropped::{found, plan, reload, searching};
 use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
-use crate::support::{Arrived, Client, Door, Plan, Worker, get, hash, soon};
+use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, get, hash, soon};
 
 #[tokio::test]
 async fn listed_accounts_are_added_removed_and_moved() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let proxy = Door::open_live(&yaml);
+    let proxy = Proxy::start_live(&yaml);
     let tier_or_reason = async |key: &str| {
         let mut client = Client::connect(proxy.address).await;
         let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
@@ -57,10 +57,10 @@ async fn listed_accounts_are_added_removed_and_moved() {
 
 #[tokio::test]
 async fn all_other_reloadable_settings_apply_at_once() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let proxy = Door::open_live(&yaml);
+    let proxy = Proxy::start_live(&yaml);
     let ask = async |path: &str, headers: &str| Client::connect(proxy.address).await.ask("GET", path, headers).await;
     let more = |more: &str| format!("{yaml}\n{more}\n");
 
@@ -108,7 +108,7 @@ async fn all_other_reloadable_settings_apply_at_once() {
 }
 
 /// Allows one unmetered request, then two; returns the last one's connection.
-async fn requests_in_flight_are_limited(proxy: &Door, server: &Worker, more: impl Fn(&str) -> String) -> Arrived {
+async fn requests_in_flight_are_limited(proxy: &Proxy, server: &UpstreamServer, more: impl Fn(&str) -> String) -> Arrived {
     reload(proxy, &more("connections: { unmetered_max: 1 }")).await;
     let mut image = Client::connect(proxy.address).await;
     image.request("GET", "/image/1", "").await;
@@ -127,10 +127,10 @@ async fn requests_in_flight_are_limited(proxy: &Door, server: &Worker, more: imp
 
 #[tokio::test]
 async fn the_connection_limit_grows_and_shrinks() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let max = |max: u32| format!("{}\nconnections: {{ max: {max} }}\n", plan(&servers, 8).yaml());
-    let proxy = Door::open_live(&max(1));
+    let proxy = Proxy::start_live(&max(1));
     let mut first = Client::connect(proxy.address).await;
     assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
     // The second one waits to be accepted, and is once there is room for two.
@@ -152,7 +152,7 @@ async fn the_connection_limit_grows_and_shrinks() {
 
 #[tokio::test]
 async fn a_new_drain_timeout_applies_to_the_next_shutdown() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let drain = |drain: &'static str| Plan {
         more: drain,
         cores: 1,
@@ -166,7 +166,7 @@ async fn a_new_drain_timeout_applies_to_the_next_shutdown() {
         }
         .yaml()
     };
-    let proxy = Door::open_live(&yaml("drain_timeout: 1h"));
+    let proxy = Proxy::start_live(&yaml("drain_timeout: 1h"));
     let _running = searching(&proxy, "p1").await;
     let _arrived = server.request().await;
     reload(&proxy, &yaml("drain_timeout: 10ms")).await;
@@ -176,7 +176,7 @@ async fn a_new_drain_timeout_applies_to_the_next_shutdown() {
 
 #[tokio::test]
 async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
@@ -210,7 +210,7 @@ async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
 
 #[tokio::test]
 async fn settings_that_need_a_restart_are_reported() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
@@ -234,10 +234,10 @@ async fn settings_that_need_a_restart_are_reported() {
 
 #[tokio::test]
 async fn a_reload_changes_the_admin_token() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let proxy = Door::open_live(&yaml);
+    let proxy = Proxy::start_live(&yaml);
     let file = proxy.folder().join("other.token");
     std::fs::write(&file, "another-token-of-at-least-32-characters").expect("a folder to write to");
     let named = with_token_file(&yaml, &file);

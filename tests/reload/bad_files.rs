@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
-use crate::support::{Client, Door, Mirror, get, hash, seven_tiers, soon};
+use crate::support::{Client, Proxy, Mirror, get, hash, seven_tiers, soon};
 
 /// A valid file, and the same with a mistake in its tiers.
 fn files(mirror: &Mirror) -> (String, String) {
@@ -146,7 +146,7 @@ async fn a_missing_file_is_reported_and_may_come_back() {
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
 }
 
-async fn refused(proxy: &Door, yaml: &str) -> Value {
+async fn refused(proxy: &Proxy, yaml: &str) -> Value {
     proxy.save(yaml);
     let answer = proxy.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 422, "{}", answer.text());
@@ -160,7 +160,7 @@ async fn refused(proxy: &Door, yaml: &str) -> Value {
 async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let proxy = Door::open_live(&yaml);
+    let proxy = Proxy::start_live(&yaml);
     let added = proxy
         .operator("POST", "/accounts", r#"{ "name": "acme", "tier": "$20" }"#)
         .await;
@@ -188,7 +188,7 @@ async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
 async fn a_missing_or_short_token_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let proxy = Door::open_live(&yaml);
+    let proxy = Proxy::start_live(&yaml);
     let file = proxy.folder().join("other.token");
     let named = with_token_file(&yaml, &file).replace("length: 8", "length: 9");
     for token in [None, Some("short")] {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::dice::Dice;
 use crate::edits::{CallerKind, File, LISTED};
-use crate::support::{Answer, Client, Door, Mirror, Worker, metric_sum, soon};
+use crate::support::{Answer, Client, Proxy, Mirror, UpstreamServer, metric_sum, soon};
 
 const RELOADS: usize = 200;
 /// After so many reloads the clients pause, and the counts must match what they were answered.
@@ -226,8 +226,8 @@ impl Room {
 }
 
 /// Checks that no job is left, and that the metrics match what clients were answered.
-async fn accounts_add_up(proxy: &Door, scene: &Scene) {
-    proxy.house_until(0, 0).await;
+async fn accounts_add_up(proxy: &Proxy, scene: &Scene) {
+    proxy.jobs_until(0, 0).await;
     let told = scene.told.lock().expect("no holder panics").clone();
     let told = |said: &str| told.get(said).copied().unwrap_or(0) as f64;
     assert_metric(
@@ -275,7 +275,7 @@ async fn accounts_add_up(proxy: &Door, scene: &Scene) {
 }
 
 /// Waits until the metric has the expected value, as jobs are counted a moment after they end.
-async fn assert_metric(proxy: &Door, name: &str, labels: &str, expected: f64, seed: u64) {
+async fn assert_metric(proxy: &Proxy, name: &str, labels: &str, expected: f64, seed: u64) {
     let mut counted = 0.0;
     for _ in 0..200 {
         counted = metric_sum(proxy.admin, name, labels).await;
@@ -289,14 +289,14 @@ async fn assert_metric(proxy: &Door, name: &str, labels: &str, expected: f64, se
     );
 }
 
-async fn reloads(proxy: &Door, result: &str) -> f64 {
+async fn reloads(proxy: &Proxy, result: &str) -> f64 {
     proxy
         .metric(&format!("tiergate_config_reloads_total{{result=\"{result}\"}}"))
         .await
 }
 
 /// Applies a valid file: by a reload, or by waiting until it is noticed.
-async fn apply(proxy: &Door, scene: &Scene, file: &File, ask: bool) {
+async fn apply(proxy: &Proxy, scene: &Scene, file: &File, ask: bool) {
     proxy.save(&file.yaml(&scene.servers));
     if ask {
         let answer = proxy.operator("POST", "/reload", "").await;
@@ -320,7 +320,7 @@ async fn apply(proxy: &Door, scene: &Scene, file: &File, ask: bool) {
 }
 
 /// Saves a faulty file.
-async fn spoil(proxy: &Door, seed: u64, yaml: &str, ask: bool) {
+async fn spoil(proxy: &Proxy, seed: u64, yaml: &str, ask: bool) {
     let before = reloads(proxy, "failed").await;
     let shown = proxy.operator("GET", "/config", "").await.json();
     proxy.save(yaml);
@@ -340,7 +340,7 @@ async fn spoil(proxy: &Door, seed: u64, yaml: &str, ask: bool) {
 }
 
 /// Stores an account; returns its key.
-async fn stored(proxy: &Door, name: &str) -> String {
+async fn stored(proxy: &Proxy, name: &str) -> String {
     let body = format!(r#"{{ "name": "{name}", "tier": "t{}" }}"#, crate::edits::STORED);
     assert_eq!(proxy.operator("POST", "/accounts", &body).await.status(), 201);
     let minted = proxy.operator("POST", &format!("/accounts/{name}/keys"), "{}").await;
@@ -348,8 +348,8 @@ async fn stored(proxy: &Door, name: &str) -> String {
 }
 
 /// Checks that every caller can use its whole concurrency: none of it is still held.
-async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
-    let server = Worker::start().await;
+async fn nothing_is_held(proxy: &Proxy, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
+    let server = UpstreamServer::start().await;
     let mut servers = scene.servers.clone();
     servers.fill(server.address);
     proxy.save(&file.yaml(&servers));
@@ -366,7 +366,7 @@ async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], f
     for _ in 0..clients.len() {
         arrived.push(server.request().await);
     }
-    proxy.house_until(0, clients.len()).await;
+    proxy.jobs_until(0, clients.len()).await;
     for caller in callers {
         let mut client = Client::connect(scene.proxy).await;
         let answer = client.ask("GET", "/search", &caller.shows).await;
@@ -378,7 +378,7 @@ async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], f
     for mut client in clients {
         assert_eq!(client.answer().await.status(), 200);
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 /// Statuses and reasons that must each occur at least once.
@@ -401,7 +401,7 @@ async fn answers_during_a_reload_follow_one_of_the_two_files() {
     }
     let servers: Vec<SocketAddr> = mirrors.iter().map(|mirror| mirror.address).collect();
     let first = Arc::new(File::by_chance(0, SERVERS, &mut dice));
-    let proxy = Door::open_live(&first.yaml(&servers));
+    let proxy = Proxy::start_live(&first.yaml(&servers));
     let keys = [stored(&proxy, "stored-0").await, stored(&proxy, "stored-1").await];
     let callers = callers(&keys);
     let scene = Arc::new(Scene {
@@ -448,7 +448,7 @@ async fn answers_during_a_reload_follow_one_of_the_two_files() {
 }
 
 /// Saves file after file and checks what becomes of each.
-async fn operate(proxy: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
+async fn operate(proxy: &Proxy, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
     let seed = scene.seed;
     let mut room = Room::of(&first);
     let mut present = first;

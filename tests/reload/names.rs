@@ -1,7 +1,7 @@
 //! Files that use new names for tiers, upstreams and limits each time: what remains in the metrics.
 
 use crate::support::yaml::Yaml;
-use crate::support::{Client, Door, Mirror, get, soon, yaml};
+use crate::support::{Client, Proxy, Mirror, get, soon, yaml};
 
 /// A file with ten tiers, ten upstreams and ten limits whose names no other file has.
 fn file(number: usize, mirror: &Mirror) -> String {
@@ -28,7 +28,7 @@ fn file(number: usize, mirror: &Mirror) -> String {
 #[tokio::test]
 async fn metrics_of_removed_names_go_and_the_others_stay() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open_live(&file(0, &mirror));
+    let proxy = Proxy::start_live(&file(0, &mirror));
     let mut client = Client::connect(proxy.address).await;
     let mut sizes = Vec::new();
     for number in 1..=40 {
@@ -86,7 +86,7 @@ async fn a_restored_limit_continues_its_aggregation_counter() {
     };
     let with = file("[ { name: http, per: network, limit: 1000, window: 1h } ]");
     let crowded = r#"tiergate_limit_crowded_total{limit="http"}"#;
-    let proxy = Door::open_live(&with);
+    let proxy = Proxy::start_live(&with);
     let mut client = Client::connect(proxy.address).await;
     let mut crowd = async |callers: usize| {
         for at in 0..callers {

@@ -9,10 +9,10 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::support::yaml::Yaml;
-use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, soon};
+use crate::support::{Arrived, Client, Proxy, Mirror, Plan, UpstreamServer, soon};
 
 /// Saves this file and reloads it; returns the answer to the operator.
-pub(super) async fn reload(proxy: &Door, yaml: &str) -> Value {
+pub(super) async fn reload(proxy: &Proxy, yaml: &str) -> Value {
     proxy.save(yaml);
     let answer = proxy.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -21,13 +21,13 @@ pub(super) async fn reload(proxy: &Door, yaml: &str) -> Value {
     told
 }
 
-pub(super) async fn searching(proxy: &Door, key: &str) -> Client {
+pub(super) async fn searching(proxy: &Proxy, key: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.search(key).await;
     client
 }
 
-async fn refused(proxy: &Door, key: &str) -> String {
+async fn refused(proxy: &Proxy, key: &str) -> String {
     let answer = searching(proxy, key).await.answer().await;
     assert_ne!(answer.status(), 200);
     answer.reason()
@@ -39,7 +39,7 @@ pub(super) async fn found(mut client: Client) {
 }
 
 /// The queued jobs on the operator's page, in the order in which they are served.
-async fn waiting(proxy: &Door) -> Vec<(String, u64)> {
+async fn waiting(proxy: &Proxy) -> Vec<(String, u64)> {
     let queue = proxy.queue().await;
     let line = |job: &Value| {
         let priority = job["priority"].as_u64().expect("a number");
@@ -48,7 +48,7 @@ async fn waiting(proxy: &Door) -> Vec<(String, u64)> {
     queue["waiting"].as_array().expect("a list").iter().map(line).collect()
 }
 
-async fn pool(proxy: &Door, upstream: &str) -> Option<(u64, u64)> {
+async fn pool(proxy: &Proxy, upstream: &str) -> Option<(u64, u64)> {
     let queue = proxy.queue().await;
     let pools = queue["pools"].as_array().expect("a list");
     let pool = pools.iter().find(|pool| pool["upstream"] == upstream)?;
@@ -65,8 +65,8 @@ pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], queue_length: u32) -> P
 }
 
 /// A proxy with one slot, where a job of `p6` runs.
-async fn busy(server: &Worker, queue_length: u32) -> (Door, Client, Arrived) {
-    let proxy = Door::open_live(&plan(&[(server.address, 1)], queue_length).yaml());
+async fn busy(server: &UpstreamServer, queue_length: u32) -> (Proxy, Client, Arrived) {
+    let proxy = Proxy::start_live(&plan(&[(server.address, 1)], queue_length).yaml());
     let running = searching(&proxy, "p6").await;
     let arrived = server.request().await;
     (proxy, running, arrived)
@@ -74,12 +74,12 @@ async fn busy(server: &Worker, queue_length: u32) -> (Door, Client, Arrived) {
 
 #[tokio::test]
 async fn queued_jobs_take_the_new_priority_in_arrival_order() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let (proxy, running, mut arrived) = busy(&server, 8).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p2", "p3", "p1"].into_iter().enumerate() {
         clients.push(searching(&proxy, key).await);
-        proxy.house_until(at + 1, 1).await;
+        proxy.jobs_until(at + 1, 1).await;
     }
     let servers = [(server.address, 1)];
     let yaml = plan(&servers, 8)
@@ -93,7 +93,7 @@ async fn queued_jobs_take_the_new_priority_in_arrival_order() {
     for (left, caller) in (0..order.len()).rev().zip(order) {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
-        proxy.house_until(left, 1).await;
+        proxy.jobs_until(left, 1).await;
         let queue = proxy.queue().await;
         assert_eq!(queue["running"][0]["caller"], caller);
     }
@@ -101,17 +101,17 @@ async fn queued_jobs_take_the_new_priority_in_arrival_order() {
     for client in clients.into_iter().chain([running]) {
         found(client).await;
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn queued_jobs_follow_a_renamed_tier_and_account() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let (proxy, running, mut arrived) = busy(&server, 8).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p3"].into_iter().enumerate() {
         clients.push(searching(&proxy, key).await);
-        proxy.house_until(at + 1, 1).await;
+        proxy.jobs_until(at + 1, 1).await;
     }
     let yaml = plan(&[(server.address, 1)], 8).yaml();
     let renamed = yaml
@@ -130,17 +130,17 @@ async fn queued_jobs_follow_a_renamed_tier_and_account() {
     for client in clients.into_iter().chain([running]) {
         found(client).await;
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn requeueing_and_a_shorter_queue_drop_no_job() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let (proxy, running, mut arrived) = busy(&server, 3).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p2", "p3"].into_iter().enumerate() {
         clients.push(searching(&proxy, key).await);
-        proxy.house_until(at + 1, 1).await;
+        proxy.jobs_until(at + 1, 1).await;
     }
     // Two places fewer, and the queued jobs are reordered.
     let servers = [(server.address, 1)];
@@ -157,19 +157,19 @@ async fn requeueing_and_a_shorter_queue_drop_no_job() {
     for left in [2, 1] {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
-        proxy.house_until(left, 1).await;
+        proxy.jobs_until(left, 1).await;
         assert_eq!(refused(&proxy, "p0").await, "queue_full");
     }
     arrived.answer("").await;
     arrived = Arrived::on(arrived.stream).await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     clients.push(searching(&proxy, "p0").await);
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     // A longer queue is used at once.
     assert_eq!(refused(&proxy, "p0").await, "queue_full");
     reload(&proxy, &plan(&servers, 2).yaml()).await;
     clients.push(searching(&proxy, "p0").await);
-    proxy.house_until(2, 1).await;
+    proxy.jobs_until(2, 1).await;
     for _ in 0..2 {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
@@ -185,33 +185,33 @@ async fn requeueing_and_a_shorter_queue_drop_no_job() {
             .abs()
             < 0.5
     );
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn more_slots_are_used_at_once_and_fewer_drain() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let (proxy, running, first) = busy(&server, 8).await;
     let mut clients = vec![running];
     for at in 1..=3 {
         clients.push(searching(&proxy, "p1").await);
-        proxy.house_until(at, 1).await;
+        proxy.jobs_until(at, 1).await;
     }
     // Queued jobs get the new slots although no job has ended.
     reload(&proxy, &plan(&[(server.address, 3)], 8).yaml()).await;
     let mut arrived = vec![first, server.request().await, server.request().await];
-    proxy.house_until(1, 3).await;
+    proxy.jobs_until(1, 3).await;
     // Two fewer: no job is aborted, and freed slots are not used again.
     reload(&proxy, &plan(&[(server.address, 1)], 8).yaml()).await;
     assert_eq!(pool(&proxy, "search").await, Some((1, 3)));
     for left in [2, 1] {
         arrived.pop().expect("it runs").answer("").await;
-        proxy.house_until(1, left).await;
+        proxy.jobs_until(1, left).await;
     }
     let mut last = arrived.pop().expect("it runs");
     last.answer("").await;
     let mut next = Arrived::on_either(last.stream, &server).await;
-    proxy.house_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     next.answer("").await;
     for client in clients {
         found(client).await;
@@ -221,14 +221,14 @@ async fn more_slots_are_used_at_once_and_fewer_drain() {
 
 #[tokio::test]
 async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
-    let (old, new) = (Worker::start().await, Worker::start().await);
+    let (old, new) = (UpstreamServer::start().await, UpstreamServer::start().await);
     let (proxy, running, mut at_old) = busy(&old, 8).await;
     let waits = searching(&proxy, "p1").await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     reload(&proxy, &plan(&[(new.address, 2)], 8).yaml()).await;
     // The queued job goes to the new server at once.
     let mut at_new = new.request().await;
-    proxy.house_until(0, 2).await;
+    proxy.jobs_until(0, 2).await;
     at_old.answer("old").await;
     let mut running = running;
     assert_eq!(running.answer().await.text(), "old");
@@ -237,7 +237,7 @@ async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     // Back again beside the other, it is used as before.
     reload(&proxy, &plan(&[(old.address, 1), (new.address, 1)], 8).yaml()).await;
     let clients = [searching(&proxy, "p1").await, searching(&proxy, "p1").await];
-    proxy.house_until(0, 2).await;
+    proxy.jobs_until(0, 2).await;
     // No connection to a removed server is kept open.
     drop(at_old);
     let mut one = old.request().await;
@@ -263,13 +263,13 @@ fn upstreams(search: &str, listed: &[(&str, SocketAddr)]) -> String {
 
 #[tokio::test]
 async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
-    let (old, new) = (Worker::start().await, Worker::start().await);
-    let proxy = Door::open_live(&upstreams("one", &[("one", old.address)]));
+    let (old, new) = (UpstreamServer::start().await, UpstreamServer::start().await);
+    let proxy = Proxy::start_live(&upstreams("one", &[("one", old.address)]));
     let mut clients = vec![searching(&proxy, "p1").await];
     let mut at_old = old.request().await;
     for at in 1..=2 {
         clients.push(searching(&proxy, "p1").await);
-        proxy.house_until(at, 1).await;
+        proxy.jobs_until(at, 1).await;
     }
     reload(&proxy, &upstreams("two", &[("two", new.address)])).await;
     // A new request is served there, ahead of jobs that wait for the other upstream.
@@ -280,11 +280,11 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
     assert_eq!(pool(&proxy, "one").await, Some((1, 1)));
     at_old.answer("").await;
     at_old = Arrived::on(at_old.stream).await;
-    proxy.house_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     // The same name again, while a job is there.
     reload(&proxy, &upstreams("one", &[("one", old.address), ("two", new.address)])).await;
     clients.push(searching(&proxy, "p1").await);
-    proxy.house_until(2, 1).await;
+    proxy.jobs_until(2, 1).await;
     for _ in 0..2 {
         at_old.answer("").await;
         at_old = Arrived::on(at_old.stream).await;
@@ -314,7 +314,7 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
 
 #[tokio::test]
 async fn debits_holds_and_concurrency_survive_a_reload() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let of = |tier: &'static str| {
         let plan = Plan {
@@ -323,7 +323,7 @@ async fn debits_holds_and_concurrency_survive_a_reload() {
         };
         plan.yaml()
     };
-    let proxy = Door::open_live(&of("concurrency: 2, quota: { limit: 10, rolling: 24h }"));
+    let proxy = Proxy::start_live(&of("concurrency: 2, quota: { limit: 10, rolling: 24h }"));
     let mut stream = None;
     for _ in 0..3 {
         let client = searching(&proxy, "p1").await;
@@ -351,7 +351,7 @@ async fn debits_holds_and_concurrency_survive_a_reload() {
     for client in [running, last] {
         found(client).await;
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     // A new window is filled from the database.
     reload(
         &proxy,
@@ -375,13 +375,13 @@ async fn debits_holds_and_concurrency_survive_a_reload() {
 
 #[tokio::test]
 async fn limit_counters_survive_a_reload() {
-    let server = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let servers = [(server.address, 4)];
     let of = |limit: u32| {
         let yaml = plan(&servers, 8).yaml();
         format!("{yaml}\nlimits:\n  - {{ name: http, per: account, limit: {limit}, window: 1h }}\n")
     };
-    let proxy = Door::open_live(&of(3));
+    let proxy = Proxy::start_live(&of(3));
     let mut client = Client::connect(proxy.address).await;
     let mut me = async || client.ask("GET", "/me", "x-api-key: p1\r\n").await.status();
     assert_eq!([me().await, me().await, me().await, me().await], [200, 200, 200, 429]);
@@ -411,7 +411,7 @@ async fn requests_in_flight_reach_their_removed_upstream() {
             .route(format_args!("path: \"/image/{{*rest}}\", upstream: {one}"))
             .text()
     };
-    let proxy = Door::open_live(&yaml(0));
+    let proxy = Proxy::start_live(&yaml(0));
     let ended = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for at in 0..16 {

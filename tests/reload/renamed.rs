@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Door, Mirror, soon, yaml};
+use crate::support::{Client, Proxy, Mirror, soon, yaml};
 
 const EDITS: usize = 150;
 /// Clients of each caller, and its concurrency in both files.
@@ -54,7 +54,7 @@ async fn asks(proxy: SocketAddr, path: &'static str, key: String, over: Arc<Atom
 #[tokio::test]
 async fn no_request_is_judged_by_two_files() {
     let mirror = Mirror::start().await;
-    let proxy = Door::open_live(&file(false, mirror.address));
+    let proxy = Proxy::start_live(&file(false, mirror.address));
     // In a tier that only one of the files has and whose terms equal the other's anonymous tier.
     let body = r#"{ "name": "kept", "tier": "stored" }"#;
     assert_eq!(proxy.operator("POST", "/accounts", body).await.status(), 201);

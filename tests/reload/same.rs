@@ -7,7 +7,7 @@ use tiergate::policy::time::UnixTime;
 use crate::dice::Dice;
 use crate::document::Document;
 use crate::knobs::{KNOBS, ORDERS, base};
-use crate::support::{Answer, Client, Door, Mirror, hash};
+use crate::support::{Answer, Client, Proxy, Mirror, hash};
 
 const PAIRS: usize = 60;
 /// Settings in which two files may differ.
@@ -143,7 +143,7 @@ fn by_chance(dice: &mut Dice) -> Document {
 }
 
 /// All answers of the proxy to these requests, and what the operator sees then.
-async fn told(proxy: &Door, mirrors: &Mirrors) -> Vec<String> {
+async fn told(proxy: &Proxy, mirrors: &Mirrors) -> Vec<String> {
     let mut told = Vec::new();
     for (method, path, headers) in QUESTIONS {
         let mut client = Client::connect(proxy.address).await;
@@ -152,7 +152,7 @@ async fn told(proxy: &Door, mirrors: &Mirrors) -> Vec<String> {
         let question = format!("{method} {path}\n{headers}");
         told.push(format!("{question}\n{}", mirrors.told(&words(&answer))));
     }
-    proxy.house_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     let mut queue = proxy.queue().await;
     let pools = queue["pools"].as_array_mut().expect("a list");
     pools.sort_by_key(|pool| pool["upstream"].to_string());
@@ -193,7 +193,7 @@ fn same(one: &str, other: &str) -> bool {
             .all(|(one, other)| one == other || near(one, other))
 }
 
-async fn document(proxy: &Door) -> Value {
+async fn document(proxy: &Proxy) -> Value {
     proxy.operator("GET", "/config", "").await.json()["config"].clone()
 }
 
@@ -207,11 +207,11 @@ async fn an_idle_reload_equals_a_fresh_start() {
         let (one, other) = (by_chance(&mut dice), by_chance(&mut dice));
         let (one, other) = (mirrors.file(&one), mirrors.file(&other));
         let about = format!("TIERGATE_SEED={seed}, pair {pair}:\n{one}\n{other}\n");
-        let edited = Door::open_live_at(NOON, &one);
+        let edited = Proxy::start_live_at(NOON, &one);
         edited.save(&other);
         let reloaded = edited.operator("POST", "/reload", "").await;
         assert_eq!(reloaded.status(), 200, "{about}{}", reloaded.text());
-        let started = Door::open_live_at(NOON, &other);
+        let started = Proxy::start_live_at(NOON, &other);
         assert_eq!(document(&edited).await, document(&started).await, "{about}");
         let (by_edit, by_start) = (told(&edited, &mirrors).await, told(&started, &mirrors).await);
         for (by_edit, by_start) in by_edit.iter().zip(&by_start) {

@@ -3,7 +3,7 @@
 use tiergate::policy::time::UnixTime;
 
 use super::visitor::{Visitor, told};
-use crate::support::{Door, Mirror};
+use crate::support::{Proxy, Mirror};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
@@ -18,8 +18,8 @@ const SYSTEMS: [(&str, &str, &str, u64); 7] = [
     ("bags", "api", "proxy.example", 1_000),
 ];
 
-fn open(preset: &str, upstream: &str, mirror: &Mirror) -> Door {
-    Door::open_preset(preset, str::to_owned, &[(upstream, mirror.address)], NOON).0
+fn open(preset: &str, upstream: &str, mirror: &Mirror) -> Proxy {
+    Proxy::start_preset(preset, str::to_owned, &[(upstream, mirror.address)], NOON).0
 }
 
 /// AniList's users send `Authorization: Bearer …`, and others' may too. Two presets did not configure `keys`, so the

@@ -3,19 +3,19 @@
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
-use crate::support::Door;
-use crate::support::fast::FastWorker;
+use crate::support::Proxy;
+use crate::support::fast::FastServer;
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
-fn open(server: &FastWorker) -> (Door, &'static tiergate::clock::Hands) {
-    Door::open_preset("amvstrm", str::to_owned, &[("api", server.address)], NOON)
+fn open(server: &FastServer) -> (Proxy, &'static tiergate::clock::Hands) {
+    Proxy::start_preset("amvstrm", str::to_owned, &[("api", server.address)], NOON)
 }
 
 /// "Sending more than 60 requests per minute" is misuse. "All of our endpoints are `60 requests per minute`": they count together.
 #[tokio::test]
 async fn sixty_requests_a_minute_to_all_endpoints_together() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     visitor.passes(30, "/api/v2/info/1").await;
@@ -37,7 +37,7 @@ async fn sixty_requests_a_minute_to_all_endpoints_together() {
 /// the rate limit will reset, in Unix timestamp format." The sample's limit of 300 contradicts the rule.
 #[tokio::test]
 async fn every_answer_states_the_limit_of_a_minute() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     let first = told(&visitor.get("/").await);
@@ -63,7 +63,7 @@ async fn every_answer_states_the_limit_of_a_minute() {
 /// strategy when receiving an error response".
 #[tokio::test]
 async fn the_refusal_says_to_stop_and_when_to_come_back() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     visitor.passes(60, "/").await;
@@ -89,9 +89,9 @@ async fn the_refusal_says_to_stop_and_when_to_come_back() {
 /// "If we detect any spamming or misuse of the API, we reserve the right to block access to the API without notice."
 #[tokio::test]
 async fn misuse_is_blocked_without_notice() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let listed = |text: &str| text.replace("blocked_networks: []", "blocked_networks: [127.0.0.7]");
-    let (proxy, hands) = Door::open_preset("amvstrm", listed, &[("api", server.address)], NOON);
+    let (proxy, hands) = Proxy::start_preset("amvstrm", listed, &[("api", server.address)], NOON);
     let mut other = Visitor::at(8, &proxy).await;
     other.passes(1, "/").await;
     let block = r#"{ "block": { "for": "7d", "why": "scraping" } }"#;

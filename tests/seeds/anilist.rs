@@ -4,21 +4,21 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::visitor::{Told, Visitor, is_about, retry_after, tells_nothing, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Door};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Proxy};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// Long enough for the burst limiter.
 const PAUSE: Span = Span::from_millis(100);
 
-fn degraded(server: &FastWorker) -> (Door, &'static Hands) {
-    Door::open_preset("anilist", str::to_owned, &[("graphql", server.address)], NOON)
+fn degraded(server: &FastServer) -> (Proxy, &'static Hands) {
+    Proxy::start_preset("anilist", str::to_owned, &[("graphql", server.address)], NOON)
 }
 
 /// "The AniList API has a rate limit of 90 requests per minute": without the warning that stands above it.
-fn normal(server: &FastWorker) -> (Door, &'static Hands) {
+fn normal(server: &FastServer) -> (Proxy, &'static Hands) {
     let restored = |text: &str| text.replace(" degraded: 30,", "");
-    Door::open_preset("anilist", restored, &[("graphql", server.address)], NOON)
+    Proxy::start_preset("anilist", restored, &[("graphql", server.address)], NOON)
 }
 
 /// So many queries, one after the other, none of which has more headers than the document's sample; returns the last
@@ -58,7 +58,7 @@ fn left(remaining: u64) -> Told {
 /// and in the sample nothing else.
 #[tokio::test]
 async fn ninety_requests_a_minute() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = normal(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     let first = ask(&mut visitor).await;
@@ -83,7 +83,7 @@ async fn ninety_requests_a_minute() {
 /// minute."
 #[tokio::test]
 async fn thirty_are_admitted_while_degraded() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = degraded(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     let last = query(&mut visitor, hands, 30).await;
@@ -111,7 +111,7 @@ async fn thirty_are_admitted_while_degraded() {
 /// another request. X-RateLimit-Reset contains the Unix timestamp of when you can make another request."
 #[tokio::test]
 async fn a_timeout_of_a_minute() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = normal(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 90).await;
@@ -149,7 +149,7 @@ async fn a_timeout_of_a_minute() {
 /// "Along with the 429 error code, you will recieve a GraphQL error message".
 #[tokio::test]
 async fn the_refusal_is_a_graphql_error() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = degraded(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 30).await;
@@ -167,7 +167,7 @@ async fn the_refusal_is_a_graphql_error() {
 /// hammering the API with too many requests in a very short period of time." No header mentions it.
 #[tokio::test]
 async fn bursts_are_limited_without_any_headers() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = normal(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     let mut let_through = 0;
@@ -196,7 +196,7 @@ async fn bursts_are_limited_without_any_headers() {
 /// manual rate limit raise."
 #[tokio::test]
 async fn a_raise_on_request() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = degraded(&server);
     let raise = r#"{ "limits": { "anilist": 300 }, "note": "asked by mail" }"#;
     assert_eq!(
@@ -221,7 +221,7 @@ async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {
 /// "Your AniList username": of an account, by the key that it sends from its server.
 #[tokio::test]
 async fn a_raise_of_an_account_on_request() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = degraded(&server);
     let account = r#"{ "name": "bot", "tier": "everybody", "limits": { "anilist": 300 } }"#;
     assert_eq!(proxy.operator("POST", "/accounts", account).await.status(), 201);

@@ -4,15 +4,15 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::visitor::{Told, Visitor, is_about, retry_after, tells_nothing, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Door, hash};
+use crate::support::fast::FastServer;
+use crate::support::{Proxy, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const MINUTE: Span = Span::from_secs(60);
 const LAUNCH: &str = "/api/v1/token-launch/create";
 
 /// With two accounts; ann has two keys.
-fn open(server: &FastWorker) -> (Door, &'static Hands) {
+fn open(server: &FastServer) -> (Proxy, &'static Hands) {
     let with_accounts = |text: &str| {
         format!(
             "{text}\naccounts:\n  - {{ name: ann, tier: user, key_sha256: [{}, {}] }}\n  - {{ name: bob, tier: user, key_sha256: {} }}\n",
@@ -21,10 +21,10 @@ fn open(server: &FastWorker) -> (Door, &'static Hands) {
             hash("bob-1"),
         )
     };
-    Door::open_preset("bags", with_accounts, &[("api", server.address)], NOON)
+    Proxy::start_preset("bags", with_accounts, &[("api", server.address)], NOON)
 }
 
-async fn user(key: &str, host: u8, proxy: &Door) -> Visitor {
+async fn user(key: &str, host: u8, proxy: &Proxy) -> Visitor {
     Visitor::at(host, proxy).await.with_key("x-api-key", key)
 }
 
@@ -32,7 +32,7 @@ async fn user(key: &str, host: u8, proxy: &Door) -> Visitor {
 /// keys does not increase your rate limit."
 #[tokio::test]
 async fn a_thousand_an_hour_for_a_user_across_its_keys_and_addresses() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(&server);
     let mut one = user("ann-1", 1, &proxy).await;
     let mut other = user("ann-2", 2, &proxy).await;
@@ -61,7 +61,7 @@ async fn a_thousand_an_hour_for_a_user_across_its_keys_and_addresses() {
 /// "Per user and per ip": an address that many users share has a thousand as well.
 #[tokio::test]
 async fn a_thousand_an_hour_for_an_address() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(&server);
     user("ann-1", 1, &proxy).await.passes(500, "/ping").await;
     let last = user("bob-1", 1, &proxy).await.passes(500, "/ping").await;
@@ -81,7 +81,7 @@ async fn a_thousand_an_hour_for_an_address() {
 /// Requests remaining in current window, `X-RateLimit-Reset`: Unix timestamp when the limit resets." `curl -I` asks by `HEAD`.
 #[tokio::test]
 async fn every_answer_has_the_headers() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
     for remaining in (990..1_000).rev() {
@@ -113,7 +113,7 @@ async fn every_answer_has_the_headers() {
 /// "Sliding hourly windows (not fixed periods)." "This means your rate limit resets continuously rather than at fixed times."
 #[tokio::test]
 async fn the_hour_slides() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
     ann.passes(600, "/ping").await;
@@ -139,7 +139,7 @@ async fn the_hour_slides() {
 /// "When you exceed your rate limit, the API returns a `429` status with additional information".
 #[tokio::test]
 async fn a_refusal_with_additional_information() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
     ann.passes(1_000, "/ping").await;
@@ -160,7 +160,7 @@ async fn a_refusal_with_additional_information() {
 /// apply only to the affected endpoints."
 #[tokio::test]
 async fn an_endpoint_has_an_undisclosed_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
     for number in 1..=10 {
@@ -193,7 +193,7 @@ async fn an_endpoint_has_an_undisclosed_limit() {
 /// "If you need to increase your rate limit, please contact us."
 #[tokio::test]
 async fn a_raise_on_request() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open(&server);
     let account = r#"{ "name": "cat", "tier": "user", "limits": { "hourly": 1500 } }"#;
     assert_eq!(proxy.operator("POST", "/accounts", account).await.status(), 201);

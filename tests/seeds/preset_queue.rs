@@ -5,7 +5,7 @@ use tiergate::policy::time::UnixTime;
 
 use super::queue_table::{Row, System};
 use super::quota_table::{Line, key_of, with_sponsors};
-use crate::support::{Arrived, Client, Door, Worker, hash};
+use crate::support::{Arrived, Client, Proxy, UpstreamServer, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// At most so many arrivals of each priority: a full queue and one more.
@@ -44,14 +44,14 @@ struct BusyProxy<'s> {
     queued: Vec<(u8, Client)>,
     arrivals: usize,
     /// Kept open for the upstream connections.
-    _server: Worker,
-    proxy: Door,
+    _server: UpstreamServer,
+    proxy: Proxy,
 }
 
 impl<'s> BusyProxy<'s> {
     async fn start(system: &'s System) -> Self {
-        let server = Worker::start().await;
-        let (proxy, _) = Door::open_preset(system.preset, with_accounts, &[(system.upstream, server.address)], NOON);
+        let server = UpstreamServer::start().await;
+        let (proxy, _) = Proxy::start_preset(system.preset, with_accounts, &[(system.upstream, server.address)], NOON);
         let mut running = Vec::new();
         for _ in 0..system.slots() {
             let mut client = Client::connect(proxy.address).await;
@@ -88,7 +88,7 @@ impl<'s> BusyProxy<'s> {
 
     /// Waits until exactly the expected jobs are queued, by their priorities.
     async fn assert_queued(&self) {
-        self.proxy.house_until(self.queued.len(), self.running.len()).await;
+        self.proxy.jobs_until(self.queued.len(), self.running.len()).await;
         let page = self.proxy.queue().await;
         let waiting = page["waiting"].as_array().expect("a list");
         let mut found: Vec<u64> = waiting.iter().filter_map(|job| job["priority"].as_u64()).collect();
@@ -134,8 +134,8 @@ impl Row {
 /// Checks over HTTP that each line's tier has as many searches at once as stated, that one more gets a 402, and that
 /// neither other requests nor ended searches count.
 pub async fn check_concurrency(system: &System, table: &[Line]) {
-    let server = Worker::start().await;
-    let (proxy, _) = Door::open_preset(system.preset, with_sponsors, &[(system.upstream, server.address)], NOON);
+    let server = UpstreamServer::start().await;
+    let (proxy, _) = Proxy::start_preset(system.preset, with_sponsors, &[(system.upstream, server.address)], NOON);
     for (tier, _, concurrency, _) in table {
         let key = key_of(tier).map_or(String::new(), |(_, key)| key);
         let search = async || {

@@ -13,9 +13,9 @@ use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Outcome, Policy};
 
 use super::visitor::{Visitor, told};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::request::request;
-use crate::support::{Answer, Client, Door, hash};
+use crate::support::{Answer, Client, Proxy, hash};
 
 /// | Sponsor tiers | quota | concurrency | priority |
 pub type Line = (&'static str, u64, u32, u8);
@@ -25,7 +25,7 @@ const PACE: u64 = 2;
 
 /// A preset's proxy whose clock advances with each request, so that none meets a limit of requests per minute.
 pub struct Deployment {
-    pub proxy: Door,
+    pub proxy: Proxy,
     hands: &'static Hands,
     opened: UnixTime,
     /// Seconds by which the clock was advanced.
@@ -53,12 +53,12 @@ impl Deployment {
     pub fn open(
         preset: &str,
         edited: impl FnOnce(String) -> String,
-        upstream: (&str, &FastWorker),
+        upstream: (&str, &FastServer),
         host: &'static str,
         opened: UnixTime,
     ) -> Self {
         let edited = |text: &str| edited(with_sponsors(text));
-        let (proxy, hands) = Door::open_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
+        let (proxy, hands) = Proxy::start_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
         Self {
             proxy,
             hands,

@@ -13,8 +13,8 @@ use super::preset_queue::check_concurrency;
 use super::queue_table::{Row, System, row};
 use super::quota_table::{Deployment, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, metric_sum};
 
 const SYSTEM: System = System {
     preset: "shotit",
@@ -81,7 +81,7 @@ const MINUTE: Span = Span::from_secs(60);
 const API: &str = "api.shotit";
 
 /// `/bulk` is added by the tests, to get through a thousand: a search that costs 100.
-fn open_at(server: &FastWorker, at: UnixTime) -> Deployment {
+fn open_at(server: &FastServer, at: UnixTime) -> Deployment {
     let with_bulk = |text: String| {
         let search = "  - { host: api.shotit, path: /search, ";
         assert!(text.contains(search));
@@ -91,14 +91,14 @@ fn open_at(server: &FastWorker, at: UnixTime) -> Deployment {
     Deployment::open("shotit", with_bulk, ("api", server), API, at)
 }
 
-fn open(server: &FastWorker) -> Deployment {
+fn open(server: &FastServer) -> Deployment {
     open_at(server, NOON)
 }
 
 /// The preset with sponsors: its three servers, and a clock that the test advances.
-fn three_servers(web: &FastWorker, api: &FastWorker, media: &FastWorker) -> (Door, &'static Hands) {
+fn three_servers(web: &FastServer, api: &FastServer, media: &FastServer) -> (Proxy, &'static Hands) {
     let upstreams = [("web", web.address), ("api", api.address), ("media", media.address)];
-    Door::open_preset("shotit", with_sponsors, &upstreams, NOON)
+    Proxy::start_preset("shotit", with_sponsors, &upstreams, NOON)
 }
 
 /// Uses up so many searches of this tier.
@@ -112,7 +112,7 @@ async fn use_up(deployment: &Deployment, tier: &str, searches: u64) {
 /// | Server | Hostname | HTTP Rate Limit |: "this limit also applies to to other HTTP servers".
 #[tokio::test]
 async fn three_servers_by_host_with_a_limit_each() {
-    let (web, api, media) = (FastWorker::start(), FastWorker::start(), FastWorker::start());
+    let (web, api, media) = (FastServer::start(), FastServer::start(), FastServer::start());
     let (proxy, hands) = three_servers(&web, &api, &media);
     let mut visitor = Visitor::at(1, &proxy).await;
     // | Web server | shotit | 600/min |, | API server | api.shotit | 60/min |, | Media server | media.shotit | 60/min |
@@ -145,7 +145,7 @@ async fn three_servers_by_host_with_a_limit_each() {
 /// charged there, and keys could be guessed without end.
 #[tokio::test]
 async fn keys_cannot_be_guessed_at_an_unknown_host() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = three_servers(&server, &server, &server);
     let mut guessing = Visitor::at(1, &proxy).await.with_key("x-trace-key", "guess");
     for host in ["another.shotit", "shotit.evil.example", "127.0.0.1", ""] {
@@ -167,7 +167,7 @@ async fn keys_cannot_be_guessed_at_an_unknown_host() {
 /// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
 #[tokio::test]
 async fn sixty_a_minute_by_address_for_any_path_and_key() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = three_servers(&server, &server, &server);
     let mut without = Visitor::at(1, &proxy).await;
     let mut with = Visitor::at(1, &proxy).await.with_key("x-trace-key", "key-100");
@@ -190,7 +190,7 @@ async fn sixty_a_minute_by_address_for_any_path_and_key() {
 /// `x-ratelimit-reset: 1620537960`. "Request would fail with HTTP 429 (Too Many Requests)."
 #[tokio::test]
 async fn the_headers_as_they_are_spelled() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = three_servers(&server, &server, &server);
     let mut client = Client::connect(proxy.address).await;
     client
@@ -222,7 +222,7 @@ async fn the_headers_as_they_are_spelled() {
 
 #[tokio::test]
 async fn the_sponsor_table() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     open(&server).check_told(&SPONSORS).await;
     check_counted("shotit", &SPONSORS);
 }
@@ -230,7 +230,7 @@ async fn the_sponsor_table() {
 /// Each quota of the table is used up over HTTP.
 #[tokio::test]
 async fn the_monthly_quotas() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     deployment.check_spent(&SPONSORS, 100).await;
     let debits = metric_sum(deployment.proxy.admin, "tiergate_quota_debits_total", "").await;
@@ -240,7 +240,7 @@ async fn the_monthly_quotas() {
 /// "Any unique IP address would be considered as one unique user."
 #[tokio::test]
 async fn an_address_is_a_user() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     deployment.searches("free", 3).await;
     for (host, used) in [(1, 3), (2, 0)] {
@@ -254,7 +254,7 @@ async fn an_address_is_a_user() {
 /// 2000 monthly quota." And "search request would fail with HTTP 402".
 #[tokio::test]
 async fn with_and_without_a_key_2000_and_not_one_more() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     for tier in ["free", "$1"] {
         use_up(&deployment, tier, 990).await;
@@ -270,7 +270,7 @@ async fn with_and_without_a_key_2000_and_not_one_more() {
 /// requests, including HTTP 4xx and 5xx." Nor "throttled requests".
 #[tokio::test]
 async fn only_http_200_is_deducted() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     for status in [201, 204, 400, 402, 404, 429, 500, 502, 503] {
         let answer = deployment.ask("free", &format!("/search?status={status}")).await;
@@ -291,7 +291,7 @@ async fn only_http_200_is_deducted() {
 /// "You don't have to worry about wasting quota on malformed requests": those that the proxy itself refuses.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     open(&server).check_malformed_is_free(60).await;
     assert_eq!(server.requests(), 0);
 }
@@ -299,7 +299,7 @@ async fn malformed_requests_do_not_count() {
 /// "Search Quota reset every 1st of each month."
 #[tokio::test]
 async fn the_quota_is_reset_on_the_first_of_each_month() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     // 2028-01-31T23:00:00Z. That year has a 29th of February.
     let deployment = open_at(&server, UnixTime::from_secs(1_832_972_400));
     use_up(&deployment, "free", 1_000).await;

@@ -13,8 +13,8 @@ use super::preset_queue::check_concurrency;
 use super::queue_table::{Row, System, row};
 use super::quota_table::{Deployment, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Worker, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, UpstreamServer, metric_sum};
 
 const SYSTEM: System = System {
     preset: "trace-moe",
@@ -80,20 +80,20 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: u64 = 3_600;
 const MINUTE: Span = Span::from_secs(60);
 
-fn open(server: &FastWorker) -> Deployment {
+fn open(server: &FastServer) -> Deployment {
     Deployment::open("trace-moe", |text| text, ("search", server), "proxy.example", NOON)
 }
 
 /// The same behind a proxy on this machine, with a clock that the test advances.
-fn open_behind_a_proxy(server: &FastWorker) -> (Door, &'static Hands) {
+fn open_behind_a_proxy(server: &FastServer) -> (Proxy, &'static Hands) {
     let edited = |text: &str| format!("{}\ntrusted_proxies: [127.0.0.1]\n", with_sponsors(text));
-    Door::open_preset("trace-moe", edited, &[("search", server.address)], NOON)
+    Proxy::start_preset("trace-moe", edited, &[("search", server.address)], NOON)
 }
 
 /// "The API server has a global request rate limit of 100 requests/min per IP address (or IPv6 /64 block) with or without an API Key."
 #[tokio::test]
 async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open_behind_a_proxy(&server);
     let mut without = Visitor::behind_a_proxy("192.0.2.1", &proxy).await;
     let mut with = Visitor::behind_a_proxy("192.0.2.1", &proxy)
@@ -118,7 +118,7 @@ async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
 /// "Per IP address (or IPv6 /64 block)".
 #[tokio::test]
 async fn an_ipv6_block_of_64_bits_is_one_address() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, _) = open_behind_a_proxy(&server);
     for address in ["2001:db8:1:2::1", "[2001:db8:1:2:ffff:ffff:ffff:ffff]:443"] {
         Visitor::behind_a_proxy(address, &proxy)
@@ -138,7 +138,7 @@ async fn an_ipv6_block_of_64_bits_is_one_address() {
 /// Many Requests)."
 #[tokio::test]
 async fn every_answer_states_the_limit() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let (proxy, hands) = open_behind_a_proxy(&server);
     let mut visitor = Visitor::behind_a_proxy("192.0.2.1", &proxy).await;
     let reset = told(&visitor.get("/image/1").await).reset.expect("a reset");
@@ -159,7 +159,7 @@ async fn every_answer_states_the_limit() {
 
 #[tokio::test]
 async fn the_sponsor_table() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     open(&server).check_told(&SPONSORS).await;
     check_counted("trace-moe", &SPONSORS);
 }
@@ -168,7 +168,7 @@ async fn the_sponsor_table() {
 /// ones would take a minute.
 #[tokio::test]
 async fn the_daily_quotas() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let with_bulk = |text: String| {
         let search = "  - { path: /search, ";
         assert!(text.contains(search));
@@ -185,7 +185,7 @@ async fn the_daily_quotas() {
 /// one unique user."
 #[tokio::test]
 async fn an_address_is_a_user() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     deployment.searches("free", 3).await;
     for (host, used) in [(1, 3), (2, 0)] {
@@ -200,7 +200,7 @@ async fn an_address_is_a_user() {
 /// quota, the search request will fail with HTTP 402".
 #[tokio::test]
 async fn with_and_without_a_key_200_and_not_one_more() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     for _ in 0..100 {
         for tier in ["free", "$1"] {
@@ -219,7 +219,7 @@ async fn with_and_without_a_key_200_and_not_one_more() {
 /// images, throttled requests, or database errors."
 #[tokio::test]
 async fn failed_searches_do_not_count() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     for status in [400, 402, 403, 404, 405, 413, 429, 500, 502, 503, 504] {
         for _ in 0..10 {
@@ -239,7 +239,7 @@ async fn failed_searches_do_not_count() {
 /// "You don't have to worry about wasting quota on malformed requests": those that the proxy itself refuses.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     open(&server).check_malformed_is_free(100).await;
     assert_eq!(server.requests(), 0);
 }
@@ -247,7 +247,7 @@ async fn malformed_requests_do_not_count() {
 /// "Search quota counts in a rolling window of 24 hours."
 #[tokio::test]
 async fn a_rolling_window_of_24_hours() {
-    let server = FastWorker::start();
+    let server = FastServer::start();
     let deployment = open(&server);
     deployment.searches("free", 60).await;
     deployment.advance(14 * HOUR);
@@ -272,8 +272,8 @@ async fn concurrency_counts_searches_only() {
 /// "If the queue is full, upcoming new requests will be rejected with HTTP 503."
 #[tokio::test]
 async fn a_full_queue_rejects_the_free_and_serves_the_paying() {
-    let server = Worker::start().await;
-    let (proxy, _) = Door::open_preset("trace-moe", with_sponsors, &[("search", server.address)], NOON);
+    let server = UpstreamServer::start().await;
+    let (proxy, _) = Proxy::start_preset("trace-moe", with_sponsors, &[("search", server.address)], NOON);
     let mut running = Vec::new();
     for host in 2..6 {
         let mut client = Client::connect_from(host, proxy.address).await;
@@ -285,7 +285,7 @@ async fn a_full_queue_rejects_the_free_and_serves_the_paying() {
         let mut client = Client::connect_from(host, proxy.address).await;
         client.search("").await;
         waiting.push(client);
-        proxy.house_until(waiting.len(), 4).await;
+        proxy.jobs_until(waiting.len(), 4).await;
     }
     let mut late = Client::connect_from(14, proxy.address).await;
     late.search("").await;

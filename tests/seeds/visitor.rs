@@ -2,7 +2,7 @@
 
 use tiergate::policy::time::UnixTime;
 
-use crate::support::{Answer, Client, Door};
+use crate::support::{Answer, Client, Proxy};
 
 /// A client at an address, on one connection.
 pub struct Visitor {
@@ -31,7 +31,7 @@ impl Told {
 
 impl Visitor {
     /// At 127.0.0.`host`.
-    pub async fn at(host: u8, proxy: &Door) -> Self {
+    pub async fn at(host: u8, proxy: &Proxy) -> Self {
         Self {
             client: Client::connect_from(host, proxy.address).await,
             headers: String::new(),
@@ -39,7 +39,7 @@ impl Visitor {
     }
 
     /// At the address that a trusted proxy names.
-    pub async fn behind_a_proxy(address: &str, proxy: &Door) -> Self {
+    pub async fn behind_a_proxy(address: &str, proxy: &Proxy) -> Self {
         Self {
             client: Client::connect(proxy.address).await,
             headers: format!("x-forwarded-for: {address}\r\n"),

@@ -1,5 +1,5 @@
 //! Random histories of jobs, refusals, roll-ups, removals, restarts and steps of the clock, against a list of all of them:
-//! windows, sums of calendars, traffic and service times are always those of the list.
+//! windows, calendar sums, traffic and service times always match the list.
 //!
 //! The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
@@ -50,19 +50,19 @@ fn windows() -> Vec<Window> {
     ]
 }
 
-/// What a list knows of a debit.
+/// A debit in the list.
 #[derive(Clone, Copy, Debug)]
 struct Debit {
     caller: Caller,
-    /// When it counts, as far as is known by now.
+    /// When it counts, as known by now.
     at: UnixTime,
     units: u64,
 }
 
-struct House {
+struct ModelledDatabase {
     folder: Folder,
     wall: WallClock,
-    /// What the time really is, while the clock is ahead.
+    /// The real time, while the clock is ahead.
     right: Option<UnixTime>,
     history: History,
     database: Option<Arc<Database>>,
@@ -70,9 +70,9 @@ struct House {
     entries: Vec<LedgerEntry>,
 }
 
-impl House {
+impl ModelledDatabase {
     fn new(history: History) -> Self {
-        let mut house = Self {
+        let mut modelled = Self {
             folder: Folder::in_memory(),
             wall: WallClock::at(START),
             right: None,
@@ -81,8 +81,8 @@ impl House {
             debits: Vec::new(),
             entries: Vec::new(),
         };
-        house.open();
-        house
+        modelled.open();
+        modelled
     }
 
     fn open(&mut self) {
@@ -130,7 +130,7 @@ impl House {
         }
     }
 
-    /// The clock goes ahead, or comes back: then what is dated later counts as of now.
+    /// Steps the clock ahead, or back: then what is dated later counts as of now.
     fn step(&mut self, die: &mut Die) {
         let Some(right) = self.right.take() else {
             self.right = Some(self.wall.now());
@@ -237,8 +237,8 @@ impl House {
     }
 }
 
-impl House {
-    /// What commands read from the file themselves: whether it is whole, and what was used.
+impl ModelledDatabase {
+    /// What commands read from the file themselves: its integrity, and usage.
     fn check_commands(&self, what: &str) {
         self.database().write(|_| Ok(())).expect("it can be written");
         let mut view = View::open(self.folder.path()).expect("it can be read");
@@ -302,53 +302,53 @@ impl House {
 }
 
 #[test]
-fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
+fn windows_and_statistics_match_a_list_of_all_jobs() {
     for seed in seeds(HISTORIES) {
         let mut die = Die::new(seed);
         let history = History {
             keep: DAY.saturating_mul(die.below(3) * 15),
             max: [0, 4 << 30][die.below(2) as usize],
         };
-        let mut house = House::new(history);
+        let mut modelled = ModelledDatabase::new(history);
         for step in 0..STEPS {
             let what = format!("seed {seed}, step {step}");
             match die.below(16) {
-                0..=5 => house.work(&mut die),
+                0..=5 => modelled.work(&mut die),
                 6..=8 => {
                     let span = Span::from_millis(die.below(20_000_000));
-                    house.wall.advance(span);
-                    house.right = house.right.map(|right| right + span);
+                    modelled.wall.advance(span);
+                    modelled.right = modelled.right.map(|right| right + span);
                 }
-                9 | 10 => house.database().roll_up().expect("it can be written"),
-                11 => house.remove_old(&mut die),
-                12 | 13 => house.step(&mut die),
-                14 => house.check_start(&what),
+                9 | 10 => modelled.database().roll_up().expect("it can be written"),
+                11 => modelled.remove_old(&mut die),
+                12 | 13 => modelled.step(&mut die),
+                14 => modelled.check_start(&what),
                 _ => {
-                    house.check_statistics(&what);
-                    house.check_commands(&what);
+                    modelled.check_statistics(&what);
+                    modelled.check_commands(&what);
                 }
             }
-            house.check_past(&what);
+            modelled.check_past(&what);
         }
-        // At last the clock is right.
-        if house.right.is_some() {
-            house.step(&mut die);
+        // In the end the clock is right.
+        if modelled.right.is_some() {
+            modelled.step(&mut die);
         }
         let what = format!("seed {seed}, in the end");
-        house.check_past(&what);
-        house.check_start(&what);
-        house.check_statistics(&what);
-        house.check_commands(&what);
+        modelled.check_past(&what);
+        modelled.check_start(&what);
+        modelled.check_statistics(&what);
+        modelled.check_commands(&what);
     }
 }
 
 #[test]
 fn errors_name_what_sqlite_says() {
-    let house = House::new(History {
+    let modelled = ModelledDatabase::new(History {
         keep: DAY,
         max: 4 << 30,
     });
-    let read = house
+    let read = modelled
         .database()
         .read(|connection| connection.query_row("SELECT 1 FROM nowhere", [], |_| Ok(())));
     let error = read.expect_err("there is no such table").to_string();

@@ -1,7 +1,9 @@
-//! What the tests of the store share: a wall clock to set, jobs, a writer that is held up, and folders as a crash leaves them.
+//! What the tests of the store share: a wall clock to set, jobs, a blocked writer, and folders as a crash leaves them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::Future;
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -34,7 +36,7 @@ pub const NEXT_MONTH: UnixTime = UnixTime::from_secs(1_796_083_200);
 pub const HOUR: Span = Span::from_secs(3_600);
 pub const DAY: Span = Span::from_secs(86_400);
 
-/// A wall clock that goes when it is told to.
+/// A wall clock that the test sets.
 #[derive(Clone, Debug)]
 pub struct WallClock(Arc<AtomicU64>);
 
@@ -56,7 +58,7 @@ impl WallClock {
     }
 }
 
-/// Tries again at once after a failure.
+/// Retries at once after a failure.
 pub fn settings(wall: &WallClock) -> LedgerSettings {
     let wall = wall.clone();
     LedgerSettings {
@@ -163,7 +165,7 @@ pub fn success(account: u32, admitted: UnixTime) -> Record {
     }
 }
 
-/// What each account has used by then: in the rolling window, and in the month.
+/// What each account has used by then, in the rolling window and in the month.
 pub fn used(database: &Database, now: UnixTime) -> (BTreeMap<u32, u64>, BTreeMap<u32, u64>) {
     let all = told(database, &windows());
     let month = match months() {
@@ -183,7 +185,7 @@ pub fn used(database: &Database, now: UnixTime) -> (BTreeMap<u32, u64>, BTreeMap
     (rolling, monthly)
 }
 
-/// What a filling of those windows reads.
+/// What a backfill of those windows reads.
 pub fn told(database: &Database, windows: &[Window]) -> Vec<Debited> {
     let mut all = Vec::new();
     let fence = database.fence();
@@ -195,7 +197,7 @@ pub fn told(database: &Database, windows: &[Window]) -> Vec<Debited> {
     all
 }
 
-/// A number that a query answers with.
+/// The number that a query returns.
 pub fn count(database: &Database, sql: &str) -> i64 {
     let number = database.read(|connection| connection.query_row(sql, [], |row| row.get(0)));
     number.expect("the database can be read")
@@ -225,7 +227,7 @@ pub fn debit(database: &Database, record: Record) {
     assert_eq!(wait(database.commit(record)), Ok(()));
 }
 
-/// Waits until that is so; nothing takes so long unless it is broken.
+/// Waits until the condition holds; nothing takes so long unless it is broken.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let (clock, patience) = (Clock::start(), Span::from_secs(20));
     while !is_so() {
@@ -234,7 +236,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A writer that is busy with a change until this is dropped: what comes meanwhile waits.
+/// Keeps the writer busy until this is dropped: what is committed meanwhile waits.
 pub struct Held {
     release: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -249,7 +251,7 @@ impl Held {
         let thread = std::thread::spawn(move || {
             let held = database.write(move |_| {
                 let _unheard = busy.send(());
-                // Dropped is let go, too.
+                // A dropped sender releases it, too.
                 let _released = released.recv();
                 Ok(())
             });
@@ -294,9 +296,28 @@ impl Drop for Locked {
 }
 
 /// The folder as SIGKILL at this moment would leave it. What is committed meanwhile may be in it or not.
+///
+/// A copy takes time, and a kill doesn't, so a copy must not mix two logs. A reader keeps SQLite from overwriting the log,
+/// unless all of the log was in the database when the reader started: then the reader uses the database alone, and the next
+/// commit starts a new log over the old one. A copy made meanwhile could have the old header and the first frames of the old
+/// log, which are valid, and frames of the new one behind them, which aren't. Opening it put old versions of some pages over
+/// the newer database: one run in about 500 failed with "database disk image is malformed", and debits could be missing. A kill
+/// never leaves that, because a new log's header is written before its frames. So a copy is repeated if the header changed
+/// meanwhile.
 pub fn as_killed(folder: &Path) -> Folder {
+    (0..COPIES_MAX)
+        .find_map(|_| copied_within_one_log(folder))
+        .expect("the log is rarely restarted")
+}
+
+/// Attempts of a copy. Few meet a restart of the log.
+const COPIES_MAX: usize = 1_000;
+
+/// The folder's copy, unless a new log was started meanwhile.
+fn copied_within_one_log(folder: &Path) -> Option<Folder> {
     let copy = Folder::in_memory();
-    // While somebody reads, the log is not begun anew: what is moved into the database meanwhile is in both.
+    let log = log_header(folder);
+    // While this reads, a log that isn't all in the database goes on: what is moved into the database meanwhile is in both.
     let reading = Connection::open(folder.join(DATABASE_FILE)).expect("it is there");
     let begun = reading.execute_batch("BEGIN; SELECT count(*) FROM meta");
     begun.expect("it can be read");
@@ -305,7 +326,17 @@ pub fn as_killed(folder: &Path) -> Folder {
         // copies would hold all locks of this process until it runs.
         std::fs::copy(folder.join(name), copy.path().join(name)).expect("it is there");
     }
-    copy
+    (log_header(folder) == log).then_some(copy)
+}
+
+/// The log's header, whose salts are new with each log; empty if the log is.
+fn log_header(folder: &Path) -> Vec<u8> {
+    let log = File::open(wal(folder)).expect("it is there");
+    let mut header = Vec::new();
+    log.take(WAL_HEADER as u64)
+        .read_to_end(&mut header)
+        .expect("it can be read");
+    header
 }
 
 pub fn wal(folder: &Path) -> PathBuf {

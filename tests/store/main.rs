@@ -1,9 +1,9 @@
 //! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
+mod backfill;
 mod clock;
 mod commit_settings;
 mod crashes;
-mod filling;
 #[path = "../support/folder.rs"]
 mod folder;
 mod folders;

@@ -1,4 +1,4 @@
-//! What was written is there after a restart, once.
+//! What was written is there exactly once after a restart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -119,7 +119,7 @@ fn in_words(entries: &[LedgerEntry]) -> Vec<String> {
 
 /// Notes are written with the next commit or when the database closes.
 #[test]
-fn every_kind_of_entry_comes_back_as_it_was() {
+fn every_kind_of_entry_is_read_back_unchanged() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     for entry in variety() {
@@ -146,7 +146,7 @@ fn a_debit_is_durable_when_its_commit_resolves() {
 }
 
 #[test]
-fn what_is_withdrawn_before_it_is_written_does_not_count() {
+fn an_entry_withdrawn_before_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let held = Held::up(&database);
@@ -161,9 +161,10 @@ fn what_is_withdrawn_before_it_is_written_does_not_count() {
     assert_eq!(rows(&database).len(), 1);
 }
 
-/// Its row is marked by the next transaction. When the writer has begun with a group can't be seen, so it is tried until it had.
+/// Its row is marked by the next transaction. The writer's start on a group can't be observed, so this retries until it had
+/// started.
 #[test]
-fn what_is_withdrawn_while_it_is_written_does_not_count() {
+fn an_entry_withdrawn_during_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let mut tries = 0;
@@ -207,7 +208,7 @@ fn what_waits_is_committed_together() {
 }
 
 #[test]
-fn a_relaxed_database_answers_at_once_and_writes_all_the_same() {
+fn relaxed_durability_answers_at_once_and_still_writes() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let relaxed = LedgerSettings {
         durability: Durability::Relaxed,
@@ -259,7 +260,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn nobody_but_the_owner_can_read_what_is_written() {
+fn only_the_owner_can_read_the_files() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH));
     let data = folder.path().join("a/b");
     let _database = open(&data, &wall).expect("a new folder");
@@ -277,9 +278,9 @@ fn nobody_but_the_owner_can_read_what_is_written() {
     }
 }
 
-/// What came after `close`, while the writer was busy with the last, was answered as done by a relaxed journal and never written.
+/// Regression: entries after `close`, while the writer was busy, were acknowledged by a relaxed journal and never written.
 #[test]
-fn what_comes_after_the_closing_is_refused() {
+fn entries_after_closing_are_refused() {
     for durability in [Durability::Relaxed, Durability::Strict] {
         let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
         let settings = LedgerSettings {

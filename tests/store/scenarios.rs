@@ -1,5 +1,5 @@
-//! What a store promises the gate, whichever store it is: every scenario runs over every one. A third, shared by several doors,
-//! would join the list in [`over_every_store`] and nothing else.
+//! What every store promises the gate: each scenario runs over each store. A third, shared by several proxies,
+//! would only join the list in [`over_every_store`].
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ trait Store {
     /// Opens it, and tells the policy what it remembers.
     fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger>;
 
-    /// The process ends now, before it has closed anything.
+    /// The process ends without closing anything.
     fn end(&mut self) {}
 }
 
@@ -69,7 +69,7 @@ fn open(folder: &Folder, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
     database
 }
 
-fn over_every_store(scenario: impl AsyncFn(House)) {
+fn over_every_store(scenario: impl AsyncFn(Instance)) {
     let stores: [(&str, Box<dyn Store>); 3] = [
         ("memory", Box::new(InMemory(Arc::default()))),
         ("a database", Box::new(Closed(Folder::new()))),
@@ -78,30 +78,30 @@ fn over_every_store(scenario: impl AsyncFn(House)) {
     for (name, store) in stores {
         println!("over {name}");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(scenario(House::open(store)));
+        runtime.expect("a runtime").block_on(scenario(Instance::open(store)));
     }
 }
 
 /// A gate over a store, with hands to move its clock.
-struct House {
-    /// Gone before the store, in which its database writes until then.
+struct Instance {
+    /// Dropped before the store, which its database writes to until then.
     gate: Option<Arc<Gate>>,
     store: Box<dyn Store>,
     hands: &'static Hands,
     clock: Clock,
 }
 
-impl House {
+impl Instance {
     fn open(store: Box<dyn Store>) -> Self {
         let hands: &'static Hands = Box::leak(Box::default());
-        let mut house = Self {
+        let mut instance = Self {
             store,
             hands,
             clock: Clock::moved_by(hands, MONTH + HOUR),
             gate: None,
         };
-        house.reopen();
-        house
+        instance.reopen();
+        instance
     }
 
     /// The process ends.
@@ -179,64 +179,70 @@ fn ask(caller: Caller) -> AdmissionRequest {
 }
 
 #[test]
-fn a_success_is_remembered_and_nothing_else_is() {
-    over_every_store(async |mut house| {
+fn only_successes_are_debited_durably() {
+    over_every_store(async |mut instance| {
         for _ in 0..3 {
-            house.succeed(&ask(STRANGER)).await;
+            instance.succeed(&ask(STRANGER)).await;
         }
-        house.enter(&ask(STRANGER)).expect("room").settle(Outcome::Failed, 500);
-        house.enter(&ask(STRANGER)).expect("room").settle(Outcome::Cancelled, 0);
-        drop(house.enter(&ask(STRANGER)).expect("room"));
-        let in_progress = house.enter(&ask(STRANGER)).expect("room");
-        assert_eq!(house.taken(STRANGER), [(3, 1), (3, 1)]);
+        instance
+            .enter(&ask(STRANGER))
+            .expect("room")
+            .settle(Outcome::Failed, 500);
+        instance
+            .enter(&ask(STRANGER))
+            .expect("room")
+            .settle(Outcome::Cancelled, 0);
+        drop(instance.enter(&ask(STRANGER)).expect("room"));
+        let in_progress = instance.enter(&ask(STRANGER)).expect("room");
+        assert_eq!(instance.taken(STRANGER), [(3, 1), (3, 1)]);
         drop(in_progress);
         for _ in 0..3 {
-            house.reopen();
-            assert_eq!(house.taken(STRANGER), [(3, 0), (3, 0)]);
+            instance.reopen();
+            assert_eq!(instance.taken(STRANGER), [(3, 0), (3, 0)]);
         }
     });
 }
 
 #[test]
-fn what_is_left_is_left_after_a_restart_too() {
-    over_every_store(async |mut house| {
+fn remaining_quota_survives_a_restart() {
+    over_every_store(async |mut instance| {
         for used in 0..10 {
-            house.succeed(&ask(STRANGER)).await;
+            instance.succeed(&ask(STRANGER)).await;
             if used % 3 == 0 {
-                house.reopen();
+                instance.reopen();
             }
         }
-        let refusal = house.enter(&ask(STRANGER)).expect_err("all is used");
+        let refusal = instance.enter(&ask(STRANGER)).expect_err("all is used");
         assert_eq!(refusal.reason(), Reason::QuotaDepleted);
     });
 }
 
 #[test]
-fn windows_pass_whether_or_not_the_door_was_open() {
-    over_every_store(async |mut house| {
+fn windows_expire_whether_or_not_the_proxy_ran() {
+    over_every_store(async |mut instance| {
         for _ in 0..5 {
-            house.succeed(&ask(STRANGER)).await;
+            instance.succeed(&ask(STRANGER)).await;
         }
-        house.leave();
-        house.hands.advance(HOUR.saturating_mul(25));
-        house.reopen();
-        assert_eq!(house.taken(STRANGER), [(0, 0), (5, 0)], "a day has passed");
+        instance.leave();
+        instance.hands.advance(HOUR.saturating_mul(25));
+        instance.reopen();
+        assert_eq!(instance.taken(STRANGER), [(0, 0), (5, 0)], "a day has passed");
         for _ in 0..10 {
-            house.succeed(&ask(STRANGER)).await;
+            instance.succeed(&ask(STRANGER)).await;
         }
-        house.reopen();
-        let refusal = house.enter(&ask(STRANGER)).expect_err("the month's are used");
+        instance.reopen();
+        let refusal = instance.enter(&ask(STRANGER)).expect_err("the month's are used");
         assert_eq!(refusal.reason(), Reason::QuotaDepleted);
-        house.leave();
-        house.hands.advance(HOUR.saturating_mul(24 * 30));
-        house.reopen();
-        assert_eq!(house.taken(STRANGER), [(0, 0), (0, 0)], "a month has begun");
+        instance.leave();
+        instance.hands.advance(HOUR.saturating_mul(24 * 30));
+        instance.reopen();
+        assert_eq!(instance.taken(STRANGER), [(0, 0), (0, 0)], "a month has begun");
     });
 }
 
 #[test]
-fn a_users_search_is_remembered_for_its_account_too() {
-    over_every_store(async |mut house| {
+fn a_users_search_counts_for_its_account_too() {
+    over_every_store(async |mut instance| {
         let user = Caller::User {
             of: BOT,
             user: UserId(3),
@@ -251,40 +257,40 @@ fn a_users_search_is_remembered_for_its_account_too() {
             cost: 2,
             ..ask(user)
         };
-        house.succeed(&asks).await;
-        house.succeed(&asks).await;
-        house.reopen();
-        assert_eq!(house.taken(user), [(4, 0), (4, 0)]);
-        assert_eq!(house.taken(Caller::Account(BOT)), [(4, 0), (4, 0)]);
+        instance.succeed(&asks).await;
+        instance.succeed(&asks).await;
+        instance.reopen();
+        assert_eq!(instance.taken(user), [(4, 0), (4, 0)]);
+        assert_eq!(instance.taken(Caller::Account(BOT)), [(4, 0), (4, 0)]);
     });
 }
 
 #[test]
-fn sixty_four_at_once_with_ten_left_take_ten() {
-    over_every_store(async |mut house| {
-        let entered: Vec<_> = (0..64).map(|_| house.enter(&ask(STRANGER))).collect();
+fn sixty_four_concurrent_searches_take_the_ten_left() {
+    over_every_store(async |mut instance| {
+        let entered: Vec<_> = (0..64).map(|_| instance.enter(&ask(STRANGER))).collect();
         let (let_in, refused): (Vec<_>, Vec<_>) = entered.into_iter().partition(Result::is_ok);
         assert_eq!((let_in.len(), refused.len()), (10, 54));
         let commits: Vec<_> = let_in.into_iter().flatten().map(|pass| pass.succeed(200)).collect();
         for commit in commits {
             commit.await.expect("the store is well");
         }
-        assert_eq!(house.taken(STRANGER), [(10, 0), (10, 0)]);
-        house.reopen();
-        assert_eq!(house.taken(STRANGER), [(10, 0), (10, 0)]);
+        assert_eq!(instance.taken(STRANGER), [(10, 0), (10, 0)]);
+        instance.reopen();
+        assert_eq!(instance.taken(STRANGER), [(10, 0), (10, 0)]);
     });
 }
 
 #[test]
-fn a_search_begun_in_one_month_is_that_months() {
-    over_every_store(async |mut house| {
-        house.hands.advance(HOUR.saturating_mul(24 * 30 - 2));
-        let begun = house.enter(&ask(STRANGER)).expect("room");
-        house.hands.advance(HOUR.saturating_mul(2));
-        assert_eq!(house.taken(STRANGER)[1], (0, 0), "what it holds is the old month's");
+fn a_search_counts_in_the_month_it_was_admitted() {
+    over_every_store(async |mut instance| {
+        instance.hands.advance(HOUR.saturating_mul(24 * 30 - 2));
+        let begun = instance.enter(&ask(STRANGER)).expect("room");
+        instance.hands.advance(HOUR.saturating_mul(2));
+        assert_eq!(instance.taken(STRANGER)[1], (0, 0), "what it holds is the old month's");
         begun.succeed(200).await.expect("the store is well");
-        assert_eq!(house.taken(STRANGER), [(1, 0), (0, 0)]);
-        house.reopen();
-        assert_eq!(house.taken(STRANGER), [(1, 0), (0, 0)]);
+        assert_eq!(instance.taken(STRANGER), [(1, 0), (0, 0)]);
+        instance.reopen();
+        assert_eq!(instance.taken(STRANGER), [(1, 0), (0, 0)]);
     });
 }

@@ -1,4 +1,4 @@
-//! A worker that answers at once, as its request's query says, and counts. It runs in a thread of its own.
+//! An upstream server that answers at once, as its request's query says, and counts. It runs in a thread of its own.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,8 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A worker that answers `/search?status=200&length=100&chunked` with that many bytes.
-pub struct FastWorker {
+/// An upstream server that answers `/search?status=200&length=100&chunked` with that many bytes.
+pub struct FastServer {
     pub address: SocketAddr,
     seen: Arc<Seen>,
     _close: oneshot::Sender<()>,
@@ -31,7 +31,7 @@ struct Seen {
     all: AtomicUsize,
 }
 
-impl FastWorker {
+impl FastServer {
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         listener.set_nonblocking(true).expect("a socket");
@@ -76,7 +76,7 @@ async fn serve(listener: TcpListener, seen: Arc<Seen>) {
         let seen = Arc::clone(&seen);
         let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&seen)));
         tokio::spawn(async move {
-            // The door may close it at any time.
+            // The proxy may close it at any time.
             let _ended = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -1,10 +1,10 @@
-//! What the operator asks of a door and is told, in few words.
+//! The operator's requests to a proxy and their answers, in few words.
 
 use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::{Answer, Door};
+use super::{Answer, Proxy};
 
 impl Answer {
     /// Its JSON, after a look at the status.
@@ -15,7 +15,7 @@ impl Answer {
     }
 }
 
-impl Door {
+impl Proxy {
     /// The JSON that the operator is told, after a look at the status. `what` is a method and a path: `GET /accounts`.
     pub async fn told(&self, status: u16, what: impl AsRef<str>, body: impl Display) -> Value {
         let (method, path) = split(what.as_ref());

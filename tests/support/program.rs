@@ -86,7 +86,7 @@ impl Starting {
     /// # Errors
     /// It has ended instead, and said so.
     pub async fn opened(mut self) -> Result<Program, Said> {
-        let opened = soon("the door opens", async {
+        let opened = soon("the proxy starts", async {
             while let Some(line) = self.log.next_line().await.expect("a log") {
                 keep(&self.kept, &line);
                 // What it says when it does not open is no line of the log.
@@ -147,7 +147,10 @@ impl Program {
     /// The same, with a log that shows as much as `RUST_LOG` would.
     pub async fn start_showing(yaml: &str, shown: &str) -> Self {
         let folder = Arc::new(Folder::new());
-        Self::begin(folder, yaml, shown).opened().await.expect("the door opens")
+        Self::begin(folder, yaml, shown)
+            .opened()
+            .await
+            .expect("the proxy starts")
     }
 
     /// The same, in a folder that may have been used before, and stays.

@@ -217,9 +217,9 @@ pub fn seven_tiers(places: u32, servers: &[(SocketAddr, u32)], more: &str) -> St
 /// whose key is the tier's name. Without a key one is a network of tier `p0`. The texts are added to the file's sections.
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
-    /// With one, all jobs share the connections to the workers.
+    /// With one, all jobs share the connections to the servers.
     pub cores: u32,
-    pub seats: u32,
+    pub queue_length: u32,
     /// Address and slots.
     pub servers: &'a [(SocketAddr, u32)],
     pub queue: &'a str,
@@ -234,7 +234,7 @@ impl Default for Plan<'_> {
     fn default() -> Self {
         Self {
             cores: 2,
-            seats: 8,
+            queue_length: 8,
             servers: &[],
             queue: "max_wait: 30s",
             tier: "concurrency: 64",
@@ -258,7 +258,7 @@ impl Plan<'_> {
     pub fn without_upstreams(&self) -> Yaml {
         let yaml = yaml()
             .setting(format_args!("cores: {}", self.cores))
-            .queue(format_args!("length: {}, {}", self.seats, self.queue));
+            .queue(format_args!("length: {}, {}", self.queue_length, self.queue));
         (0..=6).fold(yaml, |yaml, priority| {
             let name = format!("p{priority}");
             yaml.tier(&name, format_args!("priority: {priority}, {}", self.tier))

@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_that_differ_and_read_alike_are_told_as_such() {
+    fn different_values_that_read_alike_are_marked() {
         let tree = |text: &str| Tree::Map(vec![("name".to_owned(), Tree::Value(text.to_owned()))]);
         let change = |old: &str, new: &str| {
             let found = compare(&tree(old), &tree(new));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_may_see_is_told_and_not_shown() {
+    fn changed_secrets_are_reported_and_not_shown() {
         let tree = |text: &str| Tree::Map(vec![("token".to_owned(), Tree::Value(format!("{HIDDEN}{text}")))]);
         let found = compare(&tree("hunter2"), &tree("hunter3"));
         assert_eq!(found[0].to_string(), "token: *** → another that reads the same");

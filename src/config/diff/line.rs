@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_who_is_touched() {
+    fn a_line_tells_which_callers_are_affected() {
         assert_eq!(
             line(Some(42)).to_string(),
             "tier `$5` (42 accounts): daily quota 500 → 800"

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_what_a_name_says() {
+    fn a_price_is_read_from_the_name() {
         assert_eq!(price_cents("$5"), Some(500));
         assert_eq!(price_cents("$2.50"), Some(250));
         assert_eq!(price_cents("$2.5"), Some(250));

@@ -458,7 +458,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_json_line_is_no_longer_than_an_account_may_be() {
+    fn json_lines_are_bounded() {
         let long = format!(
             "{{\"name\": \"a\", \"tier\": \"free\", \"note\": \"{}\"}}",
             "0".repeat(BODY_BYTES_MAX)

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_that_are_told_of_are_those_that_are_read() {
+    fn the_listed_fields_are_those_that_are_read() {
         agree::<AccountSpec>();
         agree::<AccountPatch>();
         agree::<networks::ChangeLine>();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_three_looks_in_a_row_find_is_told() {
+    fn three_equal_looks_in_a_row_are_reported() {
         assert_eq!(told([text("new"), text("new")]), None);
         assert_eq!(told(vec![text("new"); 3]), Some((3, text("new"))));
         let pieces = [text(""), text("n"), text("n"), text("new"), text("new"), text("new")];
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_not_told_again_and_begins_anew() {
+    fn what_was_reported_is_not_reported_again() {
         assert_eq!(told(vec![text("old"); 100]), None);
         let back = [text("new"), text("new"), text("old"), text("new"), text("new")];
         assert_eq!(told(back), None);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_rests_is_told_within_31_looks() {
+    fn a_constantly_changing_file_is_reported_within_31_looks() {
         let counting = (0..).map(|look: u32| text(&look.to_string()));
         assert_eq!(told(counting), Some((16, text("15"))));
         // Bytes and no bytes alternate.

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_nowhere_as_text() {
+    fn a_key_is_stored_nowhere_as_text() {
         let key = crate::store::PlaintextKey::mint()
             .expect("random numbers")
             .reveal()

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_tells_each_refusal_once_and_then_forgets_all() {
+    fn a_flush_reports_each_refusal_once() {
         let refusals = RefusalCounts::new();
         let tier: Arc<str> = "free".into();
         let (account, of) = (Caller::Account(AccountId(7)), AccountId(7));

@@ -1,4 +1,4 @@
-//! A list that keeps every entry for ever beside the database, and what statistics must say of it: counted anew for each question.
+//! A list of all entries beside the database, and the statistics that follow from it, recounted for each query.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tiergate::store::{Database, Ledger, LedgerEntry, Record, RefusalRecord};
 use crate::folder::Folder;
 use crate::kit::{self, WallClock};
 
-/// Numbers that look random and can be had again.
+/// Reproducible pseudo-random numbers.
 #[derive(Debug)]
 pub struct Dice(u64);
 
@@ -32,7 +32,7 @@ impl Dice {
     }
 }
 
-/// Somebody of a few.
+/// One of a few callers.
 pub fn caller(dice: &mut Dice) -> Caller {
     let number = 1 + dice.roll(4);
     let account = AccountId(u32::try_from(number).expect("small"));
