@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Generation, Permit, QueuedJob, Relocated, View};
+use tiergate::gate::{Entered, Gate, GateView, Generation, Permit, QueuedJob, Relocated};
 use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{Priority, Rules, TierId, UpstreamId, Within};
@@ -284,7 +284,7 @@ impl Search {
 }
 
 /// Nothing is left over, and everything that can happen has happened.
-fn check_end(view: &View, number: u64) {
+fn check_end(view: &GateView, number: u64) {
     assert_eq!(view.waiting, [0; Priority::COUNT]);
     assert_eq!(view.pools, [(SLOTS, 0)]);
     assert_eq!(view.stats.arrived, view.stats.ended());
