@@ -44,11 +44,11 @@ async fn each_preset_is_served_without_a_file() {
     let server = FastServer::start();
     // A request of each, and its limit.
     let asked = [
-        ("trace-moe", "GET", "door.example", "/search", "100"),
+        ("trace-moe", "GET", "tiergate.example", "/search", "100"),
         ("shotit", "GET", "api.shotit", "/search", "60"),
-        ("anilist", "POST", "door.example", "/", "90"),
-        ("amvstrm", "GET", "door.example", "/api/v2/info/1", "60"),
-        ("bags", "GET", "door.example", "/ping", "1000"),
+        ("anilist", "POST", "tiergate.example", "/", "90"),
+        ("amvstrm", "GET", "tiergate.example", "/api/v2/info/1", "60"),
+        ("bags", "GET", "tiergate.example", "/ping", "1000"),
     ];
     assert_eq!(asked.map(|(preset, ..)| preset), PRESETS.map(|preset| preset.name));
     for (number, (preset, method, host, path, limit)) in (1..).zip(asked) {

@@ -69,7 +69,10 @@ fn omitted_settings_have_defaults() {
     let config = good(&[]);
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.drain_timeout, config.cores), (secs(30), None));
-    assert_eq!((config.history, config.clock_step_max), (HistorySection::default(), secs(300)));
+    assert_eq!(
+        (config.history, config.clock_step_max),
+        (HistorySection::default(), secs(300))
+    );
     assert_eq!(
         (config.history.keep, config.history.max),
         (secs(30 * 86_400), 4_294_967_296)

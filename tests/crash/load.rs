@@ -238,7 +238,7 @@ async fn ask(client: &mut Client, caller: &Caller, search: &Search) -> std::io::
         _ => format!("content-length: {body}\r\n"),
     };
     let head = format!(
-        "{method} /search?{query} HTTP/1.1\r\nhost: door.example\r\n{}{length}\r\n",
+        "{method} /search?{query} HTTP/1.1\r\nhost: tiergate.example\r\n{}{length}\r\n",
         caller.headers
     );
     client.stream.write_all(head.as_bytes()).await?;

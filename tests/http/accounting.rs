@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use sfv::{BareItem, ListEntry, Parser};
 
-use crate::support::{Answer, Client, Proxy, Head, metric_sum, soon};
+use crate::support::{Answer, Client, Head, Proxy, metric_sum, soon};
 
 /// The header line for this key; empty for an empty key.
 pub fn with_key(key: &str) -> String {

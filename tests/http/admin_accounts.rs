@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 
 use crate::support::operator::rows;
-use crate::support::{Client, Proxy, Mirror, limited, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, limited, seven_tiers};
 
 pub async fn open(mirror: &Mirror) -> Proxy {
     Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""))

@@ -6,7 +6,7 @@ use tiergate::policy::time::UnixTime;
 use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 
 use crate::admin_accounts::{add, me, mint, open};
-use crate::support::{Client, Proxy, Mirror, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, seven_tiers};
 
 const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
 

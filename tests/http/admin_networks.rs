@@ -5,7 +5,7 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use crate::support::operator::rows;
-use crate::support::{Proxy, Mirror, limited, seven_tiers};
+use crate::support::{Mirror, Proxy, limited, seven_tiers};
 
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);

@@ -1,7 +1,7 @@
 //! The admission table of trace.moe (rules §3.3), row by row: eight queue places, who holds them, and which
 //! priorities are admitted.
 
-use crate::support::{Answer, Client, Proxy, Plan, UpstreamServer, soon};
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer, soon};
 
 /// The queued priorities, and which of 0, 2, 5 and 6 are admitted.
 const TABLE: [(&[u8], &[u8]); 6] = [
@@ -20,7 +20,7 @@ async fn filled(server: &UpstreamServer, queued: &[u8]) -> (Proxy, Client, Vec<(
         servers: &[(server.address, 1)],
         ..Plan::default()
     }
-    .open();
+    .start();
     let running = enqueue(&proxy, 3).await;
     proxy.jobs_until(0, 1).await;
     let mut clients = Vec::new();

@@ -1,6 +1,6 @@
 //! Cross-origin pages (CORS), and the methods that only browsers and probes use.
 
-use crate::support::{Answer, Client, Proxy, Mirror, UpstreamServer, seven_tiers};
+use crate::support::{Answer, Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 const PREFLIGHT: &str = "origin: https://page.example\r\naccess-control-request-method: POST\r\n\
     access-control-request-headers: x-api-key, content-type\r\n";

@@ -1,6 +1,6 @@
 //! Connections: kept alive, pipelined, HTTP/1.0, silent, and those that do not speak HTTP.
 
-use crate::support::{Client, Proxy, Mirror, UpstreamServer, seven_tiers, soon};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers, soon};
 
 async fn refused_for(proxy: &Proxy, reason: &str) -> f64 {
     proxy

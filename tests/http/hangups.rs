@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, seven_tiers, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, seven_tiers, soon};
 
 /// How a client goes away.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ fn before(server: &UpstreamServer, route: &str) -> Proxy {
         route,
         ..Plan::default()
     }
-    .open()
+    .start()
 }
 
 const FINISH: &str = "on_hangup: finish, max_body: 25MiB";

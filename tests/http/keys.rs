@@ -1,6 +1,6 @@
 //! API keys: where they are found, how they are compared, and that no upstream sees them.
 
-use crate::support::{Client, Proxy, Mirror, UpstreamServer, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 #[tokio::test]
 async fn keys_are_found_in_every_place_and_never_forwarded() {

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::accounting::with_key;
 use crate::support::fast::FastServer;
-use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, get, metric_sum, seven_tiers};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, get, metric_sum, seven_tiers};
 
 /// The method of the request, and what the server is asked to answer.
 const ANSWERS: [(&str, &str); 10] = [

@@ -1,6 +1,6 @@
 //! What callers see of themselves, and operators of everyone.
 
-use crate::support::{Client, Proxy, Mirror, UpstreamServer, get, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
 
 #[tokio::test]
 async fn me_shows_the_callers_terms() {

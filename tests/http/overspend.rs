@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::accounting::{assert_settled, debits, me, releases, search, taken, with_key};
 use crate::support::fast::FastServer;
-use crate::support::{Answer, Client, Proxy, Plan, UpstreamServer, metric_sum};
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer, metric_sum};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
@@ -78,12 +78,12 @@ async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
     for (slots, waiting, running) in [(64, 0, 10), (4, 6, 4)] {
         let server = UpstreamServer::start().await;
         let proxy = Plan {
-            seats: 64,
+            queue_length: 64,
             servers: &[(server.address, slots)],
             tier: TEN,
             ..Plan::default()
         }
-        .open();
+        .start();
         let mut crowd = Crowd::of_64(&proxy, "p5").await;
         crowd.all_but(10).await;
         proxy.jobs_until(waiting, running).await;
@@ -110,7 +110,7 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
         route: "on_hangup: cancel",
         ..Plan::default()
     }
-    .open();
+    .start();
     // Four of ten succeed.
     let mut crowd = Crowd::of_64(&proxy, "p5").await;
     crowd.all_but(10).await;
@@ -161,12 +161,12 @@ async fn displacements_give_back_exactly_their_units() {
     let server = UpstreamServer::start().await;
     let proxy = Plan {
         cores: 1,
-        seats: 10,
+        queue_length: 10,
         servers: &[(server.address, 1)],
         tier: TEN,
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
     proxy.jobs_until(0, 1).await;
@@ -256,7 +256,7 @@ async fn no_caller_overspends_under_random_load() {
             route: &format!("on_hangup: {on_hangup}"),
             ..Plan::default()
         }
-        .open();
+        .start();
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             for (at, key) in (0..).zip(KEYS) {

@@ -6,7 +6,7 @@ use tiergate::policy::time::{Span, UnixTime};
 use super::accounting::{ask, field, me, search, with_key};
 use super::quotas::{CLOSE, asking, before};
 use crate::support::fast::FastServer;
-use crate::support::{Proxy, Plan, UpstreamServer};
+use crate::support::{Plan, Proxy, UpstreamServer};
 
 #[tokio::test]
 async fn me_shows_what_is_used_held_and_left() {

@@ -2,7 +2,7 @@
 
 use super::accounting::{assert_settled, debits, releases, search, taken, with_key};
 use super::quotas::{asking, before};
-use crate::support::{Client, Proxy, Plan, UpstreamServer};
+use crate::support::{Client, Plan, Proxy, UpstreamServer};
 
 /// Answers one search with these bytes and closes the upstream connection; checks that the search holds its unit until
 /// then.
@@ -19,7 +19,7 @@ async fn answered(proxy: &Proxy, server: &UpstreamServer, method: &str, bytes: &
 #[tokio::test]
 async fn a_success_is_charged_before_its_last_byte_arrives() {
     let server = UpstreamServer::start().await;
-    let proxy = before(&server).open();
+    let proxy = before(&server).start();
     let answers = [
         ("GET", "200 OK\r\ncontent-length: 4\r\n\r\nbody"),
         ("GET", "200 OK\r\ncontent-length: 0\r\n\r\n"),
@@ -45,7 +45,7 @@ async fn a_success_is_charged_before_its_last_byte_arrives() {
 async fn a_response_in_progress_holds_its_unit() {
     for chunked in [false, true] {
         let server = UpstreamServer::start().await;
-        let proxy = before(&server).open();
+        let proxy = before(&server).start();
         let mut client = asking(&proxy, "GET").await;
         let mut arrived = server.request().await;
         let (begin, end) = if chunked {
@@ -77,7 +77,7 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
             route,
             ..before(&server)
         }
-        .open();
+        .start();
         let (mut charged, mut released) = (0, 0);
         for status in [200, 201, 202, 204, 206, 302, 304, 400, 402, 404, 429, 500, 503] {
             let length = if [204, 304].contains(&status) { "\r\n" } else { EMPTY };
@@ -113,7 +113,7 @@ async fn broken_responses_cost_nothing() {
     ];
     for bytes in broken {
         let server = UpstreamServer::start().await;
-        let proxy = before(&server).open();
+        let proxy = before(&server).start();
         // Whether the head was sent before the failure depends on timing: 502, or a truncated response.
         let status = answered(&proxy, &server, "GET", bytes).await;
         assert_eq!(status.unwrap_or(502), 502, "{bytes}");
@@ -129,7 +129,7 @@ async fn timeouts_and_unreachable_servers_cost_nothing() {
             upstream: "timeout: 300ms",
             ..before(&server)
         }
-        .open();
+        .start();
         let mut client = asking(&proxy, "GET").await;
         let mut arrived = server.request().await;
         arrived.write(bytes.as_bytes()).await;
@@ -140,7 +140,7 @@ async fn timeouts_and_unreachable_servers_cost_nothing() {
         assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
     let absent = UpstreamServer::start().await;
-    let proxy = before(&absent).open();
+    let proxy = before(&absent).start();
     drop(absent);
     search(&proxy, "p5").await.assert_refused(502, "upstream_unreachable");
     assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
@@ -150,7 +150,7 @@ async fn timeouts_and_unreachable_servers_cost_nothing() {
 async fn leaving_the_queue_gives_the_unit_back() {
     // By hanging up, whatever it had sent.
     let server = UpstreamServer::start().await;
-    let mut proxy = before(&server).open();
+    let mut proxy = before(&server).start();
     let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
     proxy.jobs_until(0, 1).await;
@@ -198,7 +198,7 @@ async fn timing_out_in_the_queue_gives_the_unit_back() {
         queue: "max_wait: 300ms",
         ..before(&server)
     }
-    .open();
+    .start();
     let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
     let mut arrived = server.request().await;
@@ -259,7 +259,7 @@ async fn hanging_up_does_not_avoid_the_charge() {
             route: &format!("on_hangup: {on_hangup}"),
             ..before(&server)
         }
-        .open();
+        .start();
         let mut client = asking(&proxy, "GET").await;
         let mut arrived = server.request().await;
         if !before_it.is_empty() {
@@ -285,7 +285,7 @@ async fn hanging_up_does_not_avoid_the_charge() {
 async fn an_incomplete_upload_costs_nothing() {
     for success_is_out in [false, true] {
         let server = UpstreamServer::start().await;
-        let proxy = before(&server).open();
+        let proxy = before(&server).start();
         let mut client = Client::connect(proxy.address).await;
         client.upload("p5", 1 << 20).await;
         client.send(vec![0; 300 << 10]).await;
@@ -305,7 +305,7 @@ async fn an_incomplete_upload_costs_nothing() {
         route: "max_body: 300KiB",
         ..before(&server)
     }
-    .open();
+    .start();
     let mut client = Client::connect(proxy.address).await;
     let headers = format!("{}transfer-encoding: chunked\r\n", with_key("p5"));
     client.request("POST", "/search", &headers).await;

@@ -5,7 +5,7 @@ use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::{ask, debits, releases, search, taken, with_key};
 use crate::support::fast::FastServer;
-use crate::support::{Client, Proxy, Plan, UpstreamServer};
+use crate::support::{Client, Plan, Proxy, UpstreamServer};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
@@ -33,12 +33,12 @@ pub(super) const CLOSE: &str = "connection: close\r\n";
 async fn quota_is_checked_before_concurrency_and_the_queue_last() {
     let server = UpstreamServer::start().await;
     let proxy = Plan {
-        seats: 1,
+        queue_length: 1,
         servers: &[(server.address, 1)],
         tier: "concurrency: 2, quota: { limit: 3, rolling: 24h }",
         ..before(&server)
     }
-    .open();
+    .start();
     // One job of p5 runs and one is queued: its concurrency is used up, and the queue is full.
     let _running = asking(&proxy, "GET").await;
     proxy.jobs_until(0, 1).await;
@@ -52,12 +52,12 @@ async fn quota_is_checked_before_concurrency_and_the_queue_last() {
     // Without quota left, that is the reason given.
     let server = FastServer::start();
     let proxy = Plan {
-        seats: 0,
+        queue_length: 0,
         servers: &[(server.address, 1)],
         tier: "concurrency: 1, quota: { limit: 1, rolling: 24h }",
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut uploading = Client::connect(proxy.address).await;
     uploading.request("POST", "/search", "content-length: 300000\r\n").await;
     uploading.send(vec![0; 270_000]).await;
@@ -81,7 +81,7 @@ async fn a_route_costs_what_it_says() {
         more,
         ..Plan::default()
     }
-    .open();
+    .start();
     let key = with_key("p5");
     let never = ask(&proxy, "/ruin", &key).await;
     never.assert_refused(402, "quota_depleted");
@@ -119,7 +119,7 @@ async fn a_quota_of_zero_always_refuses() {
             tier: &tier,
             ..Plan::default()
         }
-        .open();
+        .start();
         let answer = search(&proxy, "p5").await;
         answer.assert_refused(402, "quota_depleted");
         assert_eq!(answer.get("retry-after"), None);
@@ -173,7 +173,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
         tier: "concurrency: 64, quota: { limit: 0, rolling: 24h }",
         ..Plan::default()
     }
-    .open();
+    .start();
     for (sent, expect) in [(0, ""), (0, "expect: 100-continue\r\n"), (100_000, "")] {
         let mut client = Client::connect(proxy.address).await;
         let headers = format!("{}{expect}content-length: 1000000\r\n", with_key("p5"));
@@ -194,7 +194,7 @@ async fn every_spelling_of_a_metered_path_costs_and_nothing_else_does() {
         tier: TEN,
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut client = Client::connect(proxy.address).await;
     let spellings = [
         "/search",

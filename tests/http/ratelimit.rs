@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::{ask, field, search, with_key};
-use crate::support::{Answer, Client, Proxy, Plan, UpstreamServer};
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer};
 
 const TIER: &str =
     "concurrency: 2, quotas: { daily: { limit: 3, rolling: 24h }, month: { limit: 50, calendar: month } }";
@@ -14,7 +14,7 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 fn plan(server: &UpstreamServer) -> Plan<'static> {
     Plan {
         cores: 1,
-        seats: 1,
+        queue_length: 1,
         servers: Box::leak(Box::new([(server.address, 1)])),
         tier: TIER,
         ..Plan::default()
@@ -141,7 +141,7 @@ async fn units_held_by_other_jobs_are_not_left() {
 #[tokio::test]
 async fn only_known_callers_of_metered_routes_get_the_fields() {
     let server = UpstreamServer::start().await;
-    let proxy = plan(&server).open();
+    let proxy = plan(&server).start();
     let mut silent = vec![
         ask(&proxy, "/me", &with_key("p5")).await,
         ask(&proxy, "/nowhere", &with_key("p5")).await,

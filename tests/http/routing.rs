@@ -1,7 +1,7 @@
 //! Which requests are metered (rules §2): no spelling of a metered path reaches its upstream unmetered, and what
 //! was matched is what is forwarded.
 
-use crate::support::{Client, Proxy, Mirror, UpstreamServer, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 /// Every other path leads to the same upstream unmetered, so whatever is not recognized as a search gets there free of
 /// charge.
@@ -114,20 +114,20 @@ async fn an_absolute_target_overrides_the_host_header() {
 async fn unknown_hosts_get_421_where_routes_name_hosts() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "")
-        .replace("path: /search,", "path: /search, host: door.example,")
+        .replace("path: /search,", "path: /search, host: tiergate.example,")
         .replace(
             "path: \"/image/{*rest}\",",
-            "path: \"/image/{*rest}\", host: door.example,",
+            "path: \"/image/{*rest}\", host: tiergate.example,",
         );
     let proxy = Proxy::start(&yaml);
     let mut client = Client::connect(proxy.address).await;
-    for host in ["other.example", "door.example.evil", "", "127.0.0.1"] {
+    for host in ["other.example", "tiergate.example.evil", "", "127.0.0.1"] {
         for target in ["GET /search", "GET /me", "POST /me", "OPTIONS /stats", "OPTIONS *"] {
             client.send(format!("{target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
             client.answer().await.assert_refused(421, "unknown_host");
         }
     }
-    for host in ["door.example", "DOOR.example.:8080"] {
+    for host in ["tiergate.example", "DOOR.example.:8080"] {
         client
             .send(format!("GET /search HTTP/1.1\r\nhost: {host}\r\n\r\n"))
             .await;

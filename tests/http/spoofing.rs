@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Arrived, Client, Proxy, Mirror, Plan, UpstreamServer, seven_tiers};
+use crate::support::{Answer, Arrived, Client, Mirror, Plan, Proxy, UpstreamServer, seven_tiers};
 
 /// A proxy in front of a mirror; `more` is added at the top level.
 async fn open(more: &str) -> (Proxy, Mirror) {
@@ -462,7 +462,7 @@ async fn hanging_up_after_a_header_is_noticed_while_queued() {
         more: "drain_timeout: 100ms\nproxy_protocol: [127.0.0.1]",
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut first = greeted(&proxy, &line("192.0.2.7")).await;
     first.search("p5").await;
     proxy.jobs_until(0, 1).await;

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::fast::FastServer;
 use crate::support::program::Program;
-use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, soon};
 
 const LARGE: usize = 25 << 20;
 
@@ -39,7 +39,7 @@ fn before(server: &UpstreamServer, queue: &str) -> Proxy {
         queue,
         ..Plan::default()
     }
-    .open()
+    .start()
 }
 
 const PATIENT: &str = "max_wait: 30s";

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
 
-use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, reset, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, reset, soon};
 
 fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Proxy {
     Plan {
@@ -16,7 +16,7 @@ fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Proxy {
         upstream,
         ..Plan::default()
     }
-    .open()
+    .start()
 }
 
 async fn searching(proxy: &Proxy) -> Client {

@@ -9,7 +9,7 @@ use tiergate::store::{AccountSpec, AccountStore};
 use super::accounting::{ask, debits, field, me, releases, with_key};
 use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
-use crate::support::{Answer, Client, Proxy, Mirror, Plan, UpstreamServer, database, hash};
+use crate::support::{Answer, Client, Mirror, Plan, Proxy, UpstreamServer, database, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: Span = Span::from_secs(3_600);
@@ -52,7 +52,7 @@ fn bot(name: &str) -> AccountSpec {
 /// The anonymous tier has two units and one search at once, the high tier twenty and eight.
 fn yaml(server: std::net::SocketAddr, slots: u32, queue_length: u32) -> String {
     let plan = Plan {
-        seats: queue_length,
+        queue_length: queue_length,
         ..Plan::default()
     };
     plan.without_upstreams()

@@ -6,7 +6,7 @@ use crate::bad_files::{logged, save};
 use crate::nothing_dropped::{found, plan, reload, searching};
 use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
-use crate::support::{Arrived, Client, Proxy, Plan, UpstreamServer, get, hash, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, get, hash, soon};
 
 #[tokio::test]
 async fn listed_accounts_are_added_removed_and_moved() {
@@ -108,7 +108,11 @@ async fn all_other_reloadable_settings_apply_at_once() {
 }
 
 /// Allows one unmetered request, then two; returns the last one's connection.
-async fn requests_in_flight_are_limited(proxy: &Proxy, server: &UpstreamServer, more: impl Fn(&str) -> String) -> Arrived {
+async fn requests_in_flight_are_limited(
+    proxy: &Proxy,
+    server: &UpstreamServer,
+    more: impl Fn(&str) -> String,
+) -> Arrived {
     reload(proxy, &more("connections: { unmetered_max: 1 }")).await;
     let mut image = Client::connect(proxy.address).await;
     image.request("GET", "/image/1", "").await;

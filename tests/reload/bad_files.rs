@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
-use crate::support::{Client, Proxy, Mirror, get, hash, seven_tiers, soon};
+use crate::support::{Client, Mirror, Proxy, get, hash, seven_tiers, soon};
 
 /// A valid file, and the same with a mistake in its tiers.
 fn files(mirror: &Mirror) -> (String, String) {

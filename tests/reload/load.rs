@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::dice::Dice;
 use crate::edits::{CallerKind, File, LISTED};
-use crate::support::{Answer, Client, Proxy, Mirror, UpstreamServer, metric_sum, soon};
+use crate::support::{Answer, Client, Mirror, Proxy, UpstreamServer, metric_sum, soon};
 
 const RELOADS: usize = 200;
 /// After so many reloads the clients pause, and the counts must match what they were answered.

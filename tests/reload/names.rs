@@ -1,7 +1,7 @@
 //! Files that use new names for tiers, upstreams and limits each time: what remains in the metrics.
 
 use crate::support::yaml::Yaml;
-use crate::support::{Client, Proxy, Mirror, get, soon, yaml};
+use crate::support::{Client, Mirror, Proxy, get, soon, yaml};
 
 /// A file with ten tiers, ten upstreams and ten limits whose names no other file has.
 fn file(number: usize, mirror: &Mirror) -> String {

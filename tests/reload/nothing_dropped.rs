@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::support::yaml::Yaml;
-use crate::support::{Arrived, Client, Proxy, Mirror, Plan, UpstreamServer, soon};
+use crate::support::{Arrived, Client, Mirror, Plan, Proxy, UpstreamServer, soon};
 
 /// Saves this file and reloads it; returns the answer to the operator.
 pub(super) async fn reload(proxy: &Proxy, yaml: &str) -> Value {
@@ -58,7 +58,7 @@ async fn pool(proxy: &Proxy, upstream: &str) -> Option<(u64, u64)> {
 pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], queue_length: u32) -> Plan<'a> {
     Plan {
         cores: 1,
-        seats: queue_length,
+        queue_length,
         servers,
         ..Plan::default()
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Proxy, Mirror, soon, yaml};
+use crate::support::{Client, Mirror, Proxy, soon, yaml};
 
 const EDITS: usize = 150;
 /// Clients of each caller, and its concurrency in both files.

@@ -7,7 +7,7 @@ use tiergate::policy::time::UnixTime;
 use crate::dice::Dice;
 use crate::document::Document;
 use crate::knobs::{KNOBS, ORDERS, base};
-use crate::support::{Answer, Client, Proxy, Mirror, hash};
+use crate::support::{Answer, Client, Mirror, Proxy, hash};
 
 const PAIRS: usize = 60;
 /// Settings in which two files may differ.

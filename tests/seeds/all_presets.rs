@@ -3,7 +3,7 @@
 use tiergate::policy::time::UnixTime;
 
 use super::visitor::{Visitor, told};
-use crate::support::{Proxy, Mirror};
+use crate::support::{Mirror, Proxy};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 

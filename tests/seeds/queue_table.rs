@@ -146,7 +146,8 @@ impl Row {
         assert_eq!(refusal.reason(), Reason::QueueFull, "{priority} at {}", self.queue);
         let Refusal::QueueFull {
             capacity, admits_from, ..
-        } = refusal else {
+        } = refusal
+        else {
             unreachable!("the reason was checked above");
         };
         assert_eq!(usize::try_from(*capacity).unwrap(), self.queue.len());

@@ -21,7 +21,7 @@ use tiergate::policy::rules::{TierId, UpstreamId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Past, LedgerSettings};
+use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, LedgerSettings, Past};
 use tiergate::telemetry::DatabaseMeters;
 use tokio::runtime::Runtime;
 
