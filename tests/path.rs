@@ -103,7 +103,7 @@ const AROUND: &[(Option<&str>, &str)] = &[
 const HOSTS: &[&str] = &[
     "",
     "tiergate.example",
-    "DOOR.example.:443",
+    "TIERGATE.example.:443",
     "other.example",
     "third.example",
     "[::1]",

@@ -29,9 +29,9 @@ pub const PROXY_KNOBS: &[Knob] = &[
         "/data_dir",
         "data_dir",
         &[
-            (r#""/var/lib/door""#, "/var/lib/door"),
+            (r#""/var/lib/tiergate""#, "/var/lib/tiergate"),
             ("", "./data"),
-            (r#""/srv/door""#, "/srv/door"),
+            (r#""/srv/tiergate""#, "/srv/tiergate"),
         ],
     )),
     knob(

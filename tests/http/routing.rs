@@ -127,7 +127,7 @@ async fn unknown_hosts_get_421_where_routes_name_hosts() {
             client.answer().await.assert_refused(421, "unknown_host");
         }
     }
-    for host in ["tiergate.example", "DOOR.example.:8080"] {
+    for host in ["tiergate.example", "TIERGATE.example.:8080"] {
         client
             .send(format!("GET /search HTTP/1.1\r\nhost: {host}\r\n\r\n"))
             .await;
