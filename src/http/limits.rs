@@ -8,7 +8,7 @@ use http::Method;
 use smallvec::SmallVec;
 use tracing::info;
 
-use super::routes::Host;
+use super::host::Host;
 use super::standing::Standing;
 use crate::gate::{Limiter, Stale};
 use crate::path::{Folded, Pattern, Spelling};

@@ -13,10 +13,10 @@
 //! who sends `Host: other`; so metered routes of all hosts hold against such a route. Against one that names its host, those of
 //! that host and of none hold.
 
+use super::host::Host;
 use crate::path::{BadPath, Folded, Pattern, Spelling};
 use http::{HeaderValue, Method};
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
 
 /// `Allow` for a route without a list of methods.
 const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -291,47 +291,6 @@ fn allow_of<'a>(lists: impl Iterator<Item = Option<&'a [Method]>>) -> HeaderValu
     }
     union.push(Method::OPTIONS.as_str());
     HeaderValue::try_from(union.join(", ")).expect("a method is a token, and tokens are visible ASCII")
-}
-
-/// A host in its canonical spelling, except for case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Host<T> {
-    /// Without port and trailing dot.
-    Name(T),
-    V6(Ipv6Addr),
-}
-
-impl<'h> Host<&'h str> {
-    /// Parses a host with or without port. A malformed one becomes a name that no route has.
-    pub(super) fn parse(text: &'h str) -> Self {
-        let bracketed = text.strip_prefix('[').and_then(|inner| inner.split_once(']'));
-        if let Ok(address) = bracketed.map_or(text, |(inner, _)| inner).parse() {
-            return Self::V6(address);
-        }
-        let name = match text.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => text,
-        };
-        Self::Name(name.strip_suffix('.').unwrap_or(name))
-    }
-
-    pub(super) fn to_owned(&self) -> Host<String> {
-        match self {
-            Self::Name(name) => Host::Name(name.to_ascii_lowercase()),
-            Self::V6(address) => Host::V6(*address),
-        }
-    }
-}
-
-impl Host<String> {
-    /// Whether both are the same host.
-    pub(super) fn is(&self, other: &Host<&str>) -> bool {
-        match (self, other) {
-            (Self::Name(own), Host::Name(other)) => own.eq_ignore_ascii_case(other),
-            (Self::V6(own), Host::V6(other)) => own == other,
-            _ => false,
-        }
-    }
 }
 
 #[cfg(test)]
