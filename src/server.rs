@@ -27,7 +27,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info};
 
 use self::config_watch::Saved;
-use self::data_dir::{Opened, tell_whereabouts};
+use self::data_dir::{Opened, record_admin_address};
 pub use self::reload::hang_ups;
 use self::reload::{Parts, Reloader};
 use self::settings::site;
@@ -39,7 +39,7 @@ use crate::config::diff::DiffLine;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
-use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, Json, Running};
+use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -119,11 +119,11 @@ impl std::error::Error for ServeError {}
 pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
     let admin = listen(config.admin.listen, false)?;
     let admin_address = local(&admin, config.admin.listen)?;
-    // The threads share the address by SO_REUSEPORT, and so could another process, unnoticed, with a queue of its own. An
-    // exclusive bind comes first: it fails if the address is in use.
-    let alone = listen(config.listen, false)?;
-    let public_address = local(&alone, config.listen)?;
-    drop(alone);
+    // The threads share the address by SO_REUSEPORT. So could a second tiergate, unnoticed, with a queue of its own: bind
+    // exclusively first, which fails if the address is in use.
+    let exclusive = listen(config.listen, false)?;
+    let public_address = local(&exclusive, config.listen)?;
+    drop(exclusive);
     let public = (0..cores(config))
         .map(|_| listen(public_address, true))
         .collect::<Result<_, _>>()?;
@@ -192,48 +192,64 @@ pub async fn run(
         Arc::clone(&parts.config),
         Arc::clone(&parts.site),
     );
-    let (gate, database, refusals) = (
-        &services.gate,
-        Arc::clone(&services.database),
-        Arc::clone(&services.refusals),
-    );
-    let (config_requests, received) = mpsc::channel(CONFIG_REQUESTS_MAX);
-    let addresses = sockets.addresses;
+    let Sockets {
+        public,
+        admin: admin_socket,
+        addresses: (public_address, admin_address),
+    } = sockets;
 
+    let (admin, received) = admin(&parts);
     let mut background = JoinSet::new();
-    let admin = Arc::new(Admin {
-        gate: Arc::clone(gate),
-        site: Arc::clone(&site),
+    let listener = admin::listen(admin_socket).map_err(|error| ServeError::Listen(admin_address, error))?;
+    background.spawn(admin::serve(listener, Arc::clone(&admin)));
+    background.spawn(Reloader::new(parts).follow(hang_ups, received));
+    background.spawn(note_each_minute(
+        Arc::clone(&services.refusals),
+        Arc::clone(&services.gate),
+        Arc::clone(&services.database) as _,
+    ));
+    background.spawn(clock_steps::tick(Arc::clone(&services)));
+    let threads = ListenerThreads::start(public, &site, clock)?;
+
+    let data_dir = config.load().data_dir.clone();
+    blocking(move || record_admin_address(&data_dir, admin_address)).await;
+    let version = env!("CARGO_PKG_VERSION");
+    info!(public = %public_address, admin = %admin_address, version, "listening");
+    let ended = until(shutdown, &mut background).await;
+    if let Err(error) = &ended {
+        error!(%error, "background task failed; shutting down");
+    }
+    shut_down(&services, &config.load_full(), &admin, threads, background, clock).await;
+    ended
+}
+
+/// The admin API's state, and the channel by which it asks the reload task.
+fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
+    let services = &parts.services;
+    let (config_requests, received) = mpsc::channel(CONFIG_REQUESTS_MAX);
+    let admin = Admin {
+        gate: Arc::clone(&services.gate),
+        site: Arc::clone(&parts.site),
         exposition: Arc::clone(&services.exposition),
         store: Arc::clone(&services.store),
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
         config_requests,
         open: AtomicBool::new(true),
-    });
-    let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
-    background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
-    background.spawn(Reloader::new(parts).follow(hang_ups, received));
-    background.spawn(note_each_minute(
-        Arc::clone(&refusals),
-        Arc::clone(gate),
-        Arc::clone(&database) as _,
-    ));
-    background.spawn(clock_steps::tick(Arc::clone(&services)));
+    };
+    (Arc::new(admin), received)
+}
 
-    let cores = ListenerThreads::start(sockets.public, &site, clock)?;
-    let folder = config.load().data_dir.clone();
-    {
-        let folder = folder.clone();
-        blocking(move || tell_whereabouts(&folder, addresses.1)).await;
-    }
-    tell(addresses);
-    let ended = until(shutdown, &mut background).await;
-    if let Err(error) = &ended {
-        error!(%error, "background task failed; shutting down");
-    }
-
-    let drain_timeout = config.load().drain_timeout;
+/// Drains running jobs, at most for `drain_timeout`, then writes what is left to write and releases the data folder.
+async fn shut_down(
+    services: &Services,
+    config: &Config,
+    admin: &Admin,
+    threads: ListenerThreads,
+    mut background: JoinSet<()>,
+    clock: Clock,
+) {
+    let (gate, drain_timeout) = (&services.gate, config.drain_timeout);
     info!(
         in_flight = gate.in_flight(),
         ?drain_timeout,
@@ -241,12 +257,12 @@ pub async fn run(
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
-    cores.drain(gate, drain_timeout.into()).await;
+    threads.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
-    note_refusals(&refusals, minute_of(clock.wall()), gate, &*database);
-    blocking(move || Opened::close(&folder, &database)).await;
+    note_refusals(&services.refusals, minute_of(clock.wall()), gate, &*services.database);
+    let (data_dir, database) = (config.data_dir.clone(), Arc::clone(&services.database));
+    blocking(move || Opened::close(&data_dir, &database)).await;
     info!("stopped");
-    ended
 }
 
 /// Sets up everything that serving needs.
@@ -266,8 +282,8 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         pseudonyms,
         policy,
     } = opened;
-    let known = Arc::new(AccountView::of(store.directory()));
-    let generation = generation(&config, rules, known, &exposition);
+    let accounts = Arc::new(AccountView::of(store.directory()));
+    let generation = generation(&config, rules, accounts, &exposition);
     let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
     let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
     let services = Arc::new(Services {
@@ -285,7 +301,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     Ok(Parts {
         site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
         token: Arc::new(ArcSwap::from_pointee(token)),
-        running: Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall()))),
+        running: Arc::new(ArcSwap::from_pointee(initial(source.as_ref(), clock.wall()))),
         config: Arc::new(ArcSwap::from_pointee(config)),
         services,
         source,
@@ -307,7 +323,7 @@ async fn until(shutdown: impl Future<Output = ()>, background: &mut JoinSet<()>)
 }
 
 /// The initial configuration, as the admin API shows it.
-fn begun(source: Option<&Source>, at: UnixTime) -> Running {
+fn initial(source: Option<&Source>, at: UnixTime) -> Running {
     Running {
         name: source.map_or_else(|| "no file: a preset".to_owned(), Source::name),
         since: at,
@@ -406,10 +422,6 @@ async fn open_data_dir(
     .await
 }
 
-fn tell((public, admin): (SocketAddr, SocketAddr)) {
-    info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,8 +434,8 @@ mod tests {
         assert!(until(async {}, &mut background).await.is_ok());
         background.spawn(async { blocking(|| panic!("no such tier")).await });
         let ended = until(std::future::pending(), &mut background).await;
-        let said = ended.expect_err("it broke off").to_string();
-        assert!(said.contains("no such tier"), "{said}");
+        let error = ended.expect_err("it panicked").to_string();
+        assert!(error.contains("no such tier"), "{error}");
     }
 
     #[tokio::test]

@@ -110,7 +110,7 @@ fn set_aside(dir: &DataDir, now: UnixTime) -> Result<(), OpenError> {
 }
 
 /// Records the admin address for commands. Blocks on the disk.
-pub(super) fn tell_whereabouts(folder: &Path, admin: SocketAddr) {
+pub(super) fn record_admin_address(folder: &Path, admin: SocketAddr) {
     if let Err(error) = leave_address(folder, admin) {
         warn!(%error, "can't write {ADDRESS_FILE}: commands use the admin address in tiers.yaml");
     }

@@ -191,6 +191,9 @@ fn horizon(wall: UnixTime, longest: Span) -> UnixTime {
     UnixTime::from_millis(wall.as_millis().saturating_sub(longest.as_millis()))
 }
 
+/// The first job that each window needs.
+type Firsts = Vec<(WindowId, i64)>;
+
 /// Reports, for each window, every debit of the jobs below `until` that may lie in it, until `each` breaks: first calendar
 /// sums, then jobs in the order of their numbers.
 fn scan(
@@ -201,8 +204,7 @@ fn scan(
     corrections: &Corrections,
     each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
-    // The first job that each window needs.
-    let mut firsts = Vec::new();
+    let mut firsts = Firsts::new();
     for (id, window) in windows.entries() {
         let first = match window {
             Window::Rolling(_) => rollup::first_number_since(connection, from)?,
@@ -217,6 +219,17 @@ fn scan(
         };
         firsts.push((id, first));
     }
+    scan_jobs(connection, &firsts, until, corrections, each)
+}
+
+/// Reports the debits of the jobs below `until`, each for the windows that need it, until `each` breaks.
+fn scan_jobs(
+    connection: &Connection,
+    firsts: &Firsts,
+    until: i64,
+    corrections: &Corrections,
+    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
     let Some(first) = firsts.iter().map(|(_, first)| *first).min() else {
         return Ok(());
     };

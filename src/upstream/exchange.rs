@@ -100,12 +100,7 @@ pub async fn exchange(
     };
     let mut aim = Aim::find(errand)?;
     let deadline = since + aim.upstream.settings.load().timeout.into();
-    let mut request = Request::from_parts(head, body);
-    if request.body().size_hint().exact().is_none() {
-        // Without this header hyper would send no body of unknown length with a GET or HEAD.
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
-    }
+    let mut request = framed(head, body);
     loop {
         let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
@@ -149,6 +144,16 @@ pub async fn exchange(
             Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
         }
     }
+}
+
+/// The request, chunked if its length is unknown: otherwise hyper would send no body with a GET or HEAD.
+fn framed(head: request::Parts, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::from_parts(head, body);
+    if request.body().size_hint().exact().is_none() {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+    }
+    request
 }
 
 /// Whether a connection failed for lack of tiergate's own resources, such as descriptors: no server is at fault.
