@@ -133,6 +133,12 @@ pub fn show(account: &Value, out: &mut impl Write) -> io::Result<()> {
             FieldKind::Limits => limits::cell(value),
             _ => table::cell(value),
         };
+        let cell = match field.kind {
+            Kind::Tier if account["tier_exists"] == false => {
+                format!("{cell} (not in tiers.yaml: the anonymous tier applies)")
+            }
+            _ => cell,
+        };
         line(&field.name.replace('_', " "), cell)?;
         if field.kind == FieldKind::Flag {
             line("by rule", table::blocks_by_rule(&account["blocked_by_rule"]))?;

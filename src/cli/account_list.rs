@@ -109,6 +109,7 @@ fn row(account: &Value, now: UnixTime) -> [String; 12] {
         (Some(true), _) => "blocked",
         _ if account["blocked_by_rule"].as_array().is_some_and(|by| !by.is_empty()) => "blocked by rule",
         _ if is_over(account, now) => "over",
+        _ if account["tier_exists"] == false => "no such tier",
         (_, Some("listed")) => "in tiers.yaml",
         _ => "-",
     };

@@ -284,9 +284,13 @@ impl Lead {
                 source: server.admin.token,
             }),
             (None, Err(errors)) => {
-                let advice = "Name the server's file with --config FILE or its data folder with --data-dir DIR, or give \
-                              --admin HOST:PORT and the token in";
-                Err(CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}")))
+                let advice = format!(
+                    "The running server can't be found: {} doesn't say where its data folder and admin listener are. Pass its data \
+                     folder with --data-dir DIR, the file that it runs with by --config FILE, or its address with --admin HOST:PORT \
+                     and its token in {TOKEN_VARIABLE}",
+                    target.config.display()
+                );
+                Err(CliError::Config(errors, advice))
             }
         }
     }

@@ -12,13 +12,13 @@ use clap::Args;
 use http::Method;
 use hyper::body::Bytes;
 
-use super::client::AdminClient;
+use super::client::{AdminClient, escaped};
 use super::table;
 use super::{CliError, ServerTarget, unless_enough};
 use crate::config::diff::{self, DiffLine};
 use crate::config::{Config, FILE_BYTES_MAX};
 
-/// The server's endpoint: tiers.yaml as the body, [`DiffLine::to_json`] as the answer.
+/// The server's endpoint: tiers.yaml as the body, its name in messages as the query, [`DiffLine::to_json`] as the answer.
 const PATH: &str = "/config/diff";
 
 /// Show what an edit of tiers.yaml would change.
@@ -101,7 +101,8 @@ fn ask(new: &Path, target: &ServerTarget) -> Result<Vec<DiffLine>, CliError> {
     let mut file = File::open(new).map_err(unreadable)?.take(FILE_BYTES_MAX as u64 + 1);
     file.read_to_end(&mut text).map_err(unreadable)?;
     let client = AdminClient::of(target)?;
-    let answer = client.send(&Method::POST, PATH, "application/yaml", Bytes::from(text))?;
+    let path = format!("{PATH}?name={}", escaped(&new.display().to_string()));
+    let answer = client.send(&Method::POST, &path, "application/yaml", Bytes::from(text))?;
     let answer = serde_json::from_slice(&answer).unwrap_or_default();
     DiffLine::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))
 }

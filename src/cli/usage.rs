@@ -12,6 +12,9 @@ use crate::store::usage::{By, UsageKey, UsageQuery, UsageReport, Used};
 
 /// Show how many jobs, units and refusals accounts and networks had.
 ///
+/// JOBS are admitted requests that have ended, however they ended; REFUSED are requests that tiergate answered with an error of
+/// its own. A request that was admitted and then displaced, timed out in the queue or failed at the upstream is in both.
+///
 /// The figures are exact to the last finished job. Spans up to 2h are summed from minutes, up to 14d from hours, and longer ones
 /// from days; the part of the first minute, hour or day within the span is counted job by job, as long as single jobs are kept
 /// (`history` in tiers.yaml). Reads the database directly, whether a server runs or not.

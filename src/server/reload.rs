@@ -93,7 +93,9 @@ impl Reloader {
                 request = requests.recv() => match request {
                     // The requester may be gone.
                     Some(ConfigRequest::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
-                    Some(ConfigRequest::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
+                    Some(ConfigRequest::Compare { name, bytes, answer }) => {
+                        drop(answer.send(self.compare(&name, bytes.to_vec()).await));
+                    }
                     None => return,
                 },
             }
@@ -113,8 +115,8 @@ impl Reloader {
     }
 
     /// What would change with that file, or what is wrong with it.
-    async fn compare(&self, bytes: Vec<u8>) -> Result<Json, Json> {
-        match self.read("what was sent", bytes).await {
+    async fn compare(&self, name: &str, bytes: Vec<u8>) -> Result<Json, Json> {
+        match self.read(name, bytes).await {
             Ok((config, _)) => Ok(DiffLine::to_json(
                 &self.described(&diff(&self.parts.config.load(), &config)),
             )),

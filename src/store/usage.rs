@@ -52,13 +52,14 @@ pub struct UsageQuery {
 /// Totals of jobs and refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Finished jobs, by their end.
+    /// Admitted requests that have ended, by the time of their end.
     pub jobs: u64,
     /// Those of them that succeeded.
     pub succeeded: u64,
     /// Units of quota that were debited.
     pub units: u64,
-    /// Refusals, by their minute.
+    /// Requests to metered routes that were answered with a refusal, by their minute. Those that had been admitted (displaced,
+    /// waited out, failed at the upstream) are also among `jobs`.
     pub refused: u64,
     /// The total time that jobs waited.
     pub wait: Span,

@@ -178,7 +178,10 @@ async fn the_running_proxy_reports_what_the_file_would_change() {
     let words = "tier `$100` (42 accounts): daily quota 1 → 2\nneeds a restart: listen a → b\n";
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(1), words, ""));
     let (head, body) = asked.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("POST /config/diff HTTP/1.1\r\n"), "{head}");
+    assert!(
+        head.starts_with("POST /config/diff?name=%6Eew%2Eyaml HTTP/1.1\r\n"),
+        "{head}"
+    );
     assert!(
         head.contains(&format!("authorization: Bearer {}", "a".repeat(40))),
         "{head}"

@@ -265,3 +265,67 @@ async fn a_killed_servers_address_file_does_not_mislead() {
     let said = run(folder.path(), &["status"], "").await;
     assert_eq!(said.code, Some(0), "{said:?}");
 }
+
+/// A newcomer whose file was no YAML was not told how else the commands find the server, and `diff` called the file "what was sent".
+#[tokio::test]
+async fn commands_say_what_to_do_while_the_file_is_no_yaml() {
+    let (program, yaml, _mirror) = start().await;
+    let alone = async |args: &[&str]| run(program.folder(), args, "").await;
+    std::fs::write(program.folder().join("tiers.yaml"), "listen: [").expect("a folder to write to");
+    let said = alone(&["account", "list"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for part in [
+        "The running server can't be found",
+        "--data-dir DIR",
+        "TIERGATE_ADMIN_TOKEN",
+    ] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    let said = alone(&["account", "list", "--data-dir", "data"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let wrong = yaml.replace("queue:", "queu:");
+    std::fs::write(program.folder().join("wrong.yaml"), wrong).expect("a folder to write to");
+    let said = alone(&["diff", "--running", "wrong.yaml", "--data-dir", "data"]).await;
+    assert!(said.code == Some(2) && said.err.contains("wrong.yaml:"), "{said:?}");
+    assert!(!said.err.contains("what was sent"), "{}", said.err);
+}
+
+/// Such an account had the anonymous tier's terms, and no command said why.
+#[tokio::test]
+async fn an_account_whose_tier_was_removed_is_shown_as_such() {
+    let (program, yaml, _mirror) = start().await;
+    let add = async |tier: &str| {
+        program
+            .command(&["account", "add", "--name", "acme", "--tier", tier])
+            .await
+    };
+    let said = add("gold\n").await;
+    assert!(
+        said.err.contains("there is no tier `gold\\n`; there are free, "),
+        "{said:?}"
+    );
+    assert_eq!(add("$5").await.code, Some(0));
+    let show = async |args: &[&str]| program.command(args).await.out;
+    assert!(show(&["account", "show", "acme"]).await.contains("tier         $5\n"));
+
+    save(&program, &yaml.replace("\"$5\"", "\"$6\""));
+    let said = program.command(&["reload"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let shown = show(&["account", "show", "acme"]).await;
+    let line = "tier         $5 (not in tiers.yaml: the anonymous tier applies)\n";
+    assert!(shown.contains(line), "{shown}");
+    let listed = show(&["account", "list"]).await;
+    let row = listed
+        .lines()
+        .find(|line| line.starts_with("acme"))
+        .expect("it is listed");
+    assert!(row.contains("no such tier"), "{listed}");
+    let shown = json(&show(&["account", "show", "acme", "--json"]).await);
+    assert_eq!(shown["tier_exists"], false, "{shown}");
+
+    // A key in the wrong column of an import is not repeated.
+    std::fs::write(program.folder().join("new.csv"), "name,tier\nbeta,tg_secret\n").expect("a folder to write to");
+    let said = program.command(&["account", "import", "new.csv"]).await;
+    assert!(said.err.contains("there is no such tier; there are free, "), "{said:?}");
+    assert!(!said.err.contains("tg_secret"), "{said:?}");
+}

@@ -2,13 +2,15 @@
 //!
 //! A warning is given where one setting makes another pointless, or a tier costs more and gets less. Each is certain from the
 //! file alone. What many sensible files have gets no warning: a gap between priorities, a tier without listed accounts, a queue
-//! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `unlimited_routes` routes
-//! without a request limit, `unreachable_limits` limits that no request meets, `networks` those that hold every address,
-//! `unexpanded_env` variables that are not expanded, `keys` key locations that are not read.
+//! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `metered_routes` files
+//! without a metered route, `unlimited_routes` routes without a request limit, `unreachable_limits` limits that no request meets,
+//! `networks` those that hold every address, `unexpanded_env` variables that are not expanded, `keys` key locations that are not
+//! read.
 //!
 //! A file with errors gets warnings too, as far as it could be read; so its parts are looked up by name.
 
 mod keys;
+mod metered_routes;
 mod networks;
 mod quotas;
 mod tier_order;
@@ -44,6 +46,7 @@ pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     queue_length(read, report);
     timeouts::add(read, report);
     quotas::add(read, report);
+    metered_routes::add(read, report);
     unlimited_routes::add(read, report);
     unreachable_limits::add(read, report);
     networks::add(read.root, report);

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::times::written;
 use super::wire::read;
 use super::{Admin, BODY_TIMEOUT, CONFIG_BYTES_MAX};
+use crate::http::caller::decoded;
 use crate::policy::time::UnixTime;
 
 /// JSON as the answers contain it.
@@ -25,14 +26,25 @@ pub type ConfigRequestSender = mpsc::Sender<ConfigRequest>;
 
 /// The most operator requests that may wait for an answer at once.
 pub const CONFIG_REQUESTS_MAX: usize = 16;
+/// What messages call a posted configuration without a name.
+const NAME_DEFAULT: &str = "the posted file";
+/// The longest name of a posted configuration, percent-encoded: a path of the system.
+const NAME_BYTES_MAX: usize = 3 * 4096;
 
 /// A request to the reload task.
 #[derive(Debug)]
 pub enum ConfigRequest {
     /// Read the file again now.
     Reload(oneshot::Sender<ReloadOutcome>),
-    /// What would change if the file held these bytes. `Err`: what is wrong with them.
-    Compare(Bytes, oneshot::Sender<Result<Json, Json>>),
+    /// What would change if the file held these bytes.
+    Compare {
+        /// What messages call them.
+        name: String,
+        /// The content.
+        bytes: Bytes,
+        /// `Err`: what is wrong with them.
+        answer: oneshot::Sender<Result<Json, Json>>,
+    },
 }
 
 /// The result of a requested reload.
@@ -124,12 +136,27 @@ pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, 
     }
 }
 
-/// `POST /config/diff`: 422 if the posted configuration is invalid.
+/// `POST /config/diff?name=NAME`: 422 if the posted configuration is invalid. Messages call it by that name.
 pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Problem> {
-    let sent = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
-    match ask(&admin, |answer| ConfigRequest::Compare(sent, answer)).await? {
+    let name = name_of(request.uri().query().unwrap_or_default())?;
+    let bytes = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
+    match ask(&admin, |answer| ConfigRequest::Compare { name, bytes, answer }).await? {
         Ok(changes) => Ok(axum::Json(changes).into_response()),
         Err(wrong) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(wrong)).into_response()),
+    }
+}
+
+/// The name of the posted configuration in messages.
+fn name_of(query: &str) -> Result<String, Problem> {
+    match query.split_once('=') {
+        None if query.is_empty() => Ok(NAME_DEFAULT.to_owned()),
+        Some(("name", name)) if !name.contains('&') && name.len() <= NAME_BYTES_MAX => {
+            Ok(String::from_utf8_lossy(&decoded(name)).into_owned())
+        }
+        _ => {
+            let error = format!("the query may only have `name`, at most {NAME_BYTES_MAX} bytes");
+            Err(Problem::bad_request(error))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::operator::Stamped;
 use super::problem::{LineError, Problem};
 use super::sent::{BodyField, FieldError, first_error};
-use super::wire::{BODY_BYTES_MAX, check_patch, read};
+use super::wire::{BODY_BYTES_MAX, check_imported_tier, check_patch, read};
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
 use crate::policy::rules::Rules;
@@ -318,6 +318,9 @@ impl RowParser<'_> {
         };
         if let Some(known) = &known {
             terms.replace_numbers(&known.spec());
+        }
+        if let Some(tier) = &terms.tier {
+            check_imported_tier(tier, self.rules)?;
         }
         check_patch(&terms, &tier, self.rules).map_err(|problem| problem.error().to_owned())?;
         let key = key.map(PlaintextKey::imported).transpose();

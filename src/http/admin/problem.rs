@@ -157,7 +157,7 @@ impl From<ChangeError> for Problem {
             ChangeError::UnknownAccount => (StatusCode::NOT_FOUND, "unknown_account"),
             ChangeError::UnknownKey => (StatusCode::NOT_FOUND, "unknown_key"),
             ChangeError::Listed => (StatusCode::CONFLICT, "listed"),
-            ChangeError::NameTaken => (StatusCode::CONFLICT, "name_taken"),
+            ChangeError::NameTaken | ChangeError::NotUpdating => (StatusCode::CONFLICT, "name_taken"),
             ChangeError::TooManyAccounts => (StatusCode::CONFLICT, "too_many_accounts"),
             ChangeError::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
             ChangeError::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys"),

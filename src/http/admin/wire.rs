@@ -18,6 +18,8 @@ use crate::store::{Account, AccountPatch, AccountSpec, Key, Origin};
 
 /// The most bytes of a body that describes one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
+/// The most characters of a tier's name that an error repeats.
+const NAME_CHARS_MAX: usize = 64;
 
 /// Reads the whole body.
 ///
@@ -54,6 +56,9 @@ pub struct AccountLine {
     id: u32,
     #[serde(flatten)]
     spec: AccountSpec,
+    /// `false` if tiers.yaml has no tier of that name: the account has the anonymous tier's terms. Otherwise left out.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    tier_exists: bool,
     keys: usize,
     created: String,
     /// `stored`, or `listed` in tiers.yaml: then it must be changed there.
@@ -86,6 +91,7 @@ impl AccountLine {
             blocked_by_rule: blocks.into_iter().map(RuleBlockLine::from).collect(),
             id: account.id.0,
             spec: account.spec(),
+            tier_exists: admin.rules().tier_named(&account.tier).is_some(),
             keys: account.keys().len(),
             created: times::written(account.created),
             origin: match account.origin {
@@ -167,16 +173,35 @@ pub fn check_patch(patch: &AccountPatch, tier: &str, rules: &Rules) -> Result<()
     limits::check(given(&patch.limits), rules)
 }
 
-/// Checks that the tier exists. The input is not repeated: in an import it may be a key in the wrong column.
 fn check_tier(tier: &str, rules: &Rules) -> Result<(), Problem> {
-    let known = || rules.tiers.iter().map(|tier| &*tier.name);
-    if known().any(|name| name == tier) {
+    if rules.tier_named(tier).is_some() {
         return Ok(());
     }
-    let known = known().collect::<Vec<_>>().join(", ");
+    let shown: String = tier
+        .chars()
+        .take(NAME_CHARS_MAX)
+        .flat_map(char::escape_default)
+        .collect();
     Err(Problem::bad_request(format!(
-        "there is no such tier; there are {known}"
+        "there is no tier `{shown}`; there are {}",
+        tiers_of(rules)
     )))
+}
+
+/// Checks that the tier of an import's line exists. The error does not repeat it: it may be a key in the wrong column.
+///
+/// # Errors
+/// It does not exist.
+pub fn check_imported_tier(tier: &str, rules: &Rules) -> Result<(), String> {
+    match rules.tier_named(tier) {
+        Some(_) => Ok(()),
+        None => Err(format!("there is no such tier; there are {}", tiers_of(rules))),
+    }
+}
+
+fn tiers_of(rules: &Rules) -> String {
+    let names: Vec<&str> = rules.tiers.iter().map(|tier| &*tier.name).collect();
+    names.join(", ")
 }
 
 fn check_quotas<'n>(tier: &str, names: impl Iterator<Item = &'n String>, rules: &Rules) -> Result<(), Problem> {

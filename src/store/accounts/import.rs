@@ -189,7 +189,7 @@ impl<'s> ImportPlan<'s, '_> {
             return Ok(Step::add(Arc::new(account.changed(&row.terms, words)?)));
         };
         match before.origin {
-            _ if !self.options.update => Err(ChangeError::NameTaken),
+            _ if !self.options.update => Err(ChangeError::NotUpdating),
             Origin::Listed => Err(ChangeError::Listed),
             Origin::Stored => {
                 row.terms.source = Change::Keep;
