@@ -138,7 +138,7 @@ fn main() -> ExitCode {
             Err(error) => worded(Err(error), false),
         },
         Command::Status(command) => {
-            let json = command.is_for_programs();
+            let json = command.wants_json();
             match status::run(command, &mut stdout()) {
                 Ok(ConfigState::Valid) => Ok(()),
                 Ok(ConfigState::Invalid) => return ExitCode::FAILURE,
@@ -148,20 +148,20 @@ fn main() -> ExitCode {
         Command::Db(command) => match db::run(&command, &mut stdout()) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
-            Err(error) => worded(Err(error), command.is_for_programs()),
+            Err(error) => worded(Err(error), command.wants_json()),
         },
-        Command::Tiers(command) => output(command.is_for_programs(), |out| tiers::run(&command, out)),
-        Command::Usage(command) => output(command.is_for_programs(), |out| usage::run(&command, out)),
-        Command::Jobs(command) => output(command.is_for_programs(), |out| jobs::run(&command, out)),
-        Command::Audit(command) => output(command.is_for_programs(), |out| audit::run(&command, out)),
-        Command::Backup(command) => output(command.is_for_programs(), |out| backup::run(&command, out)),
-        Command::Restore(command) => output(command.is_for_programs(), |out| backup::restore(&command, out)),
-        Command::Reload(command) => output(command.is_for_programs(), |out| reload::run(command, out)),
-        Command::Account(command) => output(command.is_for_programs(), |out| account::run(command, out)),
-        Command::Key(command) => output(command.is_for_programs(), |out| key::run(command, out)),
-        Command::Network(command) => output(command.is_for_programs(), |out| network::run(command, out)),
-        Command::Block(command) => output(command.is_for_programs(), |out| network::block(command, out)),
-        Command::Unblock(command) => output(command.is_for_programs(), |out| network::unblock(command, out)),
+        Command::Tiers(command) => output(command.wants_json(), |out| tiers::run(&command, out)),
+        Command::Usage(command) => output(command.wants_json(), |out| usage::run(&command, out)),
+        Command::Jobs(command) => output(command.wants_json(), |out| jobs::run(&command, out)),
+        Command::Audit(command) => output(command.wants_json(), |out| audit::run(&command, out)),
+        Command::Backup(command) => output(command.wants_json(), |out| backup::run(&command, out)),
+        Command::Restore(command) => output(command.wants_json(), |out| backup::restore(&command, out)),
+        Command::Reload(command) => output(command.wants_json(), |out| reload::run(command, out)),
+        Command::Account(command) => output(command.wants_json(), |out| account::run(command, out)),
+        Command::Key(command) => output(command.wants_json(), |out| key::run(command, out)),
+        Command::Network(command) => output(command.wants_json(), |out| network::run(command, out)),
+        Command::Block(command) => output(command.wants_json(), |out| network::block(command, out)),
+        Command::Unblock(command) => output(command.wants_json(), |out| network::unblock(command, out)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -179,7 +179,7 @@ fn output(json: bool, run: impl FnOnce(&mut Stdout) -> Result<(), CliError>) -> 
 
 /// Exit codes as in diff(1), so that scripts can tell changes from errors.
 fn compare(command: DiffArgs) -> ExitCode {
-    let json = command.is_for_programs();
+    let json = command.wants_json();
     match diff::run(command, &mut stdout()) {
         Ok(DiffOutcome::Nothing) => ExitCode::SUCCESS,
         Ok(DiffOutcome::Changes) => ExitCode::from(1),

@@ -365,7 +365,7 @@ fn generation(
 ) -> Arc<Generation> {
     let meters = Meters::register(&rules, exposition.recorder());
     // Drop the series of past generations.
-    exposition.put_aside();
+    exposition.retire_unused();
     Arc::new(Generation {
         accounts,
         meters,

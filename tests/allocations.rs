@@ -76,7 +76,7 @@ impl Edge {
         let Err(refusal) = charged else { return false };
         let mut response = self.answers.reply(&refusal, None, Form::wanted(&HeaderMap::new()));
         self.telling
-            .tell(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
+            .set_headers(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
         black_box(response);
         true
     }

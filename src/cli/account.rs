@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::account_fields::{TermsArgs, show};
 use super::account_list::{self, AccountListArgs};
 use super::client::{AdminClient, escaped};
-use super::{CliError, ServerTarget, table, transfer, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe, table, transfer};
 
 /// Add, list, show, change, remove, import and export accounts.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct AccountArgs {
 
 impl AccountArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -87,7 +87,7 @@ enum AccountCommand {
 /// # Errors
 /// The command failed, or its output can't be written.
 pub fn run(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer(account, out))
+    ignore_broken_pipe(answer(account, out))
 }
 
 fn answer(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
@@ -106,7 +106,7 @@ fn answer(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
             let shown = client.ask(&Method::GET, &path(&name), None)?;
             if !target.json {
                 show(&shown, out)?;
-                return Ok(account_list::tell_use(&shown, out)?);
+                return Ok(account_list::write_use(&shown, out)?);
             }
             ("", shown)
         }

@@ -134,7 +134,7 @@ pub fn show(account: &Value, out: &mut impl Write) -> io::Result<()> {
             _ => table::cell(value),
         };
         let cell = match field.kind {
-            Kind::Tier if account["tier_exists"] == false => {
+            FieldKind::Tier if account["tier_exists"] == false => {
                 format!("{cell} (not in tiers.yaml: the anonymous tier applies)")
             }
             _ => cell,

@@ -139,7 +139,7 @@ fn is_over(account: &Value, now: UnixTime) -> bool {
 }
 
 /// Writes an account's usage, last use and jobs.
-pub fn tell_use(account: &Value, out: &mut impl Write) -> io::Result<()> {
+pub fn write_use(account: &Value, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  {:<12} {}", "last used", table::cell(&account["last_used"]))?;
     let list = |name: &str| account[name].as_array().map(Vec::as_slice).unwrap_or_default();
     let quota = |line: &Value| {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::operator;
 use super::data::{self, DataTarget};
 use super::progress::Progress;
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::store::audit::{Actor, Stamp};
 use crate::store::backup::{self, Contents, Restored};
 
@@ -60,14 +60,14 @@ pub struct RestoreArgs {
 
 impl Backup {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 impl RestoreArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -83,7 +83,7 @@ pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
     drop(bar);
     let contents = made?;
     let file = backup.file.display();
-    unless_enough(match backup.target.json {
+    ignore_broken_pipe(match backup.target.json {
         true => {
             let without: Vec<&str> = NOT_IN_IT.iter().map(|(name, _)| *name).collect();
             let mut line = in_json(&contents, &backup.file);
@@ -121,7 +121,7 @@ pub fn restore(restore: &RestoreArgs, out: &mut impl Write) -> Result<(), CliErr
     let restored = backup::restore(&what, &stamp, |done, total| bar.update(done, total));
     drop(bar);
     let restored = restored?;
-    unless_enough(match restore.target.json {
+    ignore_broken_pipe(match restore.target.json {
         true => {
             let mut line = in_json(&restored.contents, &folder);
             line["aside"] = restored.aside.map(|aside| aside.display().to_string()).into();

@@ -10,7 +10,7 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::config::{self, Checked, Config, Diagnostics, Ink, Inks, System};
 
 /// Stands for standard input.
@@ -73,7 +73,7 @@ impl Verdict {
 /// The output can't be written.
 pub fn run(command: &CheckArgs, out: &mut impl Write, err: &mut impl RawStream) -> Result<Verdict, CliError> {
     let checked = judged(&command.file);
-    unless_enough(tell(command, &checked, out, err).map_err(CliError::from))?;
+    ignore_broken_pipe(tell(command, &checked, out, err).map_err(CliError::from))?;
     let diagnostics = &checked.diagnostics;
     Ok(match (diagnostics.errors(), diagnostics.warnings()) {
         (1.., _) => Verdict::Wrong,

@@ -224,7 +224,7 @@ impl AdminClient {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-        if let Some(said) = wrong_file(&answer) {
+        if let Some(said) = file_errors(&answer) {
             return CliError::Refused { said, body: answer };
         }
         let Some(error) = answer["error"].as_str() else {
@@ -307,7 +307,7 @@ impl Lead {
 /// The errors that the server found in a tiers.yaml: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`, or
 /// `problems` as in `tiergate check --json`. The first comes without its `error: ` prefix. `None`: the answer is something else.
 /// If the answer has `shown`, with the lines of the file, that is quoted.
-pub fn wrong_file(answer: &Value) -> Option<String> {
+pub fn file_errors(answer: &Value) -> Option<String> {
     if let Some(shown) = answer["shown"].as_str() {
         return Some(shown.strip_prefix("error: ").unwrap_or(shown).to_owned());
     }
@@ -363,13 +363,17 @@ mod tests {
             { "line": null, "column": null, "message": "the file is empty", "advice": "" },
         ] });
         let said = "unknown field `concurency`\n --> line 3, column 7\n  = did you mean `concurrency`?\n\nerror: the file is empty";
-        assert_eq!(wrong_file(&answer).as_deref(), Some(said));
+        assert_eq!(file_errors(&answer).as_deref(), Some(said));
         let checked = serde_json::json!({ "errors": 2, "problems": answer["errors"] });
-        assert_eq!(wrong_file(&checked).as_deref(), Some(said));
+        assert_eq!(file_errors(&checked).as_deref(), Some(said));
         let shown = serde_json::json!({ "errors": 1, "problems": [], "shown": "error: this\n --> tiers.yaml:1:2" });
-        assert_eq!(wrong_file(&shown).as_deref(), Some("this\n --> tiers.yaml:1:2"));
+        assert_eq!(file_errors(&shown).as_deref(), Some("this\n --> tiers.yaml:1:2"));
         for other in ["{}", r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, r#"{"error":"no"}"#] {
-            assert_eq!(wrong_file(&serde_json::from_str(other).expect("JSON")), None, "{other}");
+            assert_eq!(
+                file_errors(&serde_json::from_str(other).expect("JSON")),
+                None,
+                "{other}"
+            );
         }
     }
 

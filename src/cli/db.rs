@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::data::DataTarget;
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::store::verify::Check;
 use crate::store::{OpenError, View};
 
@@ -35,7 +35,7 @@ enum DbCommand {
 
 impl DbArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -83,7 +83,7 @@ pub fn run(db: &DbArgs, out: &mut impl Write) -> Result<bool, CliError> {
             "{name} failed verification: restore a backup (`tiergate restore`), or keep the file and report this"
         );
     }
-    unless_enough(told.map_err(CliError::Output))?;
+    ignore_broken_pipe(told.map_err(CliError::Output))?;
     Ok(is_ok)
 }
 

@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 
 use super::client::{AdminClient, escaped};
 use super::table;
-use super::{CliError, ServerTarget, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe};
 use crate::config::diff::{self, DiffLine};
 use crate::config::{Config, FILE_BYTES_MAX};
 
@@ -62,7 +62,7 @@ pub enum DiffOutcome {
 
 impl DiffArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.json
     }
 }
@@ -85,7 +85,7 @@ pub fn run(diff: DiffArgs, out: &mut impl Write) -> Result<DiffOutcome, CliError
         (None, Some(old), Some(new)) => compare(&old, &new)?,
         (None, ..) => return Err(CliError::Unfit("give two files, or --running and one".to_owned())),
     };
-    unless_enough(tell(&lines, diff.json, out))?;
+    ignore_broken_pipe(tell(&lines, diff.json, out))?;
     Ok(if diff.exit_code && !lines.is_empty() {
         DiffOutcome::Changes
     } else {
@@ -128,9 +128,9 @@ fn listed(config: &Config) -> HashMap<&str, usize> {
     listed
 }
 
-fn tell(lines: &[DiffLine], is_for_programs: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn tell(lines: &[DiffLine], wants_json: bool, out: &mut impl Write) -> Result<(), CliError> {
     match lines {
-        _ if is_for_programs => table::json(out, &DiffLine::to_json(lines))?,
+        _ if wants_json => table::json(out, &DiffLine::to_json(lines))?,
         [] => writeln!(out, "nothing would change")?,
         lines => lines.iter().try_for_each(|line| writeln!(out, "{line}"))?,
     }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use super::data::{self, DataTarget};
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::policy::End;
 use crate::policy::time::UnixTime;
 use crate::store::View;
@@ -65,7 +65,7 @@ fn outcomes() -> PossibleValuesParser {
 
 impl JobsArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -94,7 +94,7 @@ pub fn run(jobs: &JobsArgs, out: &mut (impl Write + AsFd)) -> Result<(), CliErro
         is_json: jobs.target.json,
         widths: Vec::new(),
     };
-    unless_enough(show(jobs, &mut view, query, &mut printer, reader.as_fd()))
+    ignore_broken_pipe(show(jobs, &mut view, query, &mut printer, reader.as_fd()))
 }
 
 fn show(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::client::{AdminClient, escaped};
 use super::table;
-use super::{CliError, ServerTarget, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe};
 use crate::store::KeyId;
 use crate::store::keys::hash;
 
@@ -24,7 +24,7 @@ pub struct KeyArgs {
 
 impl KeyArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -74,7 +74,7 @@ pub fn run(key: KeyArgs, out: &mut impl Write) -> Result<(), CliError> {
     let KeyArgs { target, command } = key;
     let client = AdminClient::of(&target)?;
     let answer = match command {
-        KeyCommand::List { name } => return unless_enough(list(&client, &name, target.json, out)),
+        KeyCommand::List { name } => return ignore_broken_pipe(list(&client, &name, target.json, out)),
         KeyCommand::Add { name, label, expires } => {
             let mut fields = Map::new();
             fields.extend(label.map(|label| ("label".to_owned(), label.into())));
@@ -89,7 +89,7 @@ pub fn run(key: KeyArgs, out: &mut impl Write) -> Result<(), CliError> {
         }
         KeyCommand::Revoke { key } => {
             let answer = client.ask(&Method::DELETE, &format!("/keys/{}", id(&key)?), None)?;
-            return unless_enough(revoked(&answer, target.json, out));
+            return ignore_broken_pipe(revoked(&answer, target.json, out));
         }
     };
     if target.json {

@@ -222,7 +222,7 @@ impl CliError {
 }
 
 /// Ignores EPIPE. Not for a new key, which is shown only once.
-fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
+fn ignore_broken_pipe(done: Result<(), CliError>) -> Result<(), CliError> {
     match done {
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::client::{AdminClient, escaped};
 use super::limits::{self, Given};
 use super::table;
-use super::{CliError, ServerTarget, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe};
 
 /// Networks per request.
 const PAGE: usize = 1_000;
@@ -62,21 +62,21 @@ pub struct UnblockArgs {
 
 impl NetworkArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 impl BlockArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 impl UnblockArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -129,7 +129,7 @@ enum BlockCommand {
 /// # Errors
 /// The command failed, or its output can't be written.
 pub fn run(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer(network, out))
+    ignore_broken_pipe(answer(network, out))
 }
 
 /// Blocks a network or lists blocks, and writes the answer to `out`.
@@ -137,7 +137,7 @@ pub fn run(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
 /// # Errors
 /// The command failed, or its output can't be written.
 pub fn block(block: BlockArgs, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer_block(block, out))
+    ignore_broken_pipe(answer_block(block, out))
 }
 
 /// Unblocks a network, and writes the answer to `out`.
@@ -145,7 +145,7 @@ pub fn block(block: BlockArgs, out: &mut impl Write) -> Result<(), CliError> {
 /// # Errors
 /// As above, or another block still covers the network.
 pub fn unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer_unblock(unblock, out))
+    ignore_broken_pipe(answer_unblock(unblock, out))
 }
 
 fn answer(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::AdminClient;
-use super::{CliError, ServerTarget, table, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe, table};
 use crate::config::diff::DiffLine;
 
 /// Reload tiers.yaml on the running server, which also does so by itself when the file is saved.
@@ -22,7 +22,7 @@ pub struct ReloadArgs {
 
 impl ReloadArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -38,7 +38,7 @@ pub fn run(reload: ReloadArgs, out: &mut impl Write) -> Result<(), CliError> {
         return Ok(table::json(out, &answer)?);
     }
     let lines = DiffLine::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))?;
-    unless_enough(write_text(&answer, &lines, out))
+    ignore_broken_pipe(write_text(&answer, &lines, out))
 }
 
 fn write_text(answer: &Value, lines: &[DiffLine], out: &mut impl Write) -> Result<(), CliError> {

@@ -6,8 +6,8 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{AdminClient, wrong_file};
-use super::{CliError, ServerTarget, table, unless_enough};
+use super::client::{AdminClient, file_errors};
+use super::{CliError, ServerTarget, ignore_broken_pipe, table};
 use crate::config::diff::DiffLine;
 
 /// Show the status of the running server: its configuration, changes that need a restart, and the queue.
@@ -22,7 +22,7 @@ pub struct Status {
 
 impl Status {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -48,7 +48,7 @@ pub fn run(status: Status, out: &mut impl Write) -> Result<ConfigState, CliError
         let queue = counted(&queue);
         table::json(out, &json!({ "config": config, "queue": queue }))?;
     } else {
-        unless_enough(write_text(&config, &counted(&queue), out))?;
+        ignore_broken_pipe(write_text(&config, &counted(&queue), out))?;
     }
     Ok(match config["last"]["wrong"].is_null() {
         true => ConfigState::Valid,
@@ -90,7 +90,7 @@ fn write_text(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(),
         let (name, running, slots) = (text(&pool["upstream"]), &pool["running"], &pool["slots"]);
         writeln!(out, "upstream       {name}: {running} of {slots} slots taken")?;
     }
-    if let Some(wrong) = wrong_file(&last["wrong"]) {
+    if let Some(wrong) = file_errors(&last["wrong"]) {
         writeln!(
             out,
             "\nThe file is invalid; the previous configuration stays in force:\n\nerror: {wrong}"

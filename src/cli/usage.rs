@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::data::{self, DataTarget};
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::policy::time::Span;
 use crate::store::usage::{By, UsageKey, UsageQuery, UsageReport, Used};
 
@@ -50,7 +50,7 @@ enum Column {
 
 impl UsageArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -81,7 +81,7 @@ pub fn run(usage: &UsageArgs, out: &mut impl Write) -> Result<(), CliError> {
     };
     let now = data::now();
     let report = view.usage(&query, now)?;
-    unless_enough(match usage.target.json {
+    ignore_broken_pipe(match usage.target.json {
         true => table::json(out, &in_json(&report, by, data::rfc3339(now))).map_err(CliError::Output),
         false => tell(&report, by, &data::readable(now), out),
     })

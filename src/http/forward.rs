@@ -21,26 +21,26 @@ use crate::upstream::upload::Upload;
 
 impl Turn<'_> {
     /// Forwards an unmetered request: it needs no queue place and no slot, but the number in flight is capped.
-    pub(super) async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
+    pub(super) async fn forward_unmetered(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
         let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
-        let place = self.site.unmetered.try_take();
-        let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
+        let permit = self.site.unmetered.try_take();
+        let permit = permit.ok_or(Refusal::TooManyInFlight { limit })?;
         let (head, upload) = visit.take(route.max_body);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
-            place,
+            permit,
         };
         let answered = exchange(self.connections, errand, head, upload).await;
-        Ok(response(answered.map_err(stop)?))
+        Ok(response(answered.map_err(stop_of)?))
     }
 
     /// Forwards a metered request: it gets a slot or a queue place, then an upstream server. Returns the answer, with its
     /// job while that is still running.
-    pub(super) async fn search(
+    pub(super) async fn forward_metered(
         &self,
         visit: &mut Visit<'_>,
         route: &Route,
-        mut ask: AdmissionRequest,
+        mut request: AdmissionRequest,
         found: &mut Found,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, mut upload) = visit.take(route.max_body);
@@ -48,9 +48,9 @@ impl Turn<'_> {
         if !visit.expects {
             upload.take_arrived().await?;
         }
-        ask.ready = visit.expects || upload.may_ask();
-        let wait = ask.prefer_wait;
-        let entered = match self.enter(&mut ask, &mut head.headers, found) {
+        request.ready = visit.expects || upload.may_ask();
+        let wait = request.prefer_wait;
+        let entered = match self.admit(&mut request, &mut head.headers, found) {
             Ok(entered) => entered,
             Err(refusal) => {
                 visit.give_back(upload);
@@ -61,18 +61,20 @@ impl Turn<'_> {
             let site = found.newer.of_caller(self.site);
             site.note_unenforced(quota, found.standing.as_ref());
         }
-        let pass = match entered {
-            Entered::Running(pass) => pass,
-            Entered::Queued(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
-                Ok(pass) => pass,
+        let permit = match entered {
+            Entered::Running(permit) => permit,
+            Entered::Queued(waiting) => match self.wait(waiting, &mut upload, request.ready, visit.connection).await {
+                Ok(permit) => permit,
                 Err(stop) => {
                     visit.give_back(upload);
                     return Err(stop);
                 }
             },
         };
-        let waited = pass.waited();
-        let answered = self.work(pass, route, head, upload, visit.connection).await?;
+        let waited = permit.waited();
+        let answered = self
+            .run_on_upstream(permit, route, head, upload, visit.connection)
+            .await?;
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
         found.own = answered.body.is_under_way().then_some(HeldJob {
@@ -88,27 +90,27 @@ impl Turn<'_> {
 
     /// Asks the gate for admission by the active rules. If they are newer than those of the caller's identity, the identity is
     /// renewed first. The route and the cost stay.
-    fn enter(
+    fn admit(
         &self,
-        ask: &mut AdmissionRequest,
+        request: &mut AdmissionRequest,
         headers: &mut HeaderMap,
         found: &mut Found,
     ) -> Result<Entered, Refusal> {
         loop {
             let site = found.newer.of_caller(self.site);
-            if let Ok(entered) = site.gate.enter(&site.generation, ask) {
+            if let Ok(entered) = site.gate.enter(&site.generation, request) {
                 return entered;
             }
             let newest = self.newer_than(site)?;
             let newest = found.newer.caller_by(newest);
             if let Some(standing) = &mut found.standing {
-                *standing = newest.callers.renewed(standing, newest.gate.clock().wall());
-                ask.caller = standing.caller;
-                ask.tier = standing.tier_id;
-                ask.own.clone_from(&standing.own);
-                ask.delegate.clone_from(&standing.delegate);
+                *standing = newest.callers.refresh(standing, newest.gate.clock().wall());
+                request.caller = standing.caller;
+                request.tier = standing.tier_id;
+                request.own.clone_from(&standing.own);
+                request.delegate.clone_from(&standing.delegate);
                 let tier = standing.tier(&newest.generation.rules);
-                headers::introduce(headers, standing.account.as_deref(), tier);
+                headers::add_caller_headers(headers, standing.account.as_deref(), tier);
             }
         }
     }
@@ -119,7 +121,7 @@ impl Turn<'_> {
         &self,
         mut waiting: QueuedJob,
         upload: &mut Upload,
-        mut asked: bool,
+        mut is_ready: bool,
         connection: &Connection,
     ) -> Result<Permit, Stop> {
         let clock = self.site.gate.clock();
@@ -130,9 +132,9 @@ impl Turn<'_> {
                 verdict = &mut waiting => return verdict.map_err(Stop::from),
                 () = connection.hung_up() => return Err(Stop::HungUp),
                 () = &mut longest => return waiting.expire().map_err(Stop::from),
-                ready = upload.until_ready(clock), if !asked => {
+                ready = upload.until_ready(clock), if !is_ready => {
                     ready?;
-                    asked = true;
+                    is_ready = true;
                     waiting.ask_slot();
                 }
             }
@@ -141,9 +143,9 @@ impl Turn<'_> {
 
     /// Runs the request on an upstream server. A client that hangs up cancels it only if the body is incomplete or the route says
     /// so; otherwise the job goes on without its client (rules §5.8).
-    async fn work(
+    async fn run_on_upstream(
         &self,
-        pass: Permit,
+        permit: Permit,
         route: &Route,
         head: Parts,
         upload: Upload,
@@ -151,20 +153,20 @@ impl Turn<'_> {
     ) -> Result<Answered, Stop> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
-            pass,
+            permit,
             upstream: Arc::clone(&route.upstream),
             on_hangup: route.on_hangup,
             success: Arc::clone(&route.success),
         };
         tokio::select! {
             biased;
-            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop),
+            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop_of),
             () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }
 }
 
-fn stop(failure: Failure) -> Stop {
+fn stop_of(failure: Failure) -> Stop {
     match failure {
         Failure::Refused(refusal) => refusal.into(),
         Failure::ClientGone => Stop::HungUp,

@@ -51,7 +51,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Turns a client's headers into those for the upstream server, except for the caller's identity ([`introduce`]). `host` is the
 /// requested host, empty if there was none. `Host` and the body's length are set when the request is sent.
-pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
+pub fn prepare_for_upstream(headers: &mut HeaderMap, client: Client, host: &str) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
     remove_look_alikes(headers, client.peer_is_trusted);
@@ -59,7 +59,7 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
 }
 
 /// Adds the headers that tell the upstream server the caller and its tier, in place of any sent by the client.
-pub fn introduce(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier) {
+pub fn add_caller_headers(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier) {
     if let Some(account) = account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
     }
@@ -197,8 +197,8 @@ mod tests {
                 forwarded: trusted,
             },
         };
-        for_worker(&mut headers, client, "api.example");
-        introduce(&mut headers, Some(&account), &tier);
+        prepare_for_upstream(&mut headers, client, "api.example");
+        add_caller_headers(&mut headers, Some(&account), &tier);
         headers
     }
 

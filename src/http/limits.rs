@@ -198,7 +198,7 @@ impl Limits {
             }) => {
                 let mut blocking = LimitSet::default();
                 for place in blocked {
-                    self.tell_of_block(&counters[place], sender);
+                    self.log_block(&counters[place], sender);
                     blocking = blocking.with(counters[place].limit);
                 }
                 let id = counters[by].limit;
@@ -275,15 +275,15 @@ impl Limits {
         }
     }
 
-    fn tell_of_block(&self, counter: &Counter, sender: &Sender<'_>) {
+    fn log_block(&self, counter: &Counter, sender: &Sender<'_>) {
         let limit = &self.rules.limits[counter.limit.index()];
         let account = sender.standing.and_then(|standing| standing.account.as_ref());
-        let whom = match (counter.subject.is_network, account) {
+        let caller = match (counter.subject.is_network, account) {
             (false, Some(account)) => account.name.to_string(),
             _ => sender.address.to_string(),
         };
         let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();
-        info!(limit = %limit.name, whom, %lasts, "caller blocked by a limit's rule: too many refused requests");
+        info!(limit = %limit.name, caller, %lasts, "caller blocked by a limit's rule: too many refused requests");
     }
 
     fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {

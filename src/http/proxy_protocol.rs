@@ -145,7 +145,7 @@ impl ProxyProtocol {
     }
 
     /// Whether this peer uses the protocol.
-    pub fn is_spoken_by(&self, peer: SocketAddr) -> bool {
+    pub fn is_expected_from(&self, peer: SocketAddr) -> bool {
         self.0.contain(peer.ip())
     }
 
@@ -154,7 +154,7 @@ impl ProxyProtocol {
     ///
     /// # Errors
     /// I/O errors, or a missing or invalid header.
-    pub async fn greeted(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(SocketAddr, Vec<u8>)> {
+    pub async fn read_from(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(SocketAddr, Vec<u8>)> {
         let mut read = Vec::with_capacity(256);
         loop {
             match header(&read) {

@@ -66,7 +66,13 @@ pub struct Metered<'a> {
 impl Telling {
     /// Sets the headers for the limits that the request met, and for the caller's quotas and concurrency as they will be when
     /// this answer has ended. The upstream server's own rate limit headers would contradict them and are removed.
-    pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
+    pub fn set_headers(
+        &self,
+        headers: &mut HeaderMap,
+        rules: &[Limit],
+        met: Option<&Met>,
+        metered: Option<Metered<'_>>,
+    ) {
         // A refusal by an undisclosed limit discloses no limit at all (rules §7.4).
         let refused = met.and_then(|met| met.refused);
         let is_secret = refused.is_some_and(|id| !rules[id.index()].disclosed);

@@ -202,9 +202,9 @@ impl Turn<'_> {
             .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
         let mut found = Found::default();
-        match self.way(&mut visit, &mut found).await {
+        match self.handle(&mut visit, &mut found).await {
             Ok(mut response) => {
-                self.tell(response.headers_mut(), &found);
+                self.set_limit_headers(response.headers_mut(), &found);
                 debug!(method, path, status = response.status().as_u16(), "request answered");
                 visit.leave_unread(&mut response).await;
                 Ok(response)
@@ -246,12 +246,12 @@ impl Turn<'_> {
             let status = response.status().as_u16();
             site.refusals.refused(caller, &tier, refusal.reason(), status);
         }
-        self.tell(response.headers_mut(), found);
+        self.set_limit_headers(response.headers_mut(), found);
         response
     }
 
     /// Sets the rate limit headers. A flood is refused by request limits: then the gate isn't asked.
-    fn tell(&self, headers: &mut HeaderMap, found: &Found) {
+    fn set_limit_headers(&self, headers: &mut HeaderMap, found: &Found) {
         let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
         let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
         let (of_limits, of_caller) = (found.newer.of_limits(self.site), found.newer.of_caller(self.site));
@@ -263,16 +263,16 @@ impl Turn<'_> {
         });
         // The site that decided the limits chooses the headers; if no limit matched, the site of the identity does.
         let telling = &if found.met.is_some() { of_limits } else { of_caller }.telling;
-        telling.tell(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
+        telling.set_headers(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 
     /// The steps of rules §2, in their order.
-    async fn way(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
+    async fn handle(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
         // 1. Malformed or no route: answered before anything is charged.
         if visit.head_length() > self.site.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
-        let origin = self.let_in(visit.client?)?;
+        let origin = self.check_network(visit.client?)?;
         let host = host(&visit.head)?;
         // Also before tiergate's own paths: with limits that name hosts, keys could be guessed under any other host.
         if !self.site.table.knows(&host) {
@@ -291,17 +291,17 @@ impl Turn<'_> {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Identity and request limits.
-        let known = self.limited(visit, &host, &origin, route.metered, found)?;
+        let known = self.identify_and_limit(visit, &host, &origin, route.metered, found)?;
         let Known { standing, query, .. } = &known;
         let wait = prefer::wait(&visit.head.headers);
         let tier = standing.tier(&known.site.generation.rules);
-        headers::for_worker(&mut visit.head.headers, origin.client, &host);
-        headers::introduce(&mut visit.head.headers, standing.account.as_deref(), tier);
+        headers::prepare_for_upstream(&mut visit.head.headers, origin.client, &host);
+        headers::add_caller_headers(&mut visit.head.headers, standing.account.as_deref(), tier);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         // 4. Not metered: forward.
         if !route.metered {
-            return self.forward(visit, route).await;
+            return self.forward_unmetered(visit, route).await;
         }
         // 4–8. Metered.
         let ask = AdmissionRequest {
@@ -316,11 +316,11 @@ impl Turn<'_> {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        self.search(visit, route, ask, found).await
+        self.forward_metered(visit, route, ask, found).await
     }
 
     /// Refuses a blocked network, whatever it requests.
-    fn let_in(&self, client: Client) -> Result<RequestOrigin, Refusal> {
+    fn check_network(&self, client: Client) -> Result<RequestOrigin, Refusal> {
         let known = self.site.networks.find(client.address, self.site.gate.clock().wall());
         if known.blocked {
             return Err(Refusal::Blocked);
@@ -348,7 +348,7 @@ impl Turn<'_> {
     /// Identifies the caller, which charges nothing, then applies the request limits: all matching ones are charged, or none. An
     /// unknown key is refused after its network has been charged, so that guessing is limited. The gate is asked as whom a
     /// network is counted only if that `matters`: for metered requests and for `/me`.
-    fn limited<'f>(
+    fn identify_and_limit<'f>(
         &'f self,
         visit: &mut Visit<'_>,
         host: &str,
@@ -358,7 +358,7 @@ impl Turn<'_> {
     ) -> Result<Known<'f>, Refusal> {
         let now = self.site.gate.clock().wall();
         let known_by = self.site.limits.known_by(origin.client.address);
-        let mut known = match self.site.callers.who(&mut visit.head, known_by.network, now) {
+        let mut known = match self.site.callers.identify(&mut visit.head, known_by.network, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
@@ -377,7 +377,7 @@ impl Turn<'_> {
                 let newest = self.newer_than(site)?;
                 let newest = found.newer.limits_by(newest);
                 if let Ok((standing, _)) = &mut known {
-                    *standing = newest.callers.renewed(standing, now);
+                    *standing = newest.callers.refresh(standing, now);
                 }
                 continue;
             };
@@ -437,7 +437,7 @@ impl Turn<'_> {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let known = self.limited(visit, host, origin, is_me, found)?;
+        let known = self.identify_and_limit(visit, host, origin, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, known.query.as_deref())?;

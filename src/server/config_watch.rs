@@ -109,7 +109,7 @@ impl Watch {
             let told = found.is_some_and(|found| self.debounce.judge(found));
             self.rest();
             if told {
-                return self.debounce.told().clone();
+                return self.debounce.reported().clone();
             }
         }
     }
@@ -126,10 +126,10 @@ impl Watch {
             }
         };
         if let Some(found) = found {
-            self.debounce.tell(found);
+            self.debounce.report(found);
         }
         self.rest();
-        self.debounce.told().clone()
+        self.debounce.reported().clone()
     }
 
     async fn fresh(&mut self) -> Option<Saved> {

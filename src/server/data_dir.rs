@@ -179,7 +179,7 @@ fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Re
     let (listed, blocked) = (listed(config), config.blocked_networks.clone());
     let opened = AccountStore::open(Arc::clone(database), &listed, blocked, now);
     let store = Arc::new(opened.map_err(ServeError::Accounts)?);
-    tell_of_lost_tiers(&config.rules, store.directory());
+    warn_of_missing_tiers(&config.rules, store.directory());
     Ok(store)
 }
 
@@ -222,7 +222,7 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
 }
 
 /// Warns of accounts whose tier is no longer in the file: they get the anonymous tier's terms.
-pub(super) fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
+pub(super) fn warn_of_missing_tiers(rules: &Rules, directory: &Directory) {
     let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
     let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
     if count == 0 {

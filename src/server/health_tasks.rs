@@ -43,9 +43,9 @@ impl HealthTasks {
         for (id, server, probe) in upstreams.watched() {
             let goes_on = before
                 .remove(&id)
-                .filter(|watcher| Arc::ptr_eq(&watcher.server, server) && watcher.probe == probe);
-            let watcher = goes_on.unwrap_or_else(|| self.start(id, server, probe));
-            self.tasks.insert(id, watcher);
+                .filter(|health_task| Arc::ptr_eq(&health_task.server, server) && health_task.probe == probe);
+            let health_task = goes_on.unwrap_or_else(|| self.start(id, server, probe));
+            self.tasks.insert(id, health_task);
         }
     }
 
@@ -118,14 +118,19 @@ mod tests {
             let begun = Generation::unobserved(Arc::new(upstreams.apply(&before).expect("few names")));
             let policy = Policy::new(Arc::clone(&begun.rules));
             let gate = Gate::new(policy, begun, Clock::start(), Arc::new(MemoryLedger::default()));
-            let mut watchers = HealthTasks::new(Arc::clone(&gate));
-            watchers.watch(&upstreams);
+            let mut health_tasks = HealthTasks::new(Arc::clone(&gate));
+            health_tasks.watch(&upstreams);
             tokio::task::yield_now().await;
             let next = Generation::unobserved(Arc::new(upstreams.apply(&after).expect("few names")));
             assert!(gate.reload(next, || {}).filling.is_none());
             // Long enough for every probe to fail as often as it takes.
             gate.clock().sleep(Span::from_secs(20)).await;
-            assert!(watchers.tasks.values().all(|watcher| !watcher.task.is_finished()));
+            assert!(
+                health_tasks
+                    .tasks
+                    .values()
+                    .all(|health_task| !health_task.task.is_finished())
+            );
             let slots: Vec<u32> = gate.view().pools.iter().map(|(slots, _)| *slots).collect();
             assert_eq!(slots, [&[0][..], &[0, 2]][after.upstreams.len() - 1]);
         }

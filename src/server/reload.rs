@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use super::clock_steps::fill;
 use super::config_watch::{Saved, Unreadable, Watch};
-use super::data_dir::{commit_settings, history, listed, open_token, tell_of_lost_tiers};
+use super::data_dir::{commit_settings, history, listed, open_token, warn_of_missing_tiers};
 use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
 use super::{Services, Source, TaskPanicked, attempt, blocking, connections_max, generation, settings};
@@ -43,7 +43,7 @@ const TIDY_EVERY: Span = Span::from_secs(1);
 /// The running configuration, and everything that depends on it.
 pub(super) struct Reloader {
     parts: Parts,
-    watchers: HealthTasks,
+    health_tasks: HealthTasks,
 }
 
 /// The parts that a reload swaps, and those that stay.
@@ -63,9 +63,9 @@ pub(super) struct Parts {
 impl Reloader {
     /// Takes the initial configuration, and starts health checks.
     pub(super) fn new(parts: Parts) -> Self {
-        let mut watchers = HealthTasks::new(Arc::clone(&parts.services.gate));
-        watchers.watch(&parts.upstreams);
-        Self { parts, watchers }
+        let mut health_tasks = HealthTasks::new(Arc::clone(&parts.services.gate));
+        health_tasks.watch(&parts.upstreams);
+        Self { parts, health_tasks }
     }
 
     /// Reloads on changes of the file, SIGHUP and requests of operators, forever.
@@ -139,7 +139,7 @@ impl Reloader {
             };
             Ok((config, config::document(&bytes)))
         });
-        read.await.unwrap_or_else(|fault| Err(faulty(name, fault)))
+        read.await.unwrap_or_else(|fault| Err(panicked(name, fault)))
     }
 
     /// Applies the file. `why` it was read is for the log.
@@ -203,7 +203,7 @@ impl Reloader {
             let token = open_token(&config);
             (all, config, live, token)
         });
-        let (all, config, live, token) = prepared.await.map_err(|fault| faulty(name, fault))?;
+        let (all, config, live, token) = prepared.await.map_err(|fault| panicked(name, fault))?;
         let token = token.map_err(|error| {
             ConfigErrors::of_whole(name, error.to_string(), "check the operator's token that `admin` names")
         })?;
@@ -251,10 +251,10 @@ impl Reloader {
         let filling = exchanged.map_err(|(message, advice)| ConfigErrors::of_whole(name, message, advice))?;
         self.parts.services.unmetered.resize(config.connections.unmetered_max);
         self.parts.services.connections.resize(connections_max(config));
-        self.watchers.watch(&self.parts.upstreams);
+        self.health_tasks.watch(&self.parts.upstreams);
         self.parts.config.store(Arc::clone(config));
-        tell_of_lost_tiers(&config.rules, self.parts.services.store.directory());
-        for (gone, upstream, server) in self.parts.upstreams.doubled() {
+        warn_of_missing_tiers(&config.rules, self.parts.services.store.directory());
+        for (gone, upstream, server) in self.parts.upstreams.shared_servers() {
             warn!(
                 gone,
                 upstream,
@@ -305,7 +305,7 @@ impl Reloader {
         }
         let config = self.parts.config.load_full();
         self.settle(&config, Settling::settle).await;
-        self.watchers.watch(&self.parts.upstreams);
+        self.health_tasks.watch(&self.parts.upstreams);
     }
 
     fn described(&self, diff: &Diff) -> Vec<DiffLine> {
@@ -386,7 +386,7 @@ impl Settling {
 }
 
 /// Work that changes nothing panicked: reported like an invalid file.
-fn faulty(name: &str, fault: TaskPanicked) -> ConfigErrors {
+fn panicked(name: &str, fault: TaskPanicked) -> ConfigErrors {
     ConfigErrors::of_whole(
         name,
         format!("it could not be applied: {fault}"),

@@ -102,8 +102,8 @@ impl Upstreams {
 
     /// Servers of removed upstreams that a listed upstream has too: the removed upstream, the listed one, and the address. Until
     /// the removed upstream is unused, such a server may get as many jobs as it has slots in both.
-    pub(super) fn doubled(&self) -> Vec<(&str, &str, String)> {
-        let mut doubled = Vec::new();
+    pub(super) fn shared_servers(&self) -> Vec<(&str, &str, String)> {
+        let mut shared_servers = Vec::new();
         for gone in self.unlisted() {
             let is_there = |server: &&config::ServerConfig| {
                 let mut open = gone.servers.iter();
@@ -112,10 +112,10 @@ impl Upstreams {
             for config in self.listed.iter().map(|id| &self.upstreams[*id].config) {
                 let servers = config.servers.iter().filter(is_there);
                 let both = (&*gone.config.name, &*config.name);
-                doubled.extend(servers.map(|server| (both.0, both.1, server.authority())));
+                shared_servers.extend(servers.map(|server| (both.0, both.1, server.authority())));
             }
         }
-        doubled
+        shared_servers
     }
 
     /// Every server that may get jobs, with its ids and its health probe.
@@ -232,11 +232,11 @@ mod tests {
         let held = Arc::clone(upstreams.at(UpstreamId(0)));
         let renamed = config(&vec![None, Some(vec![(1, 2), (3, 2)])]);
         upstreams.apply(&renamed).unwrap();
-        assert_eq!(upstreams.doubled(), [("a", "b", "worker:1".to_owned())]);
+        assert_eq!(upstreams.shared_servers(), [("a", "b", "worker:1".to_owned())]);
         drop(held);
         assert!(upstreams.has_unused());
         upstreams.apply(&renamed).unwrap();
-        assert!(upstreams.doubled().is_empty() && !upstreams.has_unlisted());
+        assert!(upstreams.shared_servers().is_empty() && !upstreams.has_unlisted());
     }
 
     /// The bug: a server that was removed and put back while a job connected to it became another one under the same id. When the

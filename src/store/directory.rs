@@ -116,13 +116,13 @@ impl Step {
     }
 
     /// Keys that the step removes.
-    pub fn keys_gone(&self) -> impl Iterator<Item = &Key> {
+    pub fn removed_keys(&self) -> impl Iterator<Item = &Key> {
         let has = |key: &&Key| self.after.as_ref().is_some_and(|after| after.key(key.id()).is_some());
         keys(self.before.as_ref()).filter(move |key| !has(key))
     }
 
     /// Keys that the step adds or changes.
-    pub fn keys_come(&self) -> impl Iterator<Item = &Key> {
+    pub fn added_keys(&self) -> impl Iterator<Item = &Key> {
         let had = |key: &&Key| self.before.as_ref().and_then(|before| before.key(key.id())) == Some(*key);
         keys(self.after.as_ref()).filter(move |key| !had(key))
     }

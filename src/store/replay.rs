@@ -61,7 +61,7 @@ impl Database {
                 }
                 ControlFlow::Continue(())
             })?;
-            of_the_future(connection, &corrections, wall, &mut restored.future)
+            count_future(connection, &corrections, wall, &mut restored.future)
         })?;
         self.upkeep().set_pending(pending);
         Ok(restored)
@@ -91,7 +91,7 @@ impl Database {
     /// The database can't be written. Nothing was changed.
     pub fn clock_set_forward(&self, from: UnixTime, to: UnixTime) -> Result<bool, WriteError> {
         let shared = self.shared();
-        let mut anew = false;
+        let mut starts_over = false;
         if let Some(pending) = shared.upkeep.pending() {
             let newest = shared
                 .readers
@@ -101,10 +101,10 @@ impl Database {
                 .is_none_or(|newest| from < newest && newest <= to)
             {
                 shared.upkeep.set_pending(None);
-                anew = true;
+                starts_over = true;
             }
         }
-        Ok(corrections::undo(shared, from, to)? || anew)
+        Ok(corrections::undo(shared, from, to)? || starts_over)
     }
 }
 
@@ -161,7 +161,7 @@ impl std::fmt::Debug for JobHistory {
 }
 
 /// The correction by which jobs dated after `wall` count as of then, if there are any. Adds their number.
-fn of_the_future(
+fn count_future(
     connection: &Connection,
     corrections: &Corrections,
     wall: UnixTime,
@@ -210,8 +210,8 @@ fn scan(
             Window::Rolling(_) => rollup::first_number_since(connection, from)?,
             Window::Calendar(calendar) => {
                 let covers = rollup::covers(connection, &calendar.name)?.job;
-                let later = summed_up_since(connection, calendar, until, covers)?;
-                if tell_sums(connection, &calendar.name, &later, id, each)?.is_break() {
+                let later = rolled_up_since(connection, calendar, until, covers)?;
+                if report_sums(connection, &calendar.name, &later, id, each)?.is_break() {
                     return Ok(());
                 }
                 covers + 1
@@ -228,7 +228,7 @@ fn scan_jobs(
     firsts: &Firsts,
     until: i64,
     corrections: &Corrections,
-    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
     let Some(first) = firsts.iter().map(|(_, first)| *first).min() else {
         return Ok(());
@@ -270,7 +270,7 @@ fn scan_jobs(
 }
 
 /// The part of a calendar's sums that comes from jobs from `until` on, by period and caller: those rolled up after the fence.
-fn summed_up_since(
+fn rolled_up_since(
     connection: &Connection,
     calendar: &Calendar,
     until: i64,
@@ -297,7 +297,7 @@ fn summed_up_since(
 }
 
 /// Reports a calendar's sums, without later jobs.
-fn tell_sums(
+fn report_sums(
     connection: &Connection,
     calendar: &str,
     later: &HashMap<(UnixTime, Caller), u64>,

@@ -114,7 +114,7 @@ impl Tail {
 pub(super) enum Kept {
     /// A metered job.
     Job {
-        pass: Permit,
+        permit: Permit,
         status: u16,
         /// Whether that is one of its route's success statuses.
         succeeded: bool,
@@ -138,8 +138,8 @@ impl Kept {
     }
 
     fn give_back_slot(&mut self) {
-        if let Self::Job { pass, .. } = self {
-            pass.give_back_slot();
+        if let Self::Job { permit, .. } = self {
+            permit.give_back_slot();
         }
     }
 
@@ -150,13 +150,13 @@ impl Kept {
     async fn settle(self, clock: Clock, tasks: TaskTracker) -> Result<(), Refusal> {
         match self {
             Self::Job {
-                pass,
+                permit,
                 status,
                 succeeded: true,
                 ..
-            } => Carried::new(pass.succeed(status), clock, tasks).await,
-            Self::Job { pass, status, .. } => {
-                pass.settle(Outcome::Failed, status);
+            } => Carried::new(permit.succeed(status), clock, tasks).await,
+            Self::Job { permit, status, .. } => {
+                permit.settle(Outcome::Failed, status);
                 Ok(())
             }
             Self::Unmetered { .. } => Ok(()),
@@ -165,8 +165,8 @@ impl Kept {
 
     /// The answer is incomplete, which decides the outcome.
     fn settle_as(self, outcome: Outcome) {
-        if let Self::Job { pass, status, .. } = self {
-            pass.settle(outcome, status);
+        if let Self::Job { permit, status, .. } = self {
+            permit.settle(outcome, status);
         }
     }
 }

@@ -43,7 +43,7 @@ pub enum Errand {
     /// A job that has a slot.
     Metered {
         /// Its slot.
-        pass: Permit,
+        permit: Permit,
         /// The slot's upstream.
         upstream: Arc<Upstream>,
         /// What happens to it if its client hangs up.
@@ -56,7 +56,7 @@ pub enum Errand {
         /// The destination.
         upstream: Arc<Upstream>,
         /// Its permit of the unmetered requests in flight.
-        place: SemaphorePermit,
+        permit: SemaphorePermit,
     },
 }
 
@@ -95,7 +95,7 @@ pub async fn exchange(
     let paced = matches!(errand, Errand::Metered { .. });
     let (body, mut progress) = upload.stream(clock, paced);
     let since = match &errand {
-        Errand::Metered { pass, .. } => pass.since(),
+        Errand::Metered { permit, .. } => permit.since(),
         Errand::Unmetered { .. } => clock.now(),
     };
     let mut aim = Aim::find(errand)?;
@@ -104,10 +104,10 @@ pub async fn exchange(
     loop {
         let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
-            Err(error) if is_ours(&error) => return Err(aim.errand.failed(Refusal::UpstreamUnreachable)),
+            Err(error) if is_local_error(&error) => return Err(aim.errand.failed(Refusal::UpstreamUnreachable)),
             Err(error) => {
                 aim = aim
-                    .elsewhere(connections, deadline, &error)
+                    .retry_elsewhere(connections, deadline, &error)
                     .await
                     .map_err(Failure::Refused)?;
                 continue;
@@ -116,7 +116,7 @@ pub async fn exchange(
         request.headers_mut().insert(header::HOST, aim.authority());
         let used = connection.used;
         let answer = Box::pin(connection.sender.try_send_request(request));
-        let flying = Flying {
+        let in_flight = Flying {
             connections: Arc::clone(connections),
             connection,
             answer,
@@ -124,24 +124,24 @@ pub async fn exchange(
             progress,
             deadline,
         };
-        let mut flight = Flight(Some(flying));
+        let mut flight = Flight(Some(in_flight));
         let outcome = flight.0.as_mut().expect("set above").head().await;
-        let flying = flight.0.take().expect("set above, and taken nowhere else");
+        let in_flight = flight.0.take().expect("set above, and taken nowhere else");
         match outcome {
-            Ok(response) => return flying.answered(response, since).await,
+            Ok(response) => return in_flight.answered(response, since).await,
             Err(Trouble::Unsent(unsent)) => {
-                (aim, progress, request) = (flying.aim, flying.progress, *unsent);
+                (aim, progress, request) = (in_flight.aim, in_flight.progress, *unsent);
                 // A failure on a reused connection says nothing about the server, which may just have closed it; one on a new
                 // connection does.
                 if !used {
                     aim = aim
-                        .elsewhere(connections, deadline, &BrokenOff)
+                        .retry_elsewhere(connections, deadline, &BrokenOff)
                         .await
                         .map_err(Failure::Refused)?;
                 }
             }
-            Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
-            Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
+            Err(Trouble::Broken) => return Err(in_flight.failed(Refusal::UpstreamFailed)),
+            Err(Trouble::Timeout) => return Err(in_flight.failed(Refusal::UpstreamTimeout)),
         }
     }
 }
@@ -157,7 +157,7 @@ fn framed(head: request::Parts, body: RequestBody) -> Request<RequestBody> {
 }
 
 /// Whether a connection failed for lack of tiergate's own resources, such as descriptors: no server is at fault.
-fn is_ours(error: &io::Error) -> bool {
+fn is_local_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let scarce = [
         Errno::MFILE,
@@ -172,8 +172,8 @@ fn is_ours(error: &io::Error) -> bool {
 impl Errand {
     /// Ends the job without an answer.
     fn failed(self, refusal: Refusal) -> Failure {
-        if let Self::Metered { pass, .. } = self {
-            pass.settle(Outcome::Failed, 0);
+        if let Self::Metered { permit, .. } = self {
+            permit.settle(Outcome::Failed, 0);
         }
         Failure::Refused(refusal)
     }
@@ -199,7 +199,7 @@ impl Aim {
             Errand::Metered { upstream, .. } | Errand::Unmetered { upstream, .. } => upstream,
         });
         let server = match &errand {
-            Errand::Metered { pass, .. } => upstream.server(pass.server()),
+            Errand::Metered { permit, .. } => upstream.server(permit.server()),
             Errand::Unmetered { .. } => upstream.next_server(None),
         };
         match server {
@@ -229,7 +229,7 @@ impl Aim {
     }
 
     /// The server can't be reached: it is marked down, and the request moves to another server, once (rules §2.7).
-    async fn elsewhere(
+    async fn retry_elsewhere(
         self,
         connections: &Connections,
         deadline: Timestamp,
@@ -243,17 +243,17 @@ impl Aim {
         } = self;
         let (errand, other) = match errand {
             Errand::Metered {
-                pass,
+                permit,
                 upstream,
                 on_hangup,
                 success,
             } => {
-                let rest = || server.health.rest(why);
-                let pass = relocate(pass, retried, connections.clock(), deadline, rest).await;
-                let pass = pass.ok_or(Refusal::UpstreamUnreachable)?;
-                let other = upstream.server(pass.server());
+                let mark_down = || server.health.mark_down(why);
+                let permit = relocate(permit, retried, connections.clock(), deadline, mark_down).await;
+                let permit = permit.ok_or(Refusal::UpstreamUnreachable)?;
+                let other = upstream.server(permit.server());
                 let errand = Errand::Metered {
-                    pass,
+                    permit,
                     upstream,
                     on_hangup,
                     success,
@@ -261,7 +261,7 @@ impl Aim {
                 (errand, other)
             }
             Errand::Unmetered { .. } => {
-                server.health.rest(why);
+                server.health.mark_down(why);
                 (errand, upstream.next_server(Some(&server)).filter(|_| !retried))
             }
         };
@@ -280,33 +280,33 @@ impl Aim {
 
 /// Moves the job to a slot of another server, at once or by the deadline; otherwise the job fails and ends.
 async fn relocate(
-    pass: Permit,
+    permit: Permit,
     retried: bool,
     clock: Clock,
     deadline: Timestamp,
-    rest: impl FnOnce(),
+    mark_down: impl FnOnce(),
 ) -> Option<Permit> {
     let relocated = if retried {
-        pass.server_down();
-        Relocated::Nowhere(pass)
+        permit.server_down();
+        Relocated::Nowhere(permit)
     } else {
-        pass.relocate()
+        permit.relocate()
     };
     // Mark the server down only after its slots were taken away: otherwise it could recover in between, and its slots would be
     // given back too early and never again.
-    rest();
+    mark_down();
     match relocated {
-        Relocated::To(pass) => Some(pass),
+        Relocated::To(permit) => Some(permit),
         Relocated::Waits(mut moving) => tokio::select! {
             biased;
-            pass = &mut moving => Some(pass),
+            permit = &mut moving => Some(permit),
             () = clock.sleep_until(deadline) => {
                 moving.settle(Outcome::Failed);
                 None
             }
         },
-        Relocated::Nowhere(pass) => {
-            pass.settle(Outcome::Failed, 0);
+        Relocated::Nowhere(permit) => {
+            permit.settle(Outcome::Failed, 0);
             None
         }
     }
@@ -394,14 +394,14 @@ impl Flying {
             deadline,
         };
         let kept = match errand {
-            Errand::Unmetered { place, .. } => Kept::Unmetered { _permit: place },
+            Errand::Unmetered { permit, .. } => Kept::Unmetered { _permit: permit },
             Errand::Metered {
-                pass,
+                permit,
                 on_hangup,
                 success,
                 ..
             } => Kept::Job {
-                pass,
+                permit,
                 status,
                 succeeded: success.contains(&status),
                 on_hangup,
@@ -427,8 +427,8 @@ impl Flying {
                 (Outcome::Failed, Failure::Refused(refusal))
             }
         };
-        if let Errand::Metered { pass, .. } = self.aim.errand {
-            pass.settle(outcome, 0);
+        if let Errand::Metered { permit, .. } = self.aim.errand {
+            permit.settle(outcome, 0);
         }
         failure
     }
@@ -445,7 +445,7 @@ impl Flying {
         }
     }
 
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         let finish = matches!(
             &self.aim.errand,
             Errand::Metered {
@@ -470,11 +470,11 @@ struct Flight(Option<Flying>);
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if let Some(flying) = self.0.take()
-            && flying.goes_on()
+        if let Some(in_flight) = self.0.take()
+            && in_flight.continues()
         {
-            let tasks = flying.connections.tasks.clone();
-            tasks.spawn(flying.finish());
+            let tasks = in_flight.connections.tasks.clone();
+            tasks.spawn(in_flight.finish());
         }
     }
 }

@@ -47,7 +47,7 @@ const FILE: TestConfig<'static> = TestConfig {
 
 /// A proxy that only the test talks to.
 struct Fixture {
-    live: Reloader,
+    reloader: Reloader,
     core: Core,
     folder: PathBuf,
     servers: [SocketAddr; 2],
@@ -91,7 +91,7 @@ impl Fixture {
             connections: Arc::new(connections),
         };
         Self {
-            live: Reloader::new(parts),
+            reloader: Reloader::new(parts),
             core,
             folder,
             servers: servers,
@@ -102,11 +102,14 @@ impl Fixture {
     async fn reload(&mut self, file: &TestConfig<'_>) {
         let config = Arc::new(config(file, &self.folder, &self.servers));
         let at = self.services().gate.clock().wall();
-        self.live.swap("tiers.yaml", &config, at).await.expect("it is right");
+        self.reloader
+            .swap("tiers.yaml", &config, at)
+            .await
+            .expect("it is right");
     }
 
     fn services(&self) -> &Services {
-        &self.live.parts.services
+        &self.reloader.parts.services
     }
 
     fn site(&self) -> Arc<Site> {
@@ -170,7 +173,7 @@ fn config(file: &TestConfig<'_>, folder: &std::path::Path, servers: &[SocketAddr
 
 /// Asserts that the answer has all of these, separated by ` & `.
 #[track_caller]
-fn says(answer: &str, status: u16, parts: &str) {
+fn assert_answer(answer: &str, status: u16, parts: &str) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     for part in parts.split(" & ") {
         assert!(answer.contains(part), "{part} is missing in: {answer}");
@@ -199,8 +202,8 @@ async fn an_account_that_was_promoted_has_its_new_tier() {
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &promoted).await {
-        says(&answer, 200, r#""concurrency";q=7 & server 0"#);
-        says(
+        assert_answer(&answer, 200, r#""concurrency";q=7 & server 0"#);
+        assert_answer(
             &answer,
             200,
             "x-tiergate-account: acme & x-tiergate-tier: paid & x-tiergate-priority: 5",
@@ -217,7 +220,7 @@ async fn an_account_that_was_demoted_is_refused_as_its_new_tier() {
     };
     let demoted = TestConfig { tiers: quota, ..FILE };
     for answer in overtaken_both_ways(&before, &demoted).await {
-        says(
+        assert_answer(
             &answer,
             402,
             r#"quota_depleted & "tier":"free" & "priority":1 & "concurrency";q=1"#,
@@ -233,7 +236,7 @@ async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &without).await {
-        says(
+        assert_answer(
             &answer,
             200,
             r#""concurrency";q=3 & x-tiergate-account: acme & x-tiergate-tier: strangers"#,
@@ -247,14 +250,14 @@ async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
     let mut fixture = Fixture::open(&FILE).await;
     let came_to = fixture.site();
     fixture.reload(&TestConfig { account: None, ..FILE }).await;
-    says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
-    says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
+    assert_answer(&fixture.search(&fixture.site()).await, 403, "invalid_key");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
     let listed = TestConfig {
         account: Some(("paid", NOBODYS)),
         ..FILE
     };
     fixture.reload(&listed).await;
-    says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: paid");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-tiergate-tier: paid");
 }
 
 #[tokio::test]
@@ -264,7 +267,7 @@ async fn fields_that_are_switched_off_are_told_no_more() {
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &without).await {
-        says(&answer, 200, "server 0");
+        assert_answer(&answer, 200, "server 0");
         assert!(!answer.contains("ratelimit-policy"), "{answer}");
     }
 }
@@ -281,12 +284,12 @@ async fn the_routes_and_keys_are_those_that_it_came_by() {
         ..FILE
     };
     fixture.reload(&after).await;
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         r#"server 0 & x-tiergate-account: acme & "hourly";r=9"#,
     );
-    says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
+    assert_answer(&fixture.search(&fixture.site()).await, 403, "invalid_key");
 }
 
 #[tokio::test]
@@ -313,8 +316,8 @@ async fn a_delegated_user_and_its_account_have_the_newest_terms() {
         })
         .await;
     let answer = fixture.ask(&came_to, "/search", &lines).await;
-    says(&answer, 200, "x-tiergate-account: forum & x-tiergate-tier: strangers");
-    says(&answer, 200, r#""daily";q=10 & "daily";r=9 & "concurrency";q=2"#);
+    assert_answer(&answer, 200, "x-tiergate-account: forum & x-tiergate-tier: strangers");
+    assert_answer(&answer, 200, r#""daily";q=10 & "daily";r=9 & "concurrency";q=2"#);
 }
 
 #[tokio::test]
@@ -323,7 +326,7 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
     let five = "{ name: http, per: account, limit: 5, window: 1h }";
     let mut fixture = Fixture::open(&limits(five)).await;
     let came_to = fixture.site();
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         "x-ratelimit-limit: 5 & x-ratelimit-remaining: 4",
@@ -331,12 +334,12 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
     // At another index.
     let nine = "{ name: new, per: account, limit: 50, window: 1h, headers: off }, { name: http, per: account, limit: 9, window: 1h }";
     fixture.reload(&limits(nine)).await;
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         r#"x-ratelimit-limit: 9 & x-ratelimit-remaining: 7 & "new";r=49"#,
     );
-    says(
+    assert_answer(
         &fixture.search(&fixture.site()).await,
         200,
         r#"x-ratelimit-remaining: 6 & "new";r=48"#,
@@ -345,7 +348,7 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
         .reload(&limits("{ name: http, per: account, limit: 2, window: 1h }"))
         .await;
     let refused = fixture.search(&came_to).await;
-    says(&refused, 429, r#"rate_limited & "limit":2 & x-ratelimit-limit: 2"#);
+    assert_answer(&refused, 429, r#"rate_limited & "limit":2 & x-ratelimit-limit: 2"#);
     assert!(!refused.contains("\"new\""), "{refused}");
 }
 
@@ -356,8 +359,8 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
         "{ name: gone, per: account, limit: 1, window: 1h }, { name: http, per: account, limit: 1, window: 1h }";
     let mut fixture = Fixture::open(&limits(before)).await;
     let came_to = fixture.site();
-    says(&fixture.search(&came_to).await, 200, r#""gone";r=0"#);
-    says(&fixture.search(&came_to).await, 429, "rate_limited");
+    assert_answer(&fixture.search(&came_to).await, 200, r#""gone";r=0"#);
+    assert_answer(&fixture.search(&came_to).await, 429, "rate_limited");
     // Regression: an edit raised a limit's number and began to enforce it, or the reverse; a request under the old file was
     // refused by the number of one file and the `enforce` of the other.
     fixture
@@ -366,12 +369,12 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
         ))
         .await;
     let answer = fixture.search(&came_to).await;
-    says(&answer, 200, "server 0");
+    assert_answer(&answer, 200, "server 0");
     assert!(!answer.contains("\"gone\"") && !answer.contains("\"http\""), "{answer}");
     fixture
         .reload(&limits("{ name: http, per: account, limit: 3, window: 1h }"))
         .await;
-    says(&fixture.search(&came_to).await, 200, "x-ratelimit-limit: 3");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-ratelimit-limit: 3");
 }
 
 #[tokio::test]
@@ -388,7 +391,7 @@ async fn a_limit_matches_the_request_anew() {
         ))
         .await;
     let answer = fixture.search(&came_to).await;
-    says(&answer, 200, "server 0");
+    assert_answer(&answer, 200, "server 0");
     assert!(!answer.contains("x-ratelimit"), "{answer}");
 }
 
@@ -407,7 +410,7 @@ async fn windows_that_changed_are_those_of_the_newest_file() {
             "{ name: http, per: account, limit: 5, window: 2m }",
         ))
         .await;
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         r#""daily";q=10;w=86400 & "http";q=5;w=120"#,
@@ -424,18 +427,18 @@ async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
         ..limits("{ name: http, per: network, limit: 3, window: 1h }")
     };
     fixture.reload(&more).await;
-    says(
+    assert_answer(
         &fixture.ask(&came_to, "/me", "").await,
         200,
         r#""tier":"strangers" & x-ratelimit-remaining: 2"#,
     );
-    says(
+    assert_answer(
         &fixture.ask(&came_to, "/search", "x-api-key: wrong\r\n").await,
         403,
         "x-ratelimit-remaining: 1",
     );
-    says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
-    says(&fixture.search(&came_to).await, 429, r#""limit":3"#);
+    assert_answer(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
+    assert_answer(&fixture.search(&came_to).await, 429, r#""limit":3"#);
 }
 
 /// A reload between the limits and the gate: the limits have decided, and are not charged again.
@@ -452,9 +455,9 @@ async fn a_reload_after_the_limits_charges_them_once() {
     // Reload the gate only, as if the limits had decided before.
 
     let config = config(&after, &fixture.folder, &fixture.servers);
-    let upstreams = &mut fixture.live.parts.upstreams;
+    let upstreams = &mut fixture.reloader.parts.upstreams;
     let rules = Arc::new(upstreams.apply(&config).expect("few names"));
-    let (parts, services) = (&fixture.live.parts, fixture.services());
+    let (parts, services) = (&fixture.reloader.parts, fixture.services());
     let at = services.gate.clock().wall();
     services
         .store
@@ -466,15 +469,15 @@ async fn a_reload_after_the_limits_charges_them_once() {
     let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));
     services.gate.reload(generation, || fixture.core.site.store(newest));
     let answer = fixture.search(&came_to).await;
-    says(
+    assert_answer(
         &answer,
         200,
         r#"x-ratelimit-limit: 5 & x-ratelimit-remaining: 4 & "other";r=69 & x-tiergate-tier: paid"#,
     );
-    says(&answer, 200, r#""concurrency";q=7"#);
+    assert_answer(&answer, 200, r#""concurrency";q=7"#);
     let counted = services.limiter.counted(&came_to.generation().rules);
     assert_eq!(counted, [(1, 0), (1, 0)]);
-    says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
 }
 
 /// The bug: after a reload that failed between the site and the gate, a request retried with the same site forever, without an
@@ -483,12 +486,12 @@ async fn a_reload_after_the_limits_charges_them_once() {
 async fn a_reload_that_broke_off_halfway_refuses_requests() {
     let mut fixture = Fixture::open(&FILE).await;
     let config = config(&TestConfig { cost: 2, ..FILE }, &fixture.folder, &fixture.servers);
-    let upstreams = &mut fixture.live.parts.upstreams;
+    let upstreams = &mut fixture.reloader.parts.upstreams;
     let rules = Arc::new(upstreams.apply(&config).expect("few names"));
-    let (parts, services) = (&fixture.live.parts, fixture.services());
+    let (parts, services) = (&fixture.reloader.parts, fixture.services());
     let accounts = Arc::new(AccountView::of(services.store.directory()));
     let generation = generation(&config, rules, accounts, &services.exposition);
     let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));
     fixture.core.site.store(newest);
-    says(&fixture.search(&fixture.site()).await, 503, "shutting_down");
+    assert_answer(&fixture.search(&fixture.site()).await, 503, "shutting_down");
 }

@@ -275,7 +275,7 @@ impl<'s> ImportPlan<'s, '_> {
             ..Imported::default()
         };
         self.change.steps.retain(|step| {
-            let keys_added = step.keys_come().count();
+            let keys_added = step.added_keys().count();
             match (&step.before, &step.after) {
                 (None, _) => imported.added += 1,
                 (_, None) => imported.removed += 1,
