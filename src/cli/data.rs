@@ -39,7 +39,7 @@ impl DataTarget {
         if let Some(folder) = &self.data_dir {
             return Ok(folder.clone());
         }
-        let advice = "Name the server's file with --config FILE, or its data folder with --data-dir DIR";
+        let advice = "The data folder can't be found through this file: pass it with --data-dir DIR, or the server's file with --config FILE";
         let server = Config::operators(&self.config);
         server
             .map(|server| server.data_dir)

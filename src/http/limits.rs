@@ -23,8 +23,8 @@ use crate::store::{OwnNumbers, Pseudonyms};
 const V6_NEIGHBOURHOOD: u8 = 48;
 /// 2^64 divided by the golden ratio, odd: multiplication keeps different numbers different and spreads them.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The counter of all requests together.
-const EVERYBODY: Subject = Subject {
+/// The subject of `per: global`: all requests together.
+const GLOBAL: Subject = Subject {
     id: u64::MAX,
     wider: u64::MAX,
     region: 0,
@@ -283,7 +283,7 @@ impl Limits {
             _ => sender.address.to_string(),
         };
         let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();
-        info!(limit = %limit.name, caller, %lasts, "caller blocked by a limit's rule: too many refused requests");
+        info!(limit = %limit.name, caller, %lasts, "caller blocked by a limit's block_after: too many refused requests");
     }
 
     fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {
@@ -316,7 +316,7 @@ impl Limits {
                 count(subject, own.unwrap_or(limit.number), own.is_some());
             }
             if limit.per.global {
-                count(EVERYBODY, limit.number, false);
+                count(GLOBAL, limit.number, false);
             }
         }
         counters

@@ -73,14 +73,14 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::ConcurrencyExceeded { .. } => "Concurrency limit exceeded",
         Refusal::QueueFull { .. } => "Search queue is full",
         Refusal::Displaced { .. } => "Search queue is full (made room for a higher tier)",
-        Refusal::WaitTooLong { .. } => "The wait would exceed what was asked for",
+        Refusal::WaitTooLong { .. } => "The estimated wait is longer than requested",
         Refusal::WaitedTooLong { .. } => "Waited too long in the queue",
         Refusal::ShuttingDown { .. } => "Shutting down",
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
         Refusal::JournalUnavailable => "Temporarily unable to record usage",
         Refusal::StatisticsUnavailable => "Statistics can't be read now",
         Refusal::UpstreamUnreachable => "The search server can't be reached",
-        Refusal::UpstreamFailed => "The search server broke off",
+        Refusal::UpstreamFailed => "The search server closed the connection early",
         Refusal::UpstreamTimeout => "The search server took too long",
     }
 }

@@ -130,11 +130,11 @@ impl RouteTable {
         }
         let spelling = Spelling::of(raw_path)?;
         let folded = Folded::of(&spelling)?;
-        let open = self
+        let unmetered = self
             .unmetered
             .iter()
             .find(|group| group.is_for(&host) && group.pattern.matches_exactly(&spelling));
-        if let Some(group) = open.filter(|group| !self.is_held(group, &host, &folded)) {
+        if let Some(group) = unmetered.filter(|group| !self.is_held(group, &host, &folded)) {
             let route = self.choose(group, method)?;
             let path = spelling.into_text();
             return Ok(Found { route, path });
@@ -171,13 +171,13 @@ impl RouteTable {
     }
 
     /// Whether a metered route holds a path against this unmetered group, in any reading.
-    fn is_held(&self, open: &Group, host: &Host<&str>, folded: &Folded<'_>) -> bool {
+    fn is_held(&self, unmetered: &Group, host: &Host<&str>, folded: &Folded<'_>) -> bool {
         folded.readings().any(|reading| {
-            let mut holding = self.metered.iter().zip(&open.narrower);
+            let mut holding = self.metered.iter().zip(&unmetered.narrower);
             holding.any(|(metered, &narrower)| {
-                (metered.is_for(host) || open.host.is_none())
+                (metered.is_for(host) || unmetered.host.is_none())
                     && metered.pattern.matches_reading(reading)
-                    && !(narrower && open.pattern.matches_reading(reading))
+                    && !(narrower && unmetered.pattern.matches_reading(reading))
             })
         })
     }
@@ -326,8 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_the_same_in_every_spelling() {
-        let table = table(&["metered Api.Example:443/a", "open [::1]/a", "open b.example/a"]);
+    fn hosts_are_compared_in_canonical_form() {
+        let table = table(&[
+            "metered Api.Example:443/a",
+            "unmetered [::1]/a",
+            "unmetered b.example/a",
+        ]);
         for (host, answer) in [
             ("api.example", "0 /a"),
             ("API.example.:8080", "0 /a"),
@@ -346,7 +350,7 @@ mod tests {
 
     #[test]
     fn host_then_path_then_method_are_checked() {
-        let table = table(&["open a.example/a GET"]);
+        let table = table(&["unmetered a.example/a GET"]);
         assert_eq!(found(&table, "b.example", "/%zz", "GET"), "421");
         assert_eq!(found(&table, "a.example", "/%zz", "PUT"), "400 BrokenEscape");
         assert_eq!(found(&table, "a.example", "/b", "PUT"), "404");
@@ -356,11 +360,11 @@ mod tests {
     #[test]
     fn routes_go_by_host_then_pattern_then_order() {
         let table = table(&[
-            "open /{*rest}",
-            "open /a/{id}",
-            "open a.example/{*rest}",
-            "open /{x}/b",
-            "open /a/c",
+            "unmetered /{*rest}",
+            "unmetered /a/{id}",
+            "unmetered a.example/{*rest}",
+            "unmetered /{x}/b",
+            "unmetered /a/c",
         ]);
         for (host, path, answer) in [
             ("", "/x/y/z", "0 /x/y/z"),
@@ -377,8 +381,8 @@ mod tests {
     fn an_unmetered_route_wins_only_if_it_is_strictly_narrower() {
         let table = table(&[
             "metered /{*rest}",
-            "open /image/{*rest}",
-            "open a.example/{*rest}",
+            "unmetered /image/{*rest}",
+            "unmetered a.example/{*rest}",
             "metered /image/{id}/raw",
         ]);
         for (host, path, answer) in [
@@ -400,8 +404,8 @@ mod tests {
     }
 
     #[test]
-    fn another_method_does_not_bypass_a_metered_path() {
-        let table = table(&["open /{*rest}", "metered /search POST", "open /search GET"]);
+    fn another_method_does_not_reach_a_metered_path() {
+        let table = table(&["unmetered /{*rest}", "metered /search POST", "unmetered /search GET"]);
         assert_eq!(found(&table, "", "/search", "POST"), "1 /search");
         for path in ["/search", "/Search;x/", "/%2573earch"] {
             assert_eq!(found(&table, "", path, "GET"), "405 POST, OPTIONS", "{path}");
@@ -413,9 +417,9 @@ mod tests {
     #[test]
     fn one_pattern_is_shared_out_by_method() {
         let table = table(&[
-            "open /{a}/x GET",
-            "open /{b}/x PUT GET",
-            "open /any",
+            "unmetered /{a}/x GET",
+            "unmetered /{b}/x PUT GET",
+            "unmetered /any",
             "metered /S POST",
             "metered /s/ GET",
         ]);
@@ -431,8 +435,12 @@ mod tests {
 
     /// Regression: with a metered route of one host and an unmetered one of no host, another `Host` gave free access.
     #[test]
-    fn another_host_does_not_bypass_the_meter() {
-        let table = table(&["metered api.example/search", "open /{*rest}", "open www.example/search"]);
+    fn another_host_does_not_bypass_metering() {
+        let table = table(&[
+            "metered api.example/search",
+            "unmetered /{*rest}",
+            "unmetered www.example/search",
+        ]);
         assert_eq!(found(&table, "api.example", "/search", "GET"), "0 /search");
         assert_eq!(found(&table, "other.example", "/search", "GET"), "404");
         assert_eq!(found(&table, "other.example", "/Search;x", "GET"), "404");
@@ -452,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_plain_request_allocates_nothing() {
-        let table = table(&["metered /search", "metered /search/{id}", "open /image/{*rest}"]);
+        let table = table(&["metered /search", "metered /search/{id}", "unmetered /image/{*rest}"]);
         for path in ["/search", "/search/abc", "/image/a/b"] {
             let found = table.find("a.example:80", path, &Method::GET).unwrap();
             assert!(matches!(found.path, Cow::Borrowed(_)), "{path}");

@@ -39,14 +39,16 @@ impl Unenforced {
     /// logged: they were not refused.
     pub fn note(&self, name: &str, standing: Option<&Standing>, now: Timestamp) {
         let known = self.of.iter().find(|(known, _)| **known == *name);
-        let Some(refusals) = known.and_then(|(_, log_state)| log_state.due(now)) else {
+        let Some(requests) = known.and_then(|(_, log_state)| log_state.due(now)) else {
             return;
         };
         let account = standing.and_then(|standing| standing.account.as_ref());
-        let last = account.map_or("anonymous", |account| &account.name);
+        let last_caller = account.map_or("anonymous", |account| &account.name);
         info!(
             limit = name,
-            refusals, last, "dry run: these requests would have been refused since the last such line"
+            requests,
+            last_caller,
+            "dry run: a limit that is not enforced would have refused requests since the last such line"
         );
     }
 }

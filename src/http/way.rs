@@ -1,5 +1,5 @@
-//! The request path, top to bottom (rules §2). `forward` continues once the destination is known; `policy` makes the
-//! decisions.
+//! The request path, top to bottom (rules §2): [`Turn::handle`] has its steps in order. `forward` continues once the route and
+//! the caller are known; `policy` makes the decisions.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -67,7 +67,7 @@ impl std::fmt::Display for HungUp {
 
 impl std::error::Error for HungUp {}
 
-/// Why a request ends before an upstream server has answered it.
+/// Why a request ends without an upstream server's answer.
 #[derive(Debug)]
 pub(super) enum Stop {
     Refused {
@@ -274,7 +274,7 @@ impl Turn<'_> {
         }
         let origin = self.check_network(visit.client?)?;
         let host = host(&visit.head)?;
-        // Also before tiergate's own paths: with limits that name hosts, keys could be guessed under any other host.
+        // Also before tiergate's own paths: otherwise keys could be guessed without a limit, under a host that no limit names.
         if !self.site.table.knows(&host) {
             return Err(Refusal::UnknownHost.into());
         }
@@ -346,14 +346,14 @@ impl Turn<'_> {
     }
 
     /// Identifies the caller, which charges nothing, then applies the request limits: all matching ones are charged, or none. An
-    /// unknown key is refused after its network has been charged, so that guessing is limited. The gate is asked as whom a
-    /// network is counted only if that `matters`: for metered requests and for `/me`.
+    /// unknown key is refused after its network has been charged, so that guessing is limited. Whether the network is counted by
+    /// itself or by its prefix is looked up only if `needs_caller`: for metered requests and for `/me`.
     fn identify_and_limit<'f>(
         &'f self,
         visit: &mut Visit<'_>,
         host: &str,
         origin: &RequestOrigin,
-        matters: bool,
+        needs_caller: bool,
         found: &'f mut Found,
     ) -> Result<Known<'f>, Refusal> {
         let now = self.site.gate.clock().wall();
@@ -396,7 +396,7 @@ impl Turn<'_> {
             }
             (Err(unknown), charged) => charged.and(Err(unknown)),
             (Ok((mut standing, query)), Ok(())) => {
-                if matters && standing.account.is_none() {
+                if needs_caller && standing.account.is_none() {
                     standing.caller = Caller::Network(self.site.gate.counted_as(known_by));
                 }
                 Ok(Known {

@@ -107,7 +107,7 @@ impl Reloader {
             return ReloadOutcome::NoFile;
         };
         let saved = watch.now().await;
-        let load = self.take(saved, "asked for").await;
+        let load = self.take(saved, "request").await;
         match load.result == ReloadResult::Failed.name() {
             true => ReloadOutcome::Failed(load),
             false => ReloadOutcome::Done(load),
@@ -142,8 +142,8 @@ impl Reloader {
         read.await.unwrap_or_else(|fault| Err(panicked(name, fault)))
     }
 
-    /// Applies the file. `why` it was read is for the log.
-    async fn take(&mut self, saved: Saved, why: &'static str) -> ConfigLoad {
+    /// Applies the file. The log names the `trigger` of the reload.
+    async fn take(&mut self, saved: Saved, trigger: &'static str) -> ConfigLoad {
         let at = self.parts.services.gate.clock().wall();
         let name = self.parts.source.as_ref().map_or_else(String::new, Source::name);
         let read = match saved {
@@ -164,7 +164,10 @@ impl Reloader {
         let (reload, load) = load.unwrap_or_else(|wrong| {
             error!(
                 file = name,
-                why, "configuration rejected; the previous one stays in force:\n{wrong}"
+                trigger,
+                errors = wrong.count(),
+                first = first_of(&wrong),
+                "configuration rejected; the previous one stays in force (`tiergate status` shows all errors)"
             );
             let load = ConfigLoad {
                 at,
@@ -181,7 +184,7 @@ impl Reloader {
             ..Running::clone(&before)
         }));
         if reload != ReloadResult::Failed {
-            info!(file = name, why, result = reload.name(), "configuration read");
+            info!(file = name, trigger, result = reload.name(), "configuration read");
         }
         load
     }
@@ -217,10 +220,10 @@ impl Reloader {
         let restart: Vec<DiffLine> = self.described(&all).into_iter().filter(|line| line.restart).collect();
         let changes = self.described(&live);
         for line in &changes {
-            info!(file = name, "{line}");
+            info!(file = name, change = %line, "configuration changed");
         }
         for line in &restart {
-            warn!(file = name, "{line}");
+            warn!(file = name, change = %line, "configuration change not in force");
         }
         let changes = DiffLine::to_json(&changes);
         if reload == ReloadResult::Applied {
@@ -382,6 +385,18 @@ impl Settling {
         drop(before);
         upstreams.forget_gone(&services.gate);
         filling
+    }
+}
+
+/// The first error, on one line.
+fn first_of(errors: &ConfigErrors) -> String {
+    let name = errors.name();
+    match errors.problems().first() {
+        Some(problem) => match &problem.spot {
+            Some(spot) => format!("{name}:{}:{}: {}", spot.line, spot.column, problem.message),
+            None => format!("{name}: {}", problem.message),
+        },
+        None => name.to_owned(),
     }
 }
 

@@ -47,7 +47,7 @@ impl fmt::Display for AccountsError {
             Self::NoIds => f.write_str("all account ids are used up"),
             Self::Unavailable(why) => write!(
                 f,
-                "nothing was changed: the database can't be written at present ({why}); see to the disk, then reload tiers.yaml"
+                "nothing was changed: the database can't be written at present ({why}); check the disk, then reload tiers.yaml"
             ),
         }
     }
