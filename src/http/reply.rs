@@ -73,7 +73,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::ConcurrencyExceeded { .. } => "Concurrency limit exceeded",
         Refusal::QueueFull { .. } => "Search queue is full",
         Refusal::Displaced { .. } => "Search queue is full (made room for a higher tier)",
-        Refusal::WaitTooLong { .. } => "The estimated wait is longer than requested",
+        Refusal::WaitTooLong { .. } => "The wait would exceed what was asked for",
         Refusal::WaitedTooLong { .. } => "Waited too long in the queue",
         Refusal::ShuttingDown { .. } => "Shutting down",
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
