@@ -392,8 +392,8 @@ impl Settling {
 fn first_of(errors: &ConfigErrors) -> String {
     let name = errors.name();
     match errors.problems().first() {
-        Some(problem) => match &problem.spot {
-            Some(spot) => format!("{name}:{}:{}: {}", spot.line, spot.column, problem.message),
+        Some(problem) => match &problem.span {
+            Some(span) => format!("{name}:{}:{}: {}", span.line, span.column, problem.message),
             None => format!("{name}: {}", problem.message),
         },
         None => name.to_owned(),
