@@ -25,13 +25,13 @@ use request::{AdmissionRequest, request};
 use rules::{RulesBuilder, calendar, rolling, tier_a_priority};
 
 const CALLERS: [u64; 3] = [1, 1_000, 100_000];
-const SEATS: [u32; 3] = [8, 64, 4_096];
+const QUEUE_LENGTHS: [u32; 3] = [8, 64, 4_096];
 const ORDERS: [(&str, Within); 2] = [("fifo", Within::Fifo), ("fair", Within::Fair)];
 
 /// A policy with a tier for each priority, and one server.
-fn new_policy(within_tier: Within, seats: u32, slots: u32) -> Policy {
+fn new_policy(within_tier: Within, queue: u32, slots: u32) -> Policy {
     let rules = tier_a_priority(|tier| tier.concurrency(2).displacements(u32::MAX))
-        .queue(seats)
+        .queue(queue)
         .within_tier(within_tier)
         .upstream("search", &[slots]);
     Policy::new(Arc::new(rules.build()))
@@ -42,9 +42,9 @@ fn ask(caller: u64, priority: u16) -> AdmissionRequest {
 }
 
 /// A policy with its slot and queue full, each place taken by a different caller with that priority.
-fn full(within_tier: Within, seats: u32, priority: u16) -> Policy {
-    let mut policy = new_policy(within_tier, seats, 1);
-    for caller in 0..=u64::from(seats) {
+fn full(within_tier: Within, queue: u32, priority: u16) -> Policy {
+    let mut policy = new_policy(within_tier, queue, 1);
+    for caller in 0..=u64::from(queue) {
         policy
             .enter(&ask(caller, priority), Timestamp::ZERO)
             .expect("a slot and queue places for all");
@@ -53,12 +53,12 @@ fn full(within_tier: Within, seats: u32, priority: u16) -> Policy {
 }
 
 /// Callers below `count` in an order that a processor can't predict (xorshift).
-struct Crowd {
+struct Xorshift {
     state: u64,
     count: u64,
 }
 
-impl Crowd {
+impl Xorshift {
     fn of(count: u64) -> Self {
         Self {
             state: 0x9E37_79B9_7F4A_7C15,
@@ -95,11 +95,11 @@ fn enter_and_leave(criterion: &mut Criterion) {
                     .enter(&ask(caller, 3), Timestamp::ZERO)
                     .expect("there are slots enough");
             }
-            let (mut crowd, mut time) = (Crowd::of(callers), Time(0));
+            let (mut random, mut time) = (Xorshift::of(callers), Time(0));
             group.bench_function(BenchmarkId::new(name, callers), |bencher| {
                 bencher.iter(|| {
                     let now = time.next();
-                    let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(crowd.next(), 3)), now)
+                    let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(random.next(), 3)), now)
                     else {
                         unreachable!("a slot is free")
                     };
@@ -132,7 +132,7 @@ fn with_quotas(criterion: &mut Criterion) {
             }
         }
         // The wall clock is set forward each time, since the monotonic one would overflow.
-        let (mut crowd, mut passed_us) = (Crowd::of(callers), 9 * DAY_S * 100_000);
+        let (mut random, mut passed_us) = (Xorshift::of(callers), 9 * DAY_S * 100_000);
         let (now, step_us) = (Timestamp::ZERO, DAY_S * 100_000 / callers);
         group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
             bencher.iter(|| {
@@ -142,7 +142,7 @@ fn with_quotas(criterion: &mut Criterion) {
                     now,
                     Span::MAX,
                 );
-                let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
+                let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(random.next(), 3)), now) else {
                     unreachable!("a slot is free and no quota is depleted")
                 };
                 policy.end(grant.job, Outcome::Succeeded, now)
@@ -167,18 +167,18 @@ fn metered() -> Policy {
 fn through_the_queue(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("enter+leave through a full queue");
     for (name, within_tier) in ORDERS {
-        for seats in SEATS {
-            let mut policy = new_policy(within_tier, seats, 1);
+        for queue in QUEUE_LENGTHS {
+            let mut policy = new_policy(within_tier, queue, 1);
             let Ok(Admission::Running { grant: first, .. }) = policy.enter(&ask(0, 3), Timestamp::ZERO) else {
                 unreachable!("the slot is free")
             };
-            for caller in 1..u64::from(seats) {
+            for caller in 1..u64::from(queue) {
                 policy
                     .enter(&ask(caller, 3), Timestamp::ZERO)
                     .expect("the queue has enough places");
             }
-            let (mut running, mut caller, mut time) = (first.job, u64::from(seats), Time(0));
-            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+            let (mut running, mut caller, mut time) = (first.job, u64::from(queue), Time(0));
+            group.bench_function(BenchmarkId::new(name, queue), |bencher| {
                 bencher.iter(|| {
                     let now = time.next();
                     policy
@@ -201,10 +201,10 @@ fn through_the_queue(criterion: &mut Criterion) {
 fn displacement(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("displace+hang up+enter");
     for (name, within_tier) in ORDERS {
-        for seats in SEATS {
-            let mut policy = full(within_tier, seats, 0);
-            let (mut low, mut time) = (u64::from(seats) + 1, Time(0));
-            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+        for queue in QUEUE_LENGTHS {
+            let mut policy = full(within_tier, queue, 0);
+            let (mut low, mut time) = (u64::from(queue) + 1, Time(0));
+            group.bench_function(BenchmarkId::new(name, queue), |bencher| {
                 bencher.iter(|| {
                     let now = time.next();
                     let high = displace(&mut policy, now);
@@ -224,15 +224,15 @@ fn displacement(criterion: &mut Criterion) {
 fn restoring(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hang up+enter");
     for (name, within_tier) in ORDERS {
-        for seats in SEATS {
-            let mut policy = full(within_tier, seats, 0);
+        for queue in QUEUE_LENGTHS {
+            let mut policy = full(within_tier, queue, 0);
             let mut time = Time(0);
-            let (mut job, mut low) = (displace(&mut policy, time.next()), u64::from(seats) + 1);
-            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+            let (mut job, mut low) = (displace(&mut policy, time.next()), u64::from(queue) + 1);
+            group.bench_function(BenchmarkId::new(name, queue), |bencher| {
                 bencher.iter(|| {
                     policy.hang_up(job);
                     low += 1;
-                    let Ok(Admission::Seated { job: next, .. }) = policy.enter(black_box(&ask(low, 0)), time.next())
+                    let Ok(Admission::Queued { job: next, .. }) = policy.enter(black_box(&ask(low, 0)), time.next())
                     else {
                         unreachable!("the queue has a free place")
                     };
@@ -245,7 +245,7 @@ fn restoring(criterion: &mut Criterion) {
 }
 
 fn displace(policy: &mut Policy, now: Timestamp) -> JobId {
-    let Ok(Admission::Seated {
+    let Ok(Admission::Queued {
         job,
         displaced: Some(_),
         ..
@@ -260,12 +260,12 @@ fn displace(policy: &mut Policy, now: Timestamp) -> JobId {
 fn queue_full(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refused: queue_full");
     for (name, within_tier) in ORDERS {
-        for seats in SEATS {
-            let mut policy = full(within_tier, seats, 3);
-            let (mut crowd, mut time) = (Crowd::of(1 << 40), Time(0));
-            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+        for queue in QUEUE_LENGTHS {
+            let mut policy = full(within_tier, queue, 3);
+            let (mut random, mut time) = (Xorshift::of(1 << 40), Time(0));
+            group.bench_function(BenchmarkId::new(name, queue), |bencher| {
                 bencher.iter(|| {
-                    let caller = u64::from(u32::MAX) + crowd.next();
+                    let caller = u64::from(u32::MAX) + random.next();
                     refused(&mut policy, &ask(caller, 3), time.next(), Reason::QueueFull)
                 });
             });
@@ -278,19 +278,19 @@ fn queue_full(criterion: &mut Criterion) {
 fn concurrency_exceeded(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refused: concurrency_exceeded");
     for (name, within_tier) in ORDERS {
-        for seats in SEATS {
-            let mut policy = new_policy(within_tier, seats, 2);
-            for caller in 0..u64::from(seats / 2) + 1 {
+        for queue in QUEUE_LENGTHS {
+            let mut policy = new_policy(within_tier, queue, 2);
+            for caller in 0..u64::from(queue / 2) + 1 {
                 for _ in 0..2 {
                     policy
                         .enter(&ask(caller, 3), Timestamp::ZERO)
                         .expect("slots and queue places for all");
                 }
             }
-            let (mut crowd, mut time) = (Crowd::of(u64::from(seats / 2) + 1), Time(0));
-            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+            let (mut random, mut time) = (Xorshift::of(u64::from(queue / 2) + 1), Time(0));
+            group.bench_function(BenchmarkId::new(name, queue), |bencher| {
                 bencher.iter(|| {
-                    let ask = ask(crowd.next(), 3);
+                    let ask = ask(random.next(), 3);
                     refused(&mut policy, &ask, time.next(), Reason::ConcurrencyExceeded)
                 });
             });

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
 use tiergate::clock::Clock;
-use tiergate::store::{DataDir, Database, History, Ledger, Record, Settings};
+use tiergate::store::{DataDir, Database, History, Ledger, LedgerSettings, Record};
 use tiergate::telemetry::DatabaseMeters;
 use tiergate_policy::caller::{Caller, NetworkId};
 use tiergate_policy::rules::{Priority, Window};
@@ -134,12 +134,12 @@ fn record(caller: u64, tier: &Arc<str>) -> Record {
         status: 200,
         cost: 1,
         waited: Span::from_millis(2),
-        searched: Span::from_millis(800),
+        slot_time: Span::from_millis(800),
     }
 }
 
 fn open(folder: &Path) -> Arc<Database> {
-    let settings = Settings::new(Clock::start(), Arc::new(|| NOW), DatabaseMeters::unobserved());
+    let settings = LedgerSettings::new(Clock::start(), Arc::new(|| NOW), DatabaseMeters::unobserved());
     let dir = DataDir::take(folder).expect("the directory is not in use");
     Arc::new(Database::open(dir, settings, &windows(), History::default()).expect("a disk that works"))
 }

@@ -68,7 +68,7 @@ fn network(names: &Pseudonyms, address: u32) -> Subject {
     let whereabouts = names.whereabouts(network);
     Subject {
         id: whereabouts.network.0,
-        wider: whereabouts.neighbourhood.0,
+        wider: whereabouts.prefix.0,
         region: whereabouts.region,
         is_network: true,
     }
@@ -95,9 +95,9 @@ fn counter(limit: LimitId, number: u32, subject: Subject) -> Counter {
 }
 
 /// Addresses in an order that a processor can't predict: xorshift, spread over 10.0.0.0/8.
-struct Crowd(u64);
+struct Xorshift(u64);
 
-impl Crowd {
+impl Xorshift {
     fn next(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -139,9 +139,9 @@ fn one_check(criterion: &mut Criterion) {
         for number in 0..CALLERS {
             _ = bench.decide(&counters(address(number)));
         }
-        let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
+        let mut random = Xorshift(0x9E37_79B9_7F4A_7C15);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| bench.decide(black_box(&counters(crowd.next()))));
+            bencher.iter(|| bench.decide(black_box(&counters(random.next()))));
         });
     }
     parts(&mut group);
@@ -151,9 +151,9 @@ fn one_check(criterion: &mut Criterion) {
 /// Breaks the first figure down.
 fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>) {
     let (names, rules) = (names(), rules(&[(Kind::Fixed, NOBODY_IS_REFUSED)]));
-    let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
+    let mut random = Xorshift(0x9E37_79B9_7F4A_7C15);
     group.bench_function("of that the hashes", |bencher| {
-        bencher.iter(|| network(&names, black_box(crowd.next())));
+        bencher.iter(|| network(&names, black_box(random.next())));
     });
     let clock = Clock::start();
     group.bench_function("of that the clock", |bencher| {
@@ -169,7 +169,7 @@ fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallT
     };
     group.bench_function("hashes and the decision, without lock and clocks", |bencher| {
         bencher.iter(|| {
-            let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, crowd.next()));
+            let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, random.next()));
             decide(&[counter], &mut shards, &rules.limits, at).is_ok()
         });
     });
@@ -188,11 +188,11 @@ fn throughput(threads: u64) -> f64 {
                 .map(|seed| {
                     let (barrier, bench, names) = (&barrier, &bench, &names);
                     scope.spawn(move || {
-                        let mut crowd = Crowd(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                        let mut random = Xorshift(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
                         barrier.wait();
                         let began = now();
                         for _ in 0..DECISIONS {
-                            let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(names, crowd.next()));
+                            let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(names, random.next()));
                             _ = black_box(bench.decide(&[counter]));
                         }
                         began.elapsed()
@@ -210,7 +210,7 @@ fn throughput(threads: u64) -> f64 {
 }
 
 /// Ten million addresses, once each: known callers are served throughout, and memory stays within its bound.
-fn flood_of_strangers() {
+fn measure_flood() {
     let (bench, names, before) = (Limits::new(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
     let began = now();
     let seen = flood::flood(&bench.limiter, &bench.rules, &names, FLOOD);
@@ -238,7 +238,7 @@ fn by_hand(_: &mut Criterion) {
         "limits/throughput: one thread {one:.0}, two {two:.0} decisions a second: {:.2} times",
         two / one
     );
-    flood_of_strangers();
+    measure_flood();
 }
 
 fn resident_bytes() -> u64 {

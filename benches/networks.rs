@@ -14,9 +14,9 @@ use tiergate::store::{NETWORKS_MAX, Networks};
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// Addresses in an order that a processor can't predict (xorshift).
-struct Crowd(u64);
+struct Xorshift(u64);
 
-impl Crowd {
+impl Xorshift {
     fn next(&mut self) -> Ipv4Addr {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -27,8 +27,8 @@ impl Crowd {
 
 /// `count` blocked networks whose prefix lengths cycle through `lengths`.
 fn networks(count: usize, lengths: &[u8]) -> (Networks, Vec<IpAddr>) {
-    let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
-    let addresses: Vec<Ipv4Addr> = (0..count).map(|_| crowd.next()).collect();
+    let mut random = Xorshift(0x9E37_79B9_7F4A_7C15);
+    let addresses: Vec<Ipv4Addr> = (0..count).map(|_| random.next()).collect();
     let network = |(address, bits): (&Ipv4Addr, &u8)| {
         IpNet::from(Ipv4Net::new(*address, *bits).expect("no longer than an address"))
     };
@@ -49,9 +49,9 @@ fn find(criterion: &mut Criterion) {
         ("100,000 of 25 lengths", NETWORKS_MAX, &every),
     ] {
         let (networks, known) = networks(count, lengths);
-        let mut crowd = Crowd(7);
+        let mut random = Xorshift(7);
         group.bench_function(format!("{name}, by strangers"), |bencher| {
-            bencher.iter(|| networks.find(IpAddr::V4(black_box(crowd.next())), NOW));
+            bencher.iter(|| networks.find(IpAddr::V4(black_box(random.next())), NOW));
         });
         if known.is_empty() {
             continue;

@@ -1,7 +1,7 @@
 //! The only module that reads the system's clocks or waits for time to pass.
 //!
 //! A lint in `.clippy.toml` enforces it. Tests stop this clock with tokio's paused time. Waits use the monotonic clock;
-//! `policy` handles steps of the wall clock (semantics §5.11).
+//! `policy` handles steps of the wall clock (rules §5.11).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};

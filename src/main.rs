@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::{ErrorKind, Write, stderr, stdout};
+use std::io::{ErrorKind, Stdout, Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,20 +8,20 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
-use tiergate::cli::account::{self, Account};
+use tiergate::cli::account::{self, AccountArgs};
 use tiergate::cli::audit::{self, Audit};
-use tiergate::cli::backup::{self, Backup, Restore};
-use tiergate::cli::check::{self, Check};
-use tiergate::cli::db::{self, Db};
-use tiergate::cli::diff::{self, Diff, Found};
-use tiergate::cli::jobs::{self, Jobs};
-use tiergate::cli::key::{self, Key};
-use tiergate::cli::network::{self, Block, Network, Unblock};
-use tiergate::cli::reload::{self, Reload};
+use tiergate::cli::backup::{self, Backup, RestoreArgs};
+use tiergate::cli::check::{self, CheckArgs};
+use tiergate::cli::db::{self, DbArgs};
+use tiergate::cli::diff::{self, DiffArgs, DiffOutcome};
+use tiergate::cli::jobs::{self, JobsArgs};
+use tiergate::cli::key::{self, KeyArgs};
+use tiergate::cli::network::{self, BlockArgs, NetworkArgs, UnblockArgs};
+use tiergate::cli::reload::{self, ReloadArgs};
 use tiergate::cli::schema;
-use tiergate::cli::status::{self, Standing, Status};
+use tiergate::cli::status::{self, ConfigState, Status};
 use tiergate::cli::tiers::{self, Tiers};
-use tiergate::cli::usage::{self, Usage};
+use tiergate::cli::usage::{self, UsageArgs};
 use tiergate::clock::Clock;
 use tiergate::config::presets::{PRESETS, Preset};
 use tiergate::config::{Config, Overrides, System};
@@ -54,34 +54,34 @@ enum Command {
     /// SIGHUP reloads tiers.yaml, and so does saving it.
     #[command(after_help = "Example: tiergate serve --config /etc/tiergate/tiers.yaml --data-dir /var/lib/tiergate")]
     Serve(Serve),
-    Check(Check),
+    Check(CheckArgs),
     /// Show what an edit of tiers.yaml would change
     ///
     /// Compares two files, or a file with the running configuration. Exit code 0; 1 if anything would change and --exit-code is
     /// given; 2 on errors.
-    Diff(Diff),
+    Diff(DiffArgs),
     Tiers(Tiers),
     /// Print the JSON Schema of tiers.yaml, for editors that complete and validate YAML
     #[command(after_help = "Example: tiergate schema > tiers.schema.json")]
     Schema,
-    Reload(Reload),
+    Reload(ReloadArgs),
     Status(Status),
     /// Manage accounts on the running server
-    Account(Account),
+    Account(AccountArgs),
     /// Manage the API keys of accounts on the running server
-    Key(Key),
+    Key(KeyArgs),
     /// Manage networks on the running server: their own request limits, notes and blocks
-    Network(Network),
+    Network(NetworkArgs),
     /// Block a network on the running server, or list blocked networks
-    Block(Block),
+    Block(BlockArgs),
     /// Unblock a network on the running server
-    Unblock(Unblock),
-    Usage(Usage),
-    Jobs(Jobs),
+    Unblock(UnblockArgs),
+    Usage(UsageArgs),
+    Jobs(JobsArgs),
     Audit(Audit),
     Backup(Backup),
-    Restore(Restore),
-    Db(Db),
+    Restore(RestoreArgs),
+    Db(DbArgs),
     /// Print a preset to start a tiers.yaml from; without a name, list the presets
     #[command(after_help = "Example: tiergate preset trace-moe > tiers.yaml")]
     Preset {
@@ -128,60 +128,40 @@ enum LogFormat {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(options) => open(&options),
+        Command::Serve(options) => serve(&options),
+        Command::Preset { name } => preset(name.as_deref()),
+        Command::Schema => worded(schema::run(&mut stdout()), false),
+        // These four report their result in the exit code.
         Command::Diff(command) => return compare(command),
         Command::Check(command) => match check::run(&command, &mut stdout(), &mut stderr()) {
             Ok(verdict) => return ExitCode::from(verdict.code()),
-            Err(error) => said(Err(error), false),
+            Err(error) => worded(Err(error), false),
         },
-        Command::Tiers(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(tiers::run(&command, &mut stdout()), is_for_programs)
-        }
-        Command::Schema => said(schema::run(&mut stdout()), false),
-        Command::Reload(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(reload::run(command, &mut stdout()), is_for_programs)
-        }
         Command::Status(command) => {
-            let is_for_programs = command.is_for_programs();
+            let json = command.wants_json();
             match status::run(command, &mut stdout()) {
-                Ok(Standing::Well) => Ok(()),
-                Ok(Standing::Wrong) => return ExitCode::FAILURE,
-                Err(error) => said(Err(error), is_for_programs),
+                Ok(ConfigState::Valid) => Ok(()),
+                Ok(ConfigState::Invalid) => return ExitCode::FAILURE,
+                Err(error) => worded(Err(error), json),
             }
         }
-        Command::Preset { name } => preset(name.as_deref()),
-        Command::Usage(command) => said(usage::run(&command, &mut stdout()), command.is_for_programs()),
-        Command::Jobs(command) => said(jobs::run(&command, &mut stdout()), command.is_for_programs()),
-        Command::Backup(command) => said(backup::run(&command, &mut stdout()), command.is_for_programs()),
-        Command::Restore(command) => said(backup::restore(&command, &mut stdout()), command.is_for_programs()),
         Command::Db(command) => match db::run(&command, &mut stdout()) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
-            Err(error) => said(Err(error), command.is_for_programs()),
+            Err(error) => worded(Err(error), command.wants_json()),
         },
-        Command::Audit(command) => said(audit::run(&command, &mut stdout()), command.is_for_programs()),
-        Command::Account(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(account::run(command, &mut stdout()), is_for_programs)
-        }
-        Command::Key(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(key::run(command, &mut stdout()), is_for_programs)
-        }
-        Command::Network(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(network::run(command, &mut stdout()), is_for_programs)
-        }
-        Command::Block(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(network::block(command, &mut stdout()), is_for_programs)
-        }
-        Command::Unblock(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(network::unblock(command, &mut stdout()), is_for_programs)
-        }
+        Command::Tiers(command) => output(command.wants_json(), |out| tiers::run(&command, out)),
+        Command::Usage(command) => output(command.wants_json(), |out| usage::run(&command, out)),
+        Command::Jobs(command) => output(command.wants_json(), |out| jobs::run(&command, out)),
+        Command::Audit(command) => output(command.wants_json(), |out| audit::run(&command, out)),
+        Command::Backup(command) => output(command.wants_json(), |out| backup::run(&command, out)),
+        Command::Restore(command) => output(command.wants_json(), |out| backup::restore(&command, out)),
+        Command::Reload(command) => output(command.wants_json(), |out| reload::run(command, out)),
+        Command::Account(command) => output(command.wants_json(), |out| account::run(command, out)),
+        Command::Key(command) => output(command.wants_json(), |out| key::run(command, out)),
+        Command::Network(command) => output(command.wants_json(), |out| network::run(command, out)),
+        Command::Block(command) => output(command.wants_json(), |out| network::block(command, out)),
+        Command::Unblock(command) => output(command.wants_json(), |out| network::unblock(command, out)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -192,26 +172,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a command that writes its answer to standard output. Its error is text, or a line of JSON.
+fn output(json: bool, run: impl FnOnce(&mut Stdout) -> Result<(), CliError>) -> Result<(), String> {
+    worded(run(&mut stdout()), json)
+}
+
 /// Exit codes as in diff(1), so that scripts can tell changes from errors.
-fn compare(command: Diff) -> ExitCode {
-    let is_for_programs = command.is_for_programs();
+fn compare(command: DiffArgs) -> ExitCode {
+    let json = command.wants_json();
     match diff::run(command, &mut stdout()) {
-        Ok(Found::Nothing) => ExitCode::SUCCESS,
-        Ok(Found::Changes) => ExitCode::from(1),
+        Ok(DiffOutcome::Nothing) => ExitCode::SUCCESS,
+        Ok(DiffOutcome::Changes) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("{}", in_words(&error, is_for_programs));
+            eprintln!("{}", message(&error, json));
             ExitCode::from(2)
         }
     }
 }
 
-/// Formats an error as text or as a line of JSON.
-fn said(done: Result<(), CliError>, is_for_programs: bool) -> Result<(), String> {
-    done.map_err(|error| in_words(&error, is_for_programs))
+fn worded(done: Result<(), CliError>, json: bool) -> Result<(), String> {
+    done.map_err(|error| message(&error, json))
 }
 
-fn in_words(error: &CliError, is_for_programs: bool) -> String {
-    match is_for_programs {
+/// An error as text or as a line of JSON.
+fn message(error: &CliError, json: bool) -> String {
+    match json {
         true => error.to_json().to_string(),
         false => error.to_string(),
     }
@@ -238,7 +223,7 @@ fn preset(name: Option<&str>) -> Result<(), String> {
 }
 
 /// Reads the file or preset, applies the command line's overrides, and keeps the source for reloads.
-fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
+fn load(options: &Serve) -> Result<(Config, Option<Source>), String> {
     let overrides = Overrides {
         upstreams: options.upstream.clone(),
         listen: options.listen,
@@ -262,12 +247,12 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
         // On one line, in the form of `tiergate check --json`.
         LogFormat::Json => errors.to_json().to_string(),
     })?);
-    let config = config.map_err(|misfit| format!("error: {misfit}"))?;
+    let config = config.map_err(|error| format!("error: {error}"))?;
     let file = options.config.clone();
     Ok((config, seen.map(|seen| Source { file, seen, overrides })))
 }
 
-fn open(options: &Serve) -> Result<(), String> {
+fn serve(options: &Serve) -> Result<(), String> {
     logs::start(match options.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -280,7 +265,7 @@ fn open(options: &Serve) -> Result<(), String> {
     let served = runtime.block_on(async {
         // First, since SIGHUP may arrive while a slow disk is read.
         let hang_ups = server::hang_ups();
-        let (config, source) = configured(options)?;
+        let (config, source) = load(options)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error(&e))?;
         let sockets = server::bind(&config).map_err(|e| error(&e))?;
@@ -307,7 +292,6 @@ fn open(options: &Serve) -> Result<(), String> {
             .map_err(|e| error(&e))
     });
     // Don't wait for pending DNS lookups.
-
     runtime.shutdown_background();
     served
 }

@@ -29,23 +29,23 @@ use tracing::{error, info};
 
 use self::access_logs::AccessLogs;
 use self::config_watch::Saved;
-use self::data_dir::{Opened, tell_whereabouts};
+use self::data_dir::{Opened, record_admin_address};
 pub use self::reload::hang_ups;
 use self::reload::{Parts, Reloader};
 use self::settings::site;
 use self::statistics::{minute_of, note_each_minute, note_refusals};
-use self::threads::{Threads, connections_max, cores};
+use self::threads::{ListenerThreads, connections_max, cores};
 use self::upstreams::Upstreams;
 use crate::clock::Clock;
-use crate::config::diff::Line;
+use crate::config::diff::DiffLine;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
-use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
+use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
-use crate::store::statistics::Refusals;
+use crate::store::statistics::RefusalCounts;
 use crate::store::{
     AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
     TokenError,
@@ -111,11 +111,7 @@ impl fmt::Display for ServeError {
             Self::Token(error) => error.fmt(f),
             Self::Broken(how) => write!(f, "background task failed ({how}); restart tiergate"),
             Self::AccessLog(file, error) => {
-                write!(
-                    f,
-                    "can't open the access log {}: {error}",
-                    access_log::name(file.as_deref())
-                )
+                write!(f, "can't open the access log {}: {error}", access_log::name(file.as_deref()))
             }
             Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }
@@ -131,11 +127,11 @@ impl std::error::Error for ServeError {}
 pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
     let admin = listen(config.admin.listen, false)?;
     let admin_address = local(&admin, config.admin.listen)?;
-    // The threads share the address by SO_REUSEPORT, and so could another process, unnoticed, with a queue of its own. An
-    // exclusive bind comes first: it fails if the address is in use.
-    let alone = listen(config.listen, false)?;
-    let public_address = local(&alone, config.listen)?;
-    drop(alone);
+    // The threads share the address by SO_REUSEPORT. So could a second tiergate, unnoticed, with a queue of its own: bind
+    // exclusively first, which fails if the address is in use.
+    let exclusive = listen(config.listen, false)?;
+    let public_address = local(&exclusive, config.listen)?;
+    drop(exclusive);
     let public = (0..cores(config))
         .map(|_| listen(public_address, true))
         .collect::<Result<_, _>>()?;
@@ -204,48 +200,64 @@ pub async fn run(
         Arc::clone(&parts.config),
         Arc::clone(&parts.site),
     );
-    let (gate, database, refusals) = (
-        &services.gate,
-        Arc::clone(&services.database),
-        Arc::clone(&services.refusals),
-    );
-    let (desk, asked) = mpsc::channel(ASKED_MAX);
-    let addresses = sockets.addresses;
+    let Sockets {
+        public,
+        admin: admin_socket,
+        addresses: (public_address, admin_address),
+    } = sockets;
 
+    let (admin, received) = admin(&parts);
     let mut background = JoinSet::new();
-    let admin = Arc::new(Admin {
-        gate: Arc::clone(gate),
-        site: Arc::clone(&site),
-        exposition: Arc::clone(&services.exposition),
-        store: Arc::clone(&services.store),
-        token: Arc::clone(&parts.token),
-        running: Arc::clone(&parts.running),
-        desk,
-        open: AtomicBool::new(true),
-    });
-    let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
-    background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
-    background.spawn(Reloader::new(parts).follow(hang_ups, asked));
+    let listener = admin::listen(admin_socket).map_err(|error| ServeError::Listen(admin_address, error))?;
+    background.spawn(admin::serve(listener, Arc::clone(&admin)));
+    background.spawn(Reloader::new(parts).follow(hang_ups, received));
     background.spawn(note_each_minute(
-        Arc::clone(&refusals),
-        Arc::clone(gate),
-        Arc::clone(&database) as _,
+        Arc::clone(&services.refusals),
+        Arc::clone(&services.gate),
+        Arc::clone(&services.database) as _,
     ));
     background.spawn(clock_steps::tick(Arc::clone(&services)));
+    let threads = ListenerThreads::start(public, &site, clock)?;
 
-    let cores = Threads::start(sockets.public, &site, clock)?;
-    let folder = config.load().data_dir.clone();
-    {
-        let folder = folder.clone();
-        blocking(move || tell_whereabouts(&folder, addresses.1)).await;
-    }
-    tell(addresses);
+    let data_dir = config.load().data_dir.clone();
+    blocking(move || record_admin_address(&data_dir, admin_address)).await;
+    let version = env!("CARGO_PKG_VERSION");
+    info!(public = %public_address, admin = %admin_address, version, "listening");
     let ended = until(shutdown, &mut background).await;
     if let Err(error) = &ended {
         error!(%error, "background task failed; shutting down");
     }
+    shut_down(&services, &config.load_full(), &admin, threads, background, clock).await;
+    ended
+}
 
-    let drain_timeout = config.load().drain_timeout;
+/// The admin API's state, and the channel by which it asks the reload task.
+fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
+    let services = &parts.services;
+    let (config_requests, received) = mpsc::channel(CONFIG_REQUESTS_MAX);
+    let admin = Admin {
+        gate: Arc::clone(&services.gate),
+        site: Arc::clone(&parts.site),
+        exposition: Arc::clone(&services.exposition),
+        store: Arc::clone(&services.store),
+        token: Arc::clone(&parts.token),
+        running: Arc::clone(&parts.running),
+        config_requests,
+        open: AtomicBool::new(true),
+    };
+    (Arc::new(admin), received)
+}
+
+/// Drains running jobs, at most for `drain_timeout`, then writes what is left to write and releases the data folder.
+async fn shut_down(
+    services: &Arc<Services>,
+    config: &Config,
+    admin: &Admin,
+    threads: ListenerThreads,
+    mut background: JoinSet<()>,
+    clock: Clock,
+) {
+    let (gate, drain_timeout) = (&services.gate, config.drain_timeout);
     info!(
         in_flight = gate.in_flight(),
         ?drain_timeout,
@@ -253,16 +265,16 @@ pub async fn run(
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
-    cores.drain(gate, drain_timeout.into()).await;
+    threads.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
-    note_refusals(&refusals, minute_of(clock.wall()), gate, &*database);
+    note_refusals(&services.refusals, minute_of(clock.wall()), gate, &*services.database);
+    let (data_dir, services) = (config.data_dir.clone(), Arc::clone(services));
     blocking(move || {
         services.access_logs.close();
-        Opened::close(&folder, &database);
+        Opened::close(&data_dir, &services.database);
     })
     .await;
     info!("stopped");
-    ended
 }
 
 /// Sets up everything that serving needs.
@@ -270,7 +282,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let exposition = Arc::new(Exposition::new());
     let mut upstreams = Upstreams::default();
     let rules = upstreams
-        .take_up(&config)
+        .apply(&config)
         .expect("a file has fewer names than there are ids");
     let rules = Arc::new(rules);
     let database_meters = DatabaseMeters::register(exposition.recorder());
@@ -282,8 +294,8 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         pseudonyms,
         policy,
     } = opened;
-    let known = Arc::new(AccountView::of(store.directory()));
-    let generation = generation(&config, rules, known, &exposition);
+    let accounts = Arc::new(AccountView::of(store.directory()));
+    let generation = generation(&config, rules, accounts, &exposition);
     let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
     let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
     let access_logs = AccessLogs::open(&config, DroppedLines::register(exposition.recorder()), clock)?;
@@ -294,7 +306,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         pages: Pages::new(Arc::clone(&database)),
         database,
         pseudonyms,
-        refusals: Arc::new(Refusals::new()),
+        refusals: Arc::new(RefusalCounts::new()),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
@@ -303,7 +315,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     Ok(Parts {
         site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
         token: Arc::new(ArcSwap::from_pointee(token)),
-        running: Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall()))),
+        running: Arc::new(ArcSwap::from_pointee(initial(source.as_ref(), clock.wall()))),
         config: Arc::new(ArcSwap::from_pointee(config)),
         services,
         source,
@@ -325,18 +337,18 @@ async fn until(shutdown: impl Future<Output = ()>, background: &mut JoinSet<()>)
 }
 
 /// The initial configuration, as the admin API shows it.
-fn begun(source: Option<&Source>, at: UnixTime) -> Running {
+fn initial(source: Option<&Source>, at: UnixTime) -> Running {
     Running {
         name: source.map_or_else(|| "no file: a preset".to_owned(), Source::name),
         since: at,
         document: source
             .and_then(|source| source.seen.as_ref().ok())
             .map_or(Json::Null, |bytes| config::document(bytes)),
-        restart: Line::to_json(&[]),
-        last: Taken {
+        restart: DiffLine::to_json(&[]),
+        last: ConfigLoad {
             at,
             result: "started",
-            changes: Line::to_json(&[]),
+            changes: DiffLine::to_json(&[]),
             wrong: Json::Null,
         },
     }
@@ -351,7 +363,7 @@ struct Services {
     database: Arc<Database>,
     pseudonyms: Pseudonyms,
     pages: Arc<Pages>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RefusalCounts>,
     /// Unmetered requests in flight.
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.
@@ -368,7 +380,7 @@ fn generation(
 ) -> Arc<Generation> {
     let meters = Meters::register(&rules, exposition.recorder());
     // Drop the series of past generations.
-    exposition.put_aside();
+    exposition.retire_unused();
     Arc::new(Generation {
         accounts,
         meters,
@@ -394,9 +406,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// Work panicked. The panic message goes to standard error only: it may quote a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fault;
+struct TaskPanicked;
 
-impl fmt::Display for Fault {
+impl fmt::Display for TaskPanicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("internal error; see tiergate's standard error for details")
     }
@@ -406,8 +418,8 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// The work panicked.
-async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.map_err(|_broken| Fault)
+async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TaskPanicked> {
+    tokio::task::spawn_blocking(work).await.map_err(|_broken| TaskPanicked)
 }
 
 async fn open_data_dir(
@@ -425,31 +437,27 @@ async fn open_data_dir(
     .await
 }
 
-fn tell((public, admin): (SocketAddr, SocketAddr)) {
-    info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Regression: the reload task could panic unnoticed, and no file was reloaded ever again.
     #[tokio::test]
-    async fn a_part_of_the_door_that_breaks_off_ends_it_and_says_how() {
+    async fn a_failed_task_shuts_the_server_down_with_its_error() {
         let mut background = JoinSet::new();
         background.spawn(std::future::pending());
         assert!(until(async {}, &mut background).await.is_ok());
         background.spawn(async { blocking(|| panic!("no such tier")).await });
         let ended = until(std::future::pending(), &mut background).await;
-        let said = ended.expect_err("it broke off").to_string();
-        assert!(said.contains("no such tier"), "{said}");
+        let error = ended.expect_err("it panicked").to_string();
+        assert!(error.contains("no such tier"), "{error}");
     }
 
     #[tokio::test]
-    async fn work_that_changes_nothing_may_break_off() {
+    async fn a_panic_becomes_a_fault_without_its_text() {
         assert_eq!(attempt(|| 5).await, Ok(5));
-        let broken: Result<(), Fault> = attempt(|| panic!("no such line: token")).await;
-        assert_eq!(broken, Err(Fault));
-        assert!(!Fault.to_string().contains("token"));
+        let broken: Result<(), TaskPanicked> = attempt(|| panic!("no such line: token")).await;
+        assert_eq!(broken, Err(TaskPanicked));
+        assert!(!TaskPanicked.to_string().contains("token"));
     }
 }

@@ -19,7 +19,7 @@ fn networks() -> Vec<IpNet> {
     TRUSTED.map(|network| network.parse().expect("a network")).to_vec()
 }
 
-/// As the door finds it, and as the oracle does; `None` if the headers contradict each other.
+/// The address that the proxy finds and that of the oracle; `None` if the headers contradict each other.
 fn both(peer: &str, believed: Believed, x_forwarded_for: &[Vec<u8>], forwarded: &[Vec<u8>]) -> [Option<IpAddr>; 2] {
     let peer: SocketAddr = peer.parse().expect("a socket address");
     let mut headers = HeaderMap::new();

@@ -1,6 +1,6 @@
-//! What a refusal costs in allocations. A flood is the normal case: whoever is refused must cost next to nothing.
+//! What a refusal costs in allocations. A flood is the normal case: a refusal must cost next to nothing.
 //!
-//! From the matching of the limits to the answer with its headers, as the door makes it; not the request and the connection.
+//! From the matching of the limits to the answer with its headers, as the proxy makes it; not the request and the connection.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use tiergate::config::presets::Preset;
 use tiergate::gate::Limiter;
 use tiergate::http::limits::{LimitSpec, Limits, Sender};
 use tiergate::http::ratelimit::{Telling, WhenTold};
-use tiergate::http::reply::{Answer, Answers, Form};
+use tiergate::http::reply::{Answers, CustomAnswer, Form};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
 
@@ -21,7 +21,7 @@ use tiergate::store::Pseudonyms;
 const REFUSALS: u64 = 1_000;
 const ADDRESS: &str = "192.0.2.7";
 
-/// What of the door answers a flood.
+/// The parts of the proxy that answer a flood.
 struct Edge {
     limits: Limits,
     answers: Answers,
@@ -35,7 +35,7 @@ impl Edge {
         let preset = Preset::named(preset).expect("a preset that there is");
         let config = preset.config().unwrap_or_else(|errors| panic!("{errors}"));
         let answers = config.answers.into_iter().map(|(reason, answer)| {
-            let answer = Answer {
+            let answer = CustomAnswer {
                 status: answer.status.and_then(|status| StatusCode::from_u16(status).ok()),
                 headers: answer.headers,
                 body: answer.body,
@@ -76,7 +76,7 @@ impl Edge {
         let Err(refusal) = charged else { return false };
         let mut response = self.answers.reply(&refusal, None, Form::wanted(&HeaderMap::new()));
         self.telling
-            .tell(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
+            .set_headers(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
         black_box(response);
         true
     }

@@ -24,20 +24,20 @@ fn told() -> String {
         let name = file.file_name().expect("a name").to_string_lossy().into_owned();
         let checked = check(&name, &fs::read(&file).expect("it can be read"), &Nothing);
         let errors = checked
-            .findings
+            .diagnostics
             .problems()
             .iter()
             .filter(|problem| problem.severity == Severity::Error);
         let before = told.len();
         for error in errors {
-            let spot = error.spot.as_ref().expect("it has a place");
+            let span = error.span.as_ref().expect("it has a place");
             let text = fs::read_to_string(&file).expect("text");
             assert!(
-                spot.line as usize <= text.lines().count() + 1,
+                span.line as usize <= text.lines().count() + 1,
                 "{name}: {}",
                 error.message
             );
-            told.push_str(&format!("{name}:{}: {}\n", spot.line, error.message));
+            told.push_str(&format!("{name}:{}: {}\n", span.line, error.message));
         }
         assert!(told.len() > before, "{name} has no error");
     }
@@ -72,7 +72,7 @@ fn every_error_is_told_on_its_line() {
 fn shown(name: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken").join(name);
     let checked = check(name, &fs::read(file).expect("it can be read"), &Nothing);
-    checked.findings.shown(tiergate::config::Inks::default()).to_string()
+    checked.diagnostics.shown(tiergate::config::Inks::default()).to_string()
 }
 
 /// The fault: these had no advice, and beside the first stood a warning that compared the tier as if it had no quota.

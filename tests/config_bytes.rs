@@ -149,9 +149,13 @@ fn as_many_warnings_as_there_can_be_are_given_quickly() {
     text.push_str("]\n");
     let begin = Instant::now();
     let checked = check("tiers.yaml", text.as_bytes(), &Nothing);
-    let shown = checked.findings.shown(Inks::default()).to_string();
+    let shown = checked.diagnostics.shown(Inks::default()).to_string();
     assert!(begin.elapsed() < PATIENCE, "took {:?}", begin.elapsed());
-    assert!(checked.findings.warnings() > 1_000, "{}", checked.findings.summary());
+    assert!(
+        checked.diagnostics.warnings() > 1_000,
+        "{}",
+        checked.diagnostics.summary()
+    );
     assert!(shown.len() < 128 << 10, "{}", shown.len());
 }
 
@@ -178,24 +182,28 @@ fn edited() -> impl Strategy<Value = Vec<u8>> {
 /// Either a configuration, or errors; and warnings beside them. All can be shown, and their arrows stand under their lines.
 fn judge(bytes: &[u8]) {
     let checked = check("tiers.yaml", bytes, &Nothing);
-    let findings = &checked.findings;
-    assert_eq!(checked.config.is_some(), findings.errors() == 0);
-    assert!(findings.errors() + findings.warnings() >= findings.problems().len());
-    let shown = findings.shown(Inks::default()).to_string();
+    let diagnostics = &checked.diagnostics;
+    assert_eq!(checked.config.is_some(), diagnostics.errors() == 0);
+    assert!(diagnostics.errors() + diagnostics.warnings() >= diagnostics.problems().len());
+    let shown = diagnostics.shown(Inks::default()).to_string();
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown}");
-    for spot in findings.problems().iter().filter_map(|problem| problem.spot.as_ref()) {
-        let length = spot.excerpt.text.chars().count();
-        assert!(spot.excerpt.start <= length && spot.excerpt.width >= 1, "{spot:?}");
-        assert!(spot.excerpt.start + spot.excerpt.width <= length + 1, "{spot:?}");
+    for span in diagnostics
+        .problems()
+        .iter()
+        .filter_map(|problem| problem.span.as_ref())
+    {
+        let length = span.excerpt.text.chars().count();
+        assert!(span.excerpt.start <= length && span.excerpt.width >= 1, "{span:?}");
+        assert!(span.excerpt.start + span.excerpt.width <= length + 1, "{span:?}");
         assert!(
-            (spot.line, spot.column) < (spot.end_line, spot.end_column) || checked.config.is_none(),
-            "{spot:?}"
+            (span.line, span.column) < (span.end_line, span.end_column) || checked.config.is_none(),
+            "{span:?}"
         );
     }
     // Who reads it without warnings, and with what it names, sees the same errors and maybe more.
     match Config::parse("tiers.yaml", bytes) {
         Ok(config) => assert_eq!(checked.config, Some(config)),
-        Err(errors) => assert!(errors.count() >= findings.errors().max(1)),
+        Err(errors) => assert!(errors.count() >= diagnostics.errors().max(1)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
-use tiergate::config::diff::{Line, diff};
+use tiergate::config::diff::{DiffLine, diff};
 use tiergate::config::{Config, Inks, Nothing, check, document};
 
 /// Short, and without a sign that would betray it.
@@ -28,7 +28,7 @@ fn told(bytes: &[u8]) -> String {
     let (mut told, config) = told_of_file(bytes);
     if let Some(config) = config {
         for diff in [diff(&USUAL, &config), diff(&config, &USUAL)] {
-            writeln!(told, "{diff}\n{}", Line::to_json(&diff.describe(&|_| None))).unwrap();
+            writeln!(told, "{diff}\n{}", DiffLine::to_json(&diff.describe(&|_| None))).unwrap();
         }
     }
     told
@@ -37,11 +37,11 @@ fn told(bytes: &[u8]) -> String {
 /// The same without what it would change, and what the file says, if nothing is wrong in it.
 fn told_of_file(bytes: &[u8]) -> (String, Option<Config>) {
     let checked = check("tiers.yaml", bytes, &Nothing);
-    let findings = &checked.findings;
+    let diagnostics = &checked.diagnostics;
     let mut told = format!(
-        "{}\n{findings:?}\n{}\n{}\n",
-        findings.shown(Inks::default()),
-        findings.to_json(),
+        "{}\n{diagnostics:?}\n{}\n{}\n",
+        diagnostics.shown(Inks::default()),
+        diagnostics.to_json(),
         document(bytes)
     );
     let config = checked.into_result();

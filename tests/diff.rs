@@ -1,7 +1,7 @@
-//! What an edit would change: said if and only if something does, in words that the operator knows from the file.
+//! Differences between two configurations: reported if and only if something changes, in the words of the file.
 //!
-//! The files are those of a table of edits: each knob is a place in the document and what may stand there, the first as in the
-//! base. That the table turns at every field there is, is a test of its own: a field that is new fails it until it has a knob.
+//! The files come from a table of edits: each knob is a setting and its values, the first being that of the base. A
+//! test checks that the table covers every field: a new field fails it until it has a knob.
 
 #[path = "diff/document.rs"]
 mod document;
@@ -25,7 +25,7 @@ fn parsed(document: &Document) -> Config {
     Config::parse_in("tiers.yaml", text.as_bytes(), &Tokens).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
-/// Every variable and every file holds a token.
+/// Every variable and every file contains a token.
 struct Tokens;
 
 impl Environment for Tokens {
@@ -38,7 +38,7 @@ impl Environment for Tokens {
     }
 }
 
-/// The base, in which some knobs are turned to one of their values and some lists to another order.
+/// The base with some knobs set to one of their values and some lists reordered.
 fn turned(knobs: &[(&Knob, usize)], orders: &[(&str, usize)]) -> Config {
     let mut document = base();
     for (knob, choice) in knobs {
@@ -56,7 +56,7 @@ fn lines(diff: &Diff) -> Vec<String> {
 
 #[test]
 fn one_changed_setting_is_one_difference() {
-    for knob in KNOBS {
+    for &knob in KNOBS.iter() {
         let count = knob.choices.len();
         for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
             let (old, new) = (turned(&[(knob, from)], &[]), turned(&[(knob, to)], &[]));
@@ -69,16 +69,16 @@ fn one_changed_setting_is_one_difference() {
             assert_eq!(said.len(), knob.lines, "{about}");
             let said = said.join("\n");
             for shown in [knob.choices[from].1, knob.choices[to].1] {
-                assert!(said.contains(shown), "{shown} is not said: {about}");
+                assert!(said.contains(shown), "{shown} is missing: {about}");
             }
-            assert!(said.contains(knob.subject), "{} is not said: {about}", knob.subject);
+            assert!(said.contains(knob.subject), "{} is missing: {about}", knob.subject);
             assert_eq!(said.contains("needs a restart: "), knob.restart, "{about}");
         }
     }
 }
 
 #[test]
-fn another_order_alone_is_a_difference_and_said_as_one() {
+fn a_changed_order_alone_is_reported() {
     for (at, said) in ORDERS {
         let (old, new) = (turned(&[], &[]), turned(&[], &[(at, 1)]));
         assert_ne!(old, new, "{at}");
@@ -86,7 +86,7 @@ fn another_order_alone_is_a_difference_and_said_as_one() {
     }
 }
 
-/// What stands at each path of a configuration's fields, all items of a list at one path.
+/// The values at each path of a configuration's fields; all items of a list share one path.
 fn leaves(config: &Config) -> BTreeMap<String, Vec<String>> {
     let mut leaves: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut path: Vec<String> = Vec::new();
@@ -115,9 +115,9 @@ fn leaves(config: &Config) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn there_is_a_knob_for_every_field_of_a_configuration() {
+fn every_configuration_field_has_a_knob() {
     let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
-    for knob in KNOBS {
+    for &knob in KNOBS.iter() {
         let all: Vec<_> = (0..knob.choices.len())
             .map(|choice| leaves(&turned(&[(knob, choice)], &[])))
             .collect();
@@ -131,16 +131,16 @@ fn there_is_a_knob_for_every_field_of_a_configuration() {
     known.remove("admin.token_file");
     assert!(known.len() > 80, "these are not all fields: {known:#?}");
     let still: Vec<_> = known.difference(&changed).collect();
-    assert!(still.is_empty(), "no knob turns at these: {still:#?}");
+    assert!(still.is_empty(), "no knob covers these: {still:#?}");
 }
 
-/// Knobs and where each is turned to, and lists and how far each is rotated.
+/// Knobs with the value each is set to, and lists with how far each is rotated.
 type Turns = (Vec<(&'static Knob, usize)>, Vec<(&'static str, usize)>);
 
-/// A few of both.
+/// A few of each.
 fn turns() -> impl Strategy<Value = Turns> {
     let knob = (0..KNOBS.len(), 0..4_usize).prop_map(|(knob, choice)| {
-        let knob = &KNOBS[knob];
+        let knob = KNOBS[knob];
         (knob, choice % knob.choices.len())
     });
     let order = (0..ORDERS.len(), 0..3_usize).prop_map(|(order, by)| (ORDERS[order].0, by));
@@ -149,7 +149,7 @@ fn turns() -> impl Strategy<Value = Turns> {
 
 proptest! {
     #[test]
-    fn nothing_is_said_if_and_only_if_nothing_changed(
+    fn nothing_is_reported_if_and_only_if_nothing_changed(
         (both, order) in turns(),
         (old, old_order) in turns(),
         (new, new_order) in turns(),
@@ -160,7 +160,7 @@ proptest! {
             let orders = order.iter().copied().chain(orders).collect::<Vec<_>>();
             turned(&knobs, &orders)
         };
-        // Where few knobs are turned it happens that both say the same.
+        // With few knobs turned, both are sometimes equal.
         let (old, new) = if alone {
             (all(Vec::new(), Vec::new()), all(new.into_iter().take(1).collect(), Vec::new()))
         } else {
@@ -191,15 +191,15 @@ proptest! {
 }
 
 #[test]
-fn no_hash_of_a_key_is_told() {
-    let knob = |at: &str| KNOBS.iter().find(|knob| knob.at == at).expect("a knob");
+fn key_hashes_are_never_shown() {
+    let knob = |at: &str| *KNOBS.iter().find(|knob| knob.at == at).expect("a knob");
     let (old, new) = (turned(&[], &[]), turned(&[(knob("/accounts/0/key_sha256"), 1)], &[]));
     let said = diff(&old, &new).to_string();
     assert_eq!(said, "account `acme`: 1 key added\naccount `acme`: 1 key removed\n");
 }
 
 #[test]
-fn a_token_in_a_file_is_told_by_its_path() {
+fn a_token_file_is_shown_by_its_path() {
     let mut document = base();
     document.set("/admin/token_file", r#""/run/token""#);
     assert_eq!(
@@ -225,8 +225,8 @@ fn a_duplicate_network_can_be_listed_once() {
 }
 
 #[test]
-fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
-    // A tier before all others: every tier, and so every reference to one, has another number.
+fn shifted_ids_are_not_reported_as_differences() {
+    // A tier before all others shifts the ids of all tiers, and so every reference to one.
     let with = |text: &str| Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
     let before = include_str!("../tiers.yaml");
     let after = before.replace(
@@ -240,7 +240,7 @@ fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
 }
 
 #[test]
-fn another_way_to_write_the_same_is_no_difference() {
+fn equivalent_spellings_are_no_difference() {
     let all: [&[(&str, &str, &str)]; 10] = [
         &[("/queue/max_wait", r#""60s""#, r#""1m""#)],
         &[("/history/max", r#""1GiB""#, r#""1024MiB""#)],
@@ -271,7 +271,7 @@ fn another_way_to_write_the_same_is_no_difference() {
         assert_eq!(diff(&old, &new).to_string(), "", "{edits:?}");
         assert_eq!(old, new, "{edits:?}");
     }
-    // Fields of a section have no order.
+    // The order of fields in a section does not matter.
     let mut document = base();
     ["", "/queue", "/connections", "/limits/0", "/routes/0"]
         .iter()
@@ -280,7 +280,7 @@ fn another_way_to_write_the_same_is_no_difference() {
 }
 
 #[test]
-fn what_is_said_of_a_long_file_is_said_quickly() {
+fn long_files_are_compared_quickly() {
     let networks = |third: u8| {
         let all: Vec<String> = (0..16_000_u32)
             .map(|n| format!("\"10.{third}.{}.{}\"", n / 256, n % 256))
@@ -292,7 +292,7 @@ fn what_is_said_of_a_long_file_is_said_quickly() {
     assert_eq!(diff(&networks(0), &networks(1)).differences().len(), 32_000);
 }
 
-/// An edit in the manner of operators: each pair of texts is put in place of the other.
+/// The repository's tiers.yaml with each first text replaced by the second.
 fn edited(edits: &[(&str, &str)]) -> String {
     edits
         .iter()
@@ -303,7 +303,7 @@ fn edited(edits: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_sponsor_edit_reads_as_its_operator_would_say_it() {
+fn a_sponsor_edit_reads_in_the_operators_words() {
     let old = edited(&[]);
     let new = edited(&[
         ("listen: 127.0.0.1:8080", "listen: 0.0.0.0:80\ncores: 4"),

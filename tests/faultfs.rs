@@ -141,7 +141,7 @@ fn let_pass(ms: u64) -> Duration {
 }
 
 #[test]
-fn only_the_kth_write_fails_and_leaves_nothing() {
+fn only_the_kth_write_fails_and_writes_nothing() {
     let mut site = Site::new();
     for (failure, error) in [(Failure::Io, EIO), (Failure::NoSpace, ENOSPC)] {
         let before = site.length();
@@ -155,7 +155,7 @@ fn only_the_kth_write_fails_and_leaves_nothing() {
 }
 
 #[test]
-fn from_the_kth_on_all_fail_until_it_is_cleared() {
+fn all_writes_from_the_kth_fail_until_cleared() {
     let mut site = Site::new();
     let full = Fault::new(Operation::Write, 2, Mode::Fail(Failure::NoSpace));
     site.faults.arm(full.and_all_after());
@@ -203,7 +203,7 @@ fn a_sync_fails_once_and_the_next_one_succeeds() {
 }
 
 #[test]
-fn truncating_renaming_and_removing_fail_too() {
+fn truncate_rename_and_unlink_fail_too() {
     let mut site = Site::new();
     let new = site.folder.path().join("new").display().to_string();
     for (operation, line) in [
@@ -236,7 +236,7 @@ fn a_delayed_write_is_done_late() {
 }
 
 #[test]
-fn what_hangs_goes_on_when_it_is_released() {
+fn a_hanging_write_goes_on_when_released() {
     let mut site = Site::new();
     for (line, operation) in [("write 10", Operation::Write), ("fsync", Operation::Sync)] {
         for by_clearing in [false, true] {
@@ -262,7 +262,7 @@ fn what_hangs_goes_on_when_it_is_released() {
 }
 
 #[test]
-fn it_is_killed_before_within_or_after_a_write() {
+fn the_process_is_killed_before_during_or_after_a_write() {
     for (mode, length) in [
         (Mode::KillBefore, 10),
         (Mode::TearAndKill(Keep::Half), 15),
@@ -278,7 +278,7 @@ fn it_is_killed_before_within_or_after_a_write() {
 }
 
 #[test]
-fn of_four_threads_every_operation_is_counted_and_one_fails() {
+fn operations_of_four_threads_are_counted_and_one_fails() {
     let mut site = Site::new();
     let (threads, each) = (4, 500);
     site.faults
@@ -294,7 +294,7 @@ fn of_four_threads_every_operation_is_counted_and_one_fails() {
 }
 
 #[test]
-fn files_are_told_apart_and_those_elsewhere_left_alone() {
+fn files_are_distinguished_and_others_left_alone() {
     let mut site = Site::new();
     let elsewhere = Folder::new();
     let outside = elsewhere.path().join("tiergate.db").display().to_string();
@@ -317,7 +317,7 @@ fn files_are_told_apart_and_those_elsewhere_left_alone() {
 }
 
 #[test]
-fn a_file_keeps_its_kind_without_a_name_and_a_copy_is_seen() {
+fn unlinked_files_keep_their_kind_and_copies_are_seen() {
     let mut site = Site::new();
     let database = site.folder.path().join("tiergate.db").display().to_string();
     let fail = Fault::new(Operation::Write, 1, Mode::Fail(Failure::Io)).and_all_after();
@@ -330,7 +330,7 @@ fn a_file_keeps_its_kind_without_a_name_and_a_copy_is_seen() {
 }
 
 #[test]
-fn the_wall_clock_steps_and_the_other_one_does_not() {
+fn the_wall_clock_steps_and_the_monotonic_one_does_not() {
     let mut site = Site::new();
     let centuries = 300 * 365 * 86_400_000_i64;
     let mut offset = 0;
@@ -362,7 +362,7 @@ fn with_history(lines: &[&str]) -> Site {
 }
 
 #[test]
-fn without_power_what_was_not_synced_is_gone() {
+fn a_power_loss_drops_unsynced_writes() {
     for sync in ["fsync", "fdatasync"] {
         let lines = ["write 700", sync, "write 400"];
         assert_eq!(with_history(&lines).after_power(|| false), [('x', 700)]);
@@ -372,7 +372,7 @@ fn without_power_what_was_not_synced_is_gone() {
 }
 
 #[test]
-fn without_power_what_was_overwritten_or_cut_is_back() {
+fn a_power_loss_restores_overwritten_and_truncated_bytes() {
     let overwritten = ["write 2000", "fsync", "pwrite tiergate.db 600 900"];
     assert_eq!(with_history(&overwritten).after_power(|| false), [('x', 2_000)]);
     let cut = ["write 2000", "fsync", "truncate 100"];
@@ -382,7 +382,7 @@ fn without_power_what_was_overwritten_or_cut_is_back() {
 }
 
 #[test]
-fn without_power_single_sectors_may_be_left() {
+fn a_power_loss_may_leave_single_sectors() {
     let mut every_other = [true, false].into_iter().cycle();
     let mut site = with_history(&["write 2000", "fsync", "pwrite tiergate.db 1200 300"]);
     let left = site.after_power(|| every_other.next().expect("no end"));
@@ -400,7 +400,7 @@ fn a_failed_sync_makes_nothing_durable_nor_does_the_next() {
 }
 
 #[test]
-fn power_that_goes_within_a_write_or_after_a_sync_is_told() {
+fn a_power_loss_within_a_write_or_after_a_sync_is_recorded() {
     let mut site = with_history(&["write 500", "fsync"]);
     site.faults
         .arm(Fault::new(Operation::Write, 1, Mode::TearAndKill(Keep::Half)));
@@ -427,9 +427,9 @@ fn sqlite(folder: &Folder, faults: &FaultFs, sql: &str) -> Option<Output> {
 
 const MAKE: &str = "PRAGMA journal_mode=WAL; CREATE TABLE t (x)";
 
-/// SQLite writes and syncs by functions that are seen, whoever has compiled it.
+/// SQLite writes and syncs through intercepted functions, bundled or not.
 #[test]
-fn sqlite_meets_the_faults_of_its_database_and_wal() {
+fn faults_reach_sqlites_database_and_wal() {
     let folder = Folder::new();
     let faults = FaultFs::new(&folder);
     if sqlite(&folder, &faults, MAKE).is_none() {
@@ -458,7 +458,7 @@ fn sqlite_meets_the_faults_of_its_database_and_wal() {
 }
 
 #[test]
-fn sqlite_keeps_a_synced_commit_and_loses_another() {
+fn sqlite_keeps_a_synced_commit_and_loses_an_unsynced_one() {
     for (synchronous, rows) in [("FULL", "1\n"), ("OFF", "0\n")] {
         let folder = Folder::new();
         let faults = FaultFs::with_history(&folder);

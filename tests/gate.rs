@@ -1,4 +1,4 @@
-//! What the gate and the limiter add to the policy's decisions: locks that nobody waits for in vain, and one set of rules at a time.
+//! What the gate and the limiter add to the policy's decisions: locks without deadlocks, and one set of rules at a time.
 
 #[path = "../crates/policy/tests/support/request.rs"]
 mod request;
@@ -58,19 +58,19 @@ fn shards_are_locked_in_one_order() {
         let rules = Arc::clone(&rules);
         std::thread::spawn(move || {
             let decide = || limiter.decide(&rules, &counters, UnixTime::default());
-            let lets_in = || decide().is_ok_and(|(_, decided)| decided.is_ok());
-            let let_in = (0..DECISIONS).filter(|_| lets_in()).count();
-            told.send(let_in as u32).expect("the test waits for it");
+            let admits = || decide().is_ok_and(|(_, decided)| decided.is_ok());
+            let admitted = (0..DECISIONS).filter(|_| admits()).count();
+            told.send(admitted as u32).expect("the test waits for it");
         });
     }
     for _ in 0..3 {
-        let let_in = ended.recv_timeout(PATIENCE).expect("nobody waits for ever");
-        assert_eq!(let_in, DECISIONS);
+        let admitted = ended.recv_timeout(PATIENCE).expect("no deadlock");
+        assert_eq!(admitted, DECISIONS);
     }
 }
 
 #[test]
-fn whoever_asks_by_an_older_generation_takes_nothing() {
+fn a_request_by_an_older_generation_takes_nothing() {
     let generation = |concurrency| {
         let rules = rules().tier("free", |tier| tier.concurrency(concurrency));
         Generation::unobserved(Arc::new(rules.upstream("search", &[4]).build()))
@@ -83,17 +83,17 @@ fn whoever_asks_by_an_older_generation_takes_nothing() {
     let ask = request(Caller::Network(NetworkId(1)), TierId(0));
     assert!(matches!(gate.enter(&before, &ask), Err(Stale)));
     assert_eq!((gate.in_flight(), gate.view().stats.arrived), (0, 0));
-    let Ok(Ok(Entered::Running(pass))) = gate.enter(&after, &ask) else {
+    let Ok(Ok(Entered::Running(permit))) = gate.enter(&after, &ask) else {
         panic!("there are slots")
     };
     let refused = gate.enter(&after, &ask).expect("it is the present one");
     assert!(refused.is_err(), "by its terms it has one job");
     assert_eq!(gate.view().stats.arrived, 2);
-    pass.settle(Outcome::Failed, 0);
+    permit.settle(Outcome::Failed, 0);
 }
 
 #[test]
-fn the_wall_clock_is_read_again_where_a_limit_is_aligned_to_it() {
+fn aligned_limits_read_the_wall_clock_again() {
     for (kind, again) in [(Kind::Fixed, false), (Kind::Sliding, false), (Kind::Aligned, true)] {
         let rules = Arc::new(
             rules()

@@ -1,4 +1,4 @@
-//! The gate while the system's wall clock is set forward and back (semantics §5.11): every debit counts once, by the date that the
+//! The gate while the system's wall clock is set forward and back (rules §5.11): every debit counts once, by the date that the
 //! correction gives it, and jobs in flight are recorded with that date.
 //!
 //! Windows are filled from the test's own list of debits. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
@@ -19,7 +19,7 @@ use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{ClockStep, End, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Debited, Entry, Fence, Past};
+use tiergate::store::{Debited, Fence, LedgerEntry, Past};
 use tokio::runtime::Runtime;
 
 use request::{AdmissionRequest, RequestExt, request};
@@ -179,7 +179,7 @@ impl Fixture {
 
     fn waits(&self, tier: TierId) -> QueuedJob {
         match self.gate.enter(&self.gate.generation(), &ask(account(1), tier, 1)) {
-            Ok(Ok(Entered::Seated(waiting))) => waiting,
+            Ok(Ok(Entered::Queued(waiting))) => waiting,
             other => panic!("no slot is free: {other:?}"),
         }
     }
@@ -231,7 +231,7 @@ impl Fixture {
     /// The last that was written down.
     fn last(&self) -> (End, UnixTime) {
         match self.ledger.entries().pop() {
-            Some(Entry::Job(record)) => (record.end, record.admitted),
+            Some(LedgerEntry::Job(record)) => (record.end, record.admitted),
             other => panic!("a job should have been written down: {other:?}"),
         }
     }

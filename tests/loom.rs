@@ -1,7 +1,7 @@
-//! The hall's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
+//! The gate's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
 //!
-//! Each model of the hall has one slot that is used and little else, and ends with the same questions: has everybody heard what became of
-//! them, is the slot free again, and is nothing left over? Those of the request limits are in `limits`.
+//! Each model of the gate has one slot that is used and little else, and ends with the same questions: has every job been notified, is the
+//! slot free again, and is nothing left over? Those of the request limits are in `limits`.
 
 #![cfg(tiergate_loom)]
 
@@ -26,7 +26,7 @@ use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{TierId, UpstreamId};
 use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
+use tiergate::store::{Commit, Fence, Ledger, LedgerEntry, Record, Settlement, Ticket};
 
 use request::{RequestExt, request};
 use rules::RulesBuilder;
@@ -34,16 +34,16 @@ use rules::RulesBuilder;
 const LOW: TierId = TierId(0);
 const HIGH: TierId = TierId(1);
 
-fn gate(seats: u32) -> Arc<Gate> {
-    gate_with(seats, &[1])
+fn gate(queue: u32) -> Arc<Gate> {
+    gate_with(queue, &[1])
 }
 
-fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
-    gate_writing_to(seats, servers, Arc::new(MemoryLedger::default()))
+fn gate_with(queue: u32, servers: &[u32]) -> Arc<Gate> {
+    gate_writing_to(queue, servers, Arc::new(MemoryLedger::default()))
 }
 
-fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<Gate> {
-    let rules = rules(seats, servers)
+fn gate_writing_to(queue: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<Gate> {
+    let rules = rules(queue, servers)
         .tier("low", |tier| tier)
         .tier("high", |tier| tier.priority(6));
     let rules = Arc::new(rules.build());
@@ -51,8 +51,8 @@ fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<
     Gate::new(policy, Generation::unobserved(rules), Clock::start(), ledger)
 }
 
-fn rules(seats: u32, servers: &[u32]) -> RulesBuilder {
-    rules::rules().queue(seats).upstream("search", servers)
+fn rules(queue: u32, servers: &[u32]) -> RulesBuilder {
+    rules::rules().queue(queue).upstream("search", servers)
 }
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
@@ -62,15 +62,15 @@ fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal>
 
 fn running(gate: &Arc<Gate>, caller: u8) -> Permit {
     match enter(gate, caller, LOW) {
-        Ok(Entered::Running(pass)) => pass,
+        Ok(Entered::Running(permit)) => permit,
         other => panic!("the slot is free: {other:?}"),
     }
 }
 
-fn seated(gate: &Arc<Gate>, caller: u8, tier: TierId) -> QueuedJob {
+fn queued(gate: &Arc<Gate>, caller: u8, tier: TierId) -> QueuedJob {
     match enter(gate, caller, tier) {
-        Ok(Entered::Seated(waiting)) => waiting,
-        other => panic!("the slot is taken and a seat is free: {other:?}"),
+        Ok(Entered::Queued(waiting)) => waiting,
+        other => panic!("the slot is taken and a queue place is free: {other:?}"),
     }
 }
 
@@ -81,15 +81,15 @@ fn nothing_is_left(gate: &Arc<Gate>) {
     assert_eq!(stats.arrived, stats.ended());
 }
 
-/// A slot is given back while the one who waits for it hangs up: the next in line gets it, or it is free.
+/// A slot is given back while the client that waits for it hangs up: the next in line gets it, or it is free.
 #[test]
 fn a_grant_races_with_a_hang_up() {
     loom::model(|| {
         let gate = gate(2);
-        let pass = running(&gate, 1);
-        let (first, second) = (seated(&gate, 2, LOW), seated(&gate, 3, LOW));
+        let permit = running(&gate, 1);
+        let (first, second) = (queued(&gate, 2, LOW), queued(&gate, 3, LOW));
         let hang_up = thread::spawn(move || drop(first));
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         let granted = block_on(second).expect("nobody else is left");
         hang_up.join().expect("no panic");
         end.join().expect("no panic");
@@ -98,14 +98,14 @@ fn a_grant_races_with_a_hang_up() {
     });
 }
 
-/// A waiter has looked and found nothing, then hangs up as the grant comes: the slot must not go with it.
+/// A waiter has polled and found nothing, then hangs up as the grant comes: the slot must not be lost.
 #[test]
-fn a_grant_races_with_a_waiter_that_looks_and_then_leaves() {
+fn a_grant_races_with_a_waiter_that_polls_and_leaves() {
     loom::model(|| {
         let gate = gate(1);
-        let pass = running(&gate, 1);
-        let waiting = seated(&gate, 2, LOW);
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let permit = running(&gate, 1);
+        let waiting = queued(&gate, 2, LOW);
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         {
             let mut waiting = pin!(waiting);
             if let Poll::Ready(verdict) = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -117,25 +117,25 @@ fn a_grant_races_with_a_waiter_that_looks_and_then_leaves() {
     });
 }
 
-/// The seat is wanted by a higher priority while the slot comes free: the waiter hears exactly one thing, and the other
-/// one is served.
+/// A higher priority displaces the job while the slot comes free: the waiter is told exactly one thing, and the other job is
+/// served.
 #[test]
 fn a_displacement_races_with_a_grant() {
     loom::model(|| {
         let gate = gate(1);
-        let pass = running(&gate, 1);
-        let low = seated(&gate, 2, LOW);
+        let permit = running(&gate, 1);
+        let low = queued(&gate, 2, LOW);
         let high = {
             let gate = Arc::clone(&gate);
             thread::spawn(move || match enter(&gate, 3, HIGH) {
-                Ok(Entered::Running(pass)) => pass.settle(Outcome::Failed, 0),
-                Ok(Entered::Seated(waiting)) => block_on(waiting).expect("nobody is higher").settle(Outcome::Failed, 0),
-                Err(refusal) => panic!("a higher priority is never refused for want of a seat: {refusal:?}"),
+                Ok(Entered::Running(permit)) => permit.settle(Outcome::Failed, 0),
+                Ok(Entered::Queued(waiting)) => block_on(waiting).expect("nobody is higher").settle(Outcome::Failed, 0),
+                Err(refusal) => panic!("a higher priority is never refused because the queue is full: {refusal:?}"),
             })
         };
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         match block_on(low) {
-            Ok(pass) => pass.settle(Outcome::Failed, 0),
+            Ok(permit) => permit.settle(Outcome::Failed, 0),
             Err(refusal) => assert_eq!(refusal.reason(), Reason::Displaced),
         }
         high.join().expect("no panic");
@@ -144,20 +144,20 @@ fn a_displacement_races_with_a_grant() {
     });
 }
 
-/// The last slot is given back as somebody arrives: that one gets it at once or waits, and then is woken.
+/// The last slot is given back as a job arrives: it gets the slot at once or is queued, and then woken.
 #[test]
 fn the_last_release_races_with_an_arrival() {
     loom::model(|| {
         let gate = gate(1);
-        let pass = running(&gate, 1);
+        let permit = running(&gate, 1);
         let arrival = {
             let gate = Arc::clone(&gate);
-            thread::spawn(move || match enter(&gate, 2, LOW).expect("there is a seat") {
-                Entered::Running(pass) => pass.settle(Outcome::Failed, 0),
-                Entered::Seated(waiting) => block_on(waiting).expect("nobody displaces").settle(Outcome::Failed, 0),
+            thread::spawn(move || match enter(&gate, 2, LOW).expect("there is a queue place") {
+                Entered::Running(permit) => permit.settle(Outcome::Failed, 0),
+                Entered::Queued(waiting) => block_on(waiting).expect("nobody displaces").settle(Outcome::Failed, 0),
             })
         };
-        pass.settle(Outcome::Failed, 0);
+        permit.settle(Outcome::Failed, 0);
         arrival.join().expect("no panic");
         nothing_is_left(&gate);
     });
@@ -168,11 +168,11 @@ fn the_last_release_races_with_an_arrival() {
 fn a_grant_races_with_the_longest_wait() {
     loom::model(|| {
         let gate = gate(1);
-        let pass = running(&gate, 1);
-        let waiting = seated(&gate, 2, LOW);
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let permit = running(&gate, 1);
+        let waiting = queued(&gate, 2, LOW);
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         match waiting.expire() {
-            Ok(pass) => pass.settle(Outcome::Failed, 0),
+            Ok(permit) => permit.settle(Outcome::Failed, 0),
             Err(refusal) => assert_eq!(refusal.reason(), Reason::WaitedTooLong),
         }
         end.join().expect("no panic");
@@ -180,20 +180,20 @@ fn a_grant_races_with_the_longest_wait() {
     });
 }
 
-/// The door closes as the slot comes free.
+/// A shutdown begins as the slot comes free.
 #[test]
-fn closing_races_with_a_grant() {
+fn a_shutdown_races_with_a_grant() {
     loom::model(|| {
         let gate = gate(1);
-        let pass = running(&gate, 1);
-        let waiting = seated(&gate, 2, LOW);
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let permit = running(&gate, 1);
+        let waiting = queued(&gate, 2, LOW);
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         let close = {
             let gate = Arc::clone(&gate);
             thread::spawn(move || gate.shut_down())
         };
         match block_on(waiting) {
-            Ok(pass) => pass.settle(Outcome::Failed, 0),
+            Ok(permit) => permit.settle(Outcome::Failed, 0),
             Err(refusal) => assert_eq!(refusal.reason(), Reason::ShuttingDown),
         }
         end.join().expect("no panic");
@@ -207,13 +207,13 @@ fn closing_races_with_a_grant() {
 fn asking_for_a_slot_races_with_its_release() {
     loom::model(|| {
         let gate = gate(1);
-        let pass = running(&gate, 1);
+        let permit = running(&gate, 1);
         let ask = request(Caller::Network(NetworkId(2)), LOW).uploading();
         let uploading = gate.enter(&gate.generation(), &ask);
-        let Ok(Ok(Entered::Seated(uploading))) = uploading else {
+        let Ok(Ok(Entered::Queued(uploading))) = uploading else {
             panic!("it has not asked yet")
         };
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         uploading.ask_slot();
         block_on(uploading)
             .expect("nobody displaces")
@@ -232,15 +232,15 @@ fn moving(gate: &Arc<Gate>) -> (Relocating, Permit) {
     }
 }
 
-/// A slot is given back as the client of the job that moves hangs up: the slot must not go with it.
+/// A slot is given back as the client of the job that moves hangs up: the slot must not be lost.
 #[test]
 fn a_grant_to_a_moving_job_races_with_its_hang_up() {
     loom::model(|| {
         let gate = gate_with(1, &[1, 1]);
-        let (moving, pass) = moving(&gate);
-        let waiting = seated(&gate, 3, LOW);
+        let (moving, permit) = moving(&gate);
+        let waiting = queued(&gate, 3, LOW);
         let hang_up = thread::spawn(move || drop(moving));
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         let granted = block_on(waiting).expect("nobody else is left");
         hang_up.join().expect("no panic");
         end.join().expect("no panic");
@@ -250,15 +250,15 @@ fn a_grant_to_a_moving_job_races_with_its_hang_up() {
     });
 }
 
-/// As above, but the job has looked and found nothing, and what it is told at its end is its holder's word.
+/// As above, but the job has looked and found nothing, and its outcome is the one its holder gives.
 #[test]
 fn a_grant_to_a_moving_job_races_with_its_deadline() {
     loom::model(|| {
         let gate = gate_with(1, &[1, 1]);
-        let (mut moving, pass) = moving(&gate);
-        let end = thread::spawn(move || block_on(pass.succeed(200)).expect("memory never fails"));
+        let (mut moving, permit) = moving(&gate);
+        let end = thread::spawn(move || block_on(permit.succeed(200)).expect("memory never fails"));
         match pin!(&mut moving).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(pass) => pass.settle(Outcome::Failed, 0),
+            Poll::Ready(permit) => permit.settle(Outcome::Failed, 0),
             Poll::Pending => moving.settle(Outcome::Failed),
         }
         end.join().expect("no panic");
@@ -275,7 +275,7 @@ fn a_release_races_with_a_move() {
         let (first, second) = (running(&gate, 1), running(&gate, 2));
         let end = thread::spawn(move || second.settle(Outcome::Failed, 0));
         let moved = match first.relocate() {
-            Relocated::To(pass) => pass,
+            Relocated::To(permit) => permit,
             Relocated::Waits(moving) => block_on(moving),
             Relocated::Nowhere(_) => panic!("the other server is up"),
         };
@@ -291,13 +291,13 @@ fn a_release_races_with_a_move() {
 fn a_recovery_races_with_a_grant_to_a_moving_job() {
     loom::model(|| {
         let gate = gate_with(1, &[1, 1]);
-        let (moving, pass) = moving(&gate);
-        let waiting = seated(&gate, 3, LOW);
+        let (moving, permit) = moving(&gate);
+        let waiting = queued(&gate, 3, LOW);
         let back = {
             let gate = Arc::clone(&gate);
             thread::spawn(move || gate.server_up(UpstreamId(0), tiergate::policy::rules::ServerId(0)))
         };
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
         let (moved, granted) = (block_on(moving), block_on(waiting).expect("nobody displaces"));
         assert_ne!(moved.server(), granted.server());
         back.join().expect("no panic");
@@ -319,7 +319,7 @@ impl Ledger for SlowLedger {
         true
     }
 
-    fn note(&self, _: Entry) {}
+    fn note(&self, _: LedgerEntry) {}
 
     fn commit(&self, _: Record) -> Commit {
         let (commit, ticket) = Commit::pending();
@@ -341,18 +341,18 @@ fn committing() -> (Arc<Gate>, Committing, Ticket) {
     (gate, committing, ticket)
 }
 
-/// The record becomes durable as patience ends: the job is debited and so is the record, or neither.
+/// The record becomes durable as the wait for it ends: the job is debited and so is the record, or neither.
 #[test]
-fn a_commit_races_with_the_end_of_patience() {
+fn a_commit_races_with_the_commit_timeout() {
     loom::model(|| {
         let (gate, committing, ticket) = committing();
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         let told = committing.give_up();
-        let standing = disk.join().expect("no panic");
+        let settlement = disk.join().expect("no panic");
         let stats = gate.view().stats;
         match told {
-            Ok(()) => assert_eq!((stats.succeeded, standing), (1, Standing::Stands)),
-            Err(_) => assert_eq!((stats.failed, standing), (1, Standing::Withdrawn)),
+            Ok(()) => assert_eq!((stats.succeeded, settlement), (1, Settlement::Stands)),
+            Err(_) => assert_eq!((stats.failed, settlement), (1, Settlement::Withdrawn)),
         }
         nothing_is_left(&gate);
     });
@@ -365,7 +365,7 @@ fn a_commit_races_with_its_waiter() {
         let (gate, committing, ticket) = committing();
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         block_on(committing).expect("it is durable");
-        assert_eq!(disk.join().expect("no panic"), Standing::Stands);
+        assert_eq!(disk.join().expect("no panic"), Settlement::Stands);
         nothing_is_left(&gate);
     });
 }
@@ -377,7 +377,7 @@ fn a_commit_races_with_its_waiter_that_leaves() {
         let (gate, committing, ticket) = committing();
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         drop(committing);
-        let stands = disk.join().expect("no panic") == Standing::Stands;
+        let stands = disk.join().expect("no panic") == Settlement::Stands;
         assert_eq!(gate.view().stats.succeeded, u64::from(stands));
         nothing_is_left(&gate);
     });

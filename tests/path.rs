@@ -95,15 +95,15 @@ const AROUND: &[(Option<&str>, &str)] = &[
     (None, "/{a}/{b}"),
     (None, "/{a}/{*rest}"),
     (None, "/x/{*rest}"),
-    (Some("door.example"), "/{*rest}"),
-    (Some("door.example"), "/search"),
+    (Some("tiergate.example"), "/{*rest}"),
+    (Some("tiergate.example"), "/search"),
     (Some("other.example"), "/{*rest}"),
 ];
 
 const HOSTS: &[&str] = &[
     "",
-    "door.example",
-    "DOOR.example.:443",
+    "tiergate.example",
+    "TIERGATE.example.:443",
     "other.example",
     "third.example",
     "[::1]",
@@ -298,7 +298,7 @@ proptest! {
         let own;
         // With the metered route on one host alone, only routes that name another may serve its path.
         let set = if named { set & 0b00_0111_1111 } else { set };
-        let table = if named { own = search_amid(set, false, Some("door.example")); &own } else { &TABLES[set] };
+        let table = if named { own = search_amid(set, false, Some("tiergate.example")); &own } else { &TABLES[set] };
         if let Ok(found) = table.find(host, &path, &Method::GET) {
             prop_assert_ne!(found.route, set.count_ones() as usize, "the metered route takes POST alone");
             if let Some(lenience) = is_search_to_some(&found.path) {

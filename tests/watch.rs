@@ -218,7 +218,7 @@ fn half_a_file_is_told_only_if_nothing_follows() {
         file.write_all(b" and whole").expect("it can be written");
         drop(file);
         site.tells("half and whole").await;
-        // Whoever stops in the middle leaves half a file.
+        // A writer that stops in the middle leaves half a file.
         file = fs::File::create(&site.file).expect("it can be written");
         file.write_all(b"half").expect("it can be written");
         site.tells("half").await;

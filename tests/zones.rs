@@ -1,4 +1,4 @@
-//! Days and months of time zones, as the configuration computes them and the policy counts by them (semantics §5.1, §5.7),
+//! Days and months of time zones, as the configuration computes them and the policy counts by them (rules §5.1, §5.7),
 //! against another computation: what date a calendar on the wall shows there.
 
 #[path = "../crates/policy/tests/support/seeded.rs"]

@@ -23,7 +23,7 @@ const SIMILARITY_FALLOFF: f32 = 40.0;
 
 /// A part of an image, in fractions of its width and height: 0 to 1, `left + width` and `top + height` at most 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
+pub struct ImageRegion {
     /// The left edge.
     pub left: f32,
     /// The upper edge.
@@ -34,7 +34,7 @@ pub struct Window {
     pub height: f32,
 }
 
-impl Window {
+impl ImageRegion {
     /// All of the image.
     pub const WHOLE: Self = Self {
         left: 0.0,
@@ -73,7 +73,7 @@ impl Descriptor {
     ///
     /// # Panics
     /// If the image has no pixels.
-    pub fn of(image: &RgbImage, window: Window) -> Self {
+    pub fn of(image: &RgbImage, window: ImageRegion) -> Self {
         let planes = block_means(image, window);
         let mut numbers = [0.0; LENGTH];
         let mut kept = numbers.iter_mut();
@@ -106,7 +106,7 @@ pub fn similarity(distance: f32) -> f32 {
 type Plane = [[f32; GRID]; GRID];
 
 /// Luma and both chroma planes of the block means, in levels of 0 to 255.
-fn block_means(image: &RgbImage, window: Window) -> [Plane; 3] {
+fn block_means(image: &RgbImage, window: ImageRegion) -> [Plane; 3] {
     let columns = edges(window.left, window.width, image.width());
     let rows = edges(window.top, window.height, image.height());
     let stride = image.width() as usize * 3;

@@ -17,7 +17,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::error::{DecodingError, ImageFormatHint};
 use image::{ImageError, ImageFormat, ImageReader, RgbImage, imageops};
 
-use crate::descriptor::{Descriptor, Window, similarity};
+use crate::descriptor::{Descriptor, ImageRegion, similarity};
 use crate::scenes;
 
 /// Images that a folder may have; those beyond it, by name, are left out with a warning.
@@ -44,11 +44,11 @@ pub struct Picture {
     pub name: String,
     /// Its media type, for those who fetch it.
     pub media_type: &'static str,
-    file: File,
+    file: ImageSource,
     looks: Vec<Descriptor>,
 }
 
-enum File {
+enum ImageSource {
     Made(Vec<u8>),
     OnDisk(PathBuf),
 }
@@ -60,8 +60,8 @@ impl Picture {
     /// The file is gone, or can't be read.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         match &self.file {
-            File::Made(bytes) => Ok(bytes.clone()),
-            File::OnDisk(path) => read_bounded(path),
+            ImageSource::Made(bytes) => Ok(bytes.clone()),
+            ImageSource::OnDisk(path) => read_bounded(path),
         }
     }
 }
@@ -97,7 +97,7 @@ impl Index {
                 name: format!("scene-{number:04}.jpg"),
                 media_type: "image/jpeg",
                 looks: looks(&image),
-                file: File::Made(jpeg(&image, MADE_QUALITY)),
+                file: ImageSource::Made(jpeg(&image, MADE_QUALITY)),
             }
         }))
     }
@@ -154,7 +154,7 @@ impl Index {
         let shown = if cut_borders {
             inside_borders(query)
         } else {
-            Window::WHOLE
+            ImageRegion::WHOLE
         };
         let asked: Vec<_> = query_windows()
             .map(|window| Descriptor::of(query, window.within(shown)))
@@ -243,7 +243,7 @@ fn picture_of(path: &Path) -> Result<Picture, String> {
     Ok(Picture {
         name: name.to_owned(),
         media_type,
-        file: File::OnDisk(path.to_owned()),
+        file: ImageSource::OnDisk(path.to_owned()),
         looks: looks(&image),
     })
 }
@@ -263,24 +263,24 @@ fn looks(image: &RgbImage) -> Vec<Descriptor> {
 }
 
 /// What of an indexed image is described: all, and what is left when an edge or two are cropped.
-fn indexed_windows() -> impl Iterator<Item = Window> {
-    std::iter::once(Window::WHOLE).chain(windows_of(0.94, 3))
+fn indexed_windows() -> impl Iterator<Item = ImageRegion> {
+    std::iter::once(ImageRegion::WHOLE).chain(windows_of(0.94, 3))
 }
 
 /// What of a query is described: all, and ever smaller parts, in case the original is surrounded by something.
-fn query_windows() -> impl Iterator<Item = Window> {
+fn query_windows() -> impl Iterator<Item = ImageRegion> {
     let scales = (1..=8).map(|step| 1.0 - 0.025 * step as f32);
-    std::iter::once(Window::WHOLE).chain(scales.flat_map(|scale| windows_of(scale, 5)))
+    std::iter::once(ImageRegion::WHOLE).chain(scales.flat_map(|scale| windows_of(scale, 5)))
 }
 
 /// Windows of a scale, at `places` × `places` places; at least 2, so that the corners are among them.
-fn windows_of(scale: f32, places: usize) -> impl Iterator<Item = Window> {
+fn windows_of(scale: f32, places: usize) -> impl Iterator<Item = ImageRegion> {
     let share = move |place: usize| place as f32 / (places - 1) as f32;
-    (0..places * places).map(move |place| Window::scaled(scale, share(place % places), share(place / places)))
+    (0..places * places).map(move |place| ImageRegion::scaled(scale, share(place % places), share(place / places)))
 }
 
 /// The query without its black borders, as far as [`BORDER_SHARE_MAX`] allows.
-fn inside_borders(query: &RgbImage) -> Window {
+fn inside_borders(query: &RgbImage) -> ImageRegion {
     let (width, height) = query.dimensions();
     let dark = |left, top, width, height| {
         let strip = imageops::crop_imm(query, left, top, width, height);
@@ -298,7 +298,7 @@ fn inside_borders(query: &RgbImage) -> Window {
     let bottom = border(height, &|line| dark(0, height - 1 - line, width, 1));
     let left = border(width, &|line| dark(line, 0, 1, height));
     let right = border(width, &|line| dark(width - 1 - line, 0, 1, height));
-    Window {
+    ImageRegion {
         left,
         top,
         width: 1.0 - left - right,

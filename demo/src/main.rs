@@ -114,7 +114,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         CancellationToken::new(),
         CancellationToken::new(),
     );
-    let crowd = async {
+    let clients = async {
         if flags.traffic {
             traffic::run(endpoints, &sponsors, &anonymous, traffic::uploads(&index), stop.clone()).await;
         } else {
@@ -133,7 +133,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         stop.run_until_cancelled(asked_to_stop(flags.seconds)).await;
         stop.cancel();
     };
-    let ((), front, back, ()) = tokio::join!(crowd, front, back, until);
+    let ((), front, back, ()) = tokio::join!(clients, front, back, until);
     front.map_err(|error| format!("tiergate: {error}"))?;
     back.map_err(|error| format!("the search service: {error}"))?;
     Ok(())

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tiergate::clock::Clock;
-use tiergate::config::{Account, Config, Server};
+use tiergate::config::{AccountSection, Config, ServerConfig};
 use tiergate::policy::rules::TierId;
 use tiergate::server::{self, ServeError, Sockets};
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
@@ -52,7 +52,7 @@ pub fn load(tiers: &Path, addresses: &Addresses) -> Result<Config, String> {
     for upstream in &mut config.upstreams {
         let slots = upstream.servers.first().map_or(1, |server| server.slots);
         let (host, port) = (addresses.upstream.ip().to_string(), addresses.upstream.port());
-        upstream.servers = vec![Server { host, port, slots }];
+        upstream.servers = vec![ServerConfig { host, port, slots }];
     }
     Ok(config)
 }
@@ -69,7 +69,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
             continue;
         }
         let key = random_key()?;
-        config.accounts.push(Account {
+        config.accounts.push(AccountSection {
             name: format!("demo-{number}"),
             tier: id,
             key_sha256: vec![Sha256::digest(&key).into()],

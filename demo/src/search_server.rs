@@ -66,20 +66,20 @@ pub async fn serve(
 }
 
 /// A failed request: a status, and a message for the client.
-struct Failure(StatusCode, String);
+struct SearchError(StatusCode, String);
 
-impl IntoResponse for Failure {
+impl IntoResponse for SearchError {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
     }
 }
 
-async fn search(State(service): State<Arc<Service>>, request: Request) -> Result<Json<Value>, Failure> {
-    let busy = |_| Failure(StatusCode::SERVICE_UNAVAILABLE, "Too many searches at once".to_owned());
+async fn search(State(service): State<Arc<Service>>, request: Request) -> Result<Json<Value>, SearchError> {
+    let busy = |_| SearchError(StatusCode::SERVICE_UNAVAILABLE, "Too many searches at once".to_owned());
     let _place = service.searches.try_acquire().map_err(busy)?;
     let (base, cut_borders) = (base_url(request.headers()), asks_to_cut_borders(request.uri()));
 
-    let late = |_| Failure(StatusCode::REQUEST_TIMEOUT, "The upload took too long".to_owned());
+    let late = |_| SearchError(StatusCode::REQUEST_TIMEOUT, "The upload took too long".to_owned());
     let upload = tokio::time::timeout(UPLOAD_MAX, upload(request))
         .await
         .map_err(late)??;
@@ -96,8 +96,8 @@ async fn search(State(service): State<Arc<Service>>, request: Request) -> Result
         let query = index::decode(&upload)?;
         Ok(answer(&index, &base, &index.search(&query, cut_borders, MATCHES)))
     });
-    let broken = |error: image::ImageError| Failure(StatusCode::BAD_REQUEST, format!("Not an image: {error}"));
-    let failed = |_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "The search failed".to_owned());
+    let broken = |error: image::ImageError| SearchError(StatusCode::BAD_REQUEST, format!("Not an image: {error}"));
+    let failed = |_| SearchError(StatusCode::INTERNAL_SERVER_ERROR, "The search failed".to_owned());
     found.await.map_err(failed)?.map(Json).map_err(broken)
 }
 
@@ -121,7 +121,7 @@ fn answer(index: &Index, base: &str, matches: &[index::Match]) -> Value {
 }
 
 /// The bytes of the image: the whole body, or the first file of a form.
-async fn upload(request: Request) -> Result<Bytes, Failure> {
+async fn upload(request: Request) -> Result<Bytes, SearchError> {
     let media_type = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -134,28 +134,31 @@ async fn upload(request: Request) -> Result<Bytes, Failure> {
         whole_body(request).await?
     };
     if upload.is_empty() {
-        return Err(Failure(StatusCode::BAD_REQUEST, "No image in the request".to_owned()));
+        return Err(SearchError(
+            StatusCode::BAD_REQUEST,
+            "No image in the request".to_owned(),
+        ));
     }
     Ok(upload)
 }
 
-async fn whole_body(request: Request) -> Result<Bytes, Failure> {
+async fn whole_body(request: Request) -> Result<Bytes, SearchError> {
     Bytes::from_request(request, &())
         .await
-        .map_err(|rejection| Failure(rejection.status(), rejection.body_text()))
+        .map_err(|rejection| SearchError(rejection.status(), rejection.body_text()))
 }
 
-async fn first_file(request: Request) -> Result<Bytes, Failure> {
-    let broken = |error: axum::extract::multipart::MultipartError| Failure(error.status(), error.body_text());
+async fn first_file(request: Request) -> Result<Bytes, SearchError> {
+    let broken = |error: axum::extract::multipart::MultipartError| SearchError(error.status(), error.body_text());
     let mut form = Multipart::from_request(request, &())
         .await
-        .map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+        .map_err(|rejection| SearchError(rejection.status(), rejection.body_text()))?;
     while let Some(field) = form.next_field().await.map_err(broken)? {
         if matches!(field.name(), Some("image" | "file")) {
             return field.bytes().await.map_err(broken);
         }
     }
-    Err(Failure(
+    Err(SearchError(
         StatusCode::BAD_REQUEST,
         "The form has no field `image` or `file`".to_owned(),
     ))
@@ -192,8 +195,8 @@ fn percent_encoded(name: &str) -> String {
         .collect()
 }
 
-async fn image(State(service): State<Arc<Service>>, Path(name): Path<String>) -> Result<Response, Failure> {
-    let gone = || Failure(StatusCode::NOT_FOUND, "No such image".to_owned());
+async fn image(State(service): State<Arc<Service>>, Path(name): Path<String>) -> Result<Response, SearchError> {
+    let gone = || SearchError(StatusCode::NOT_FOUND, "No such image".to_owned());
     let media_type = service.index.named(&name).ok_or_else(gone)?.media_type;
     let bytes = spawn_blocking(move || service.index.named(&name).and_then(|picture| picture.bytes().ok()));
     let bytes = bytes.await.ok().flatten().ok_or_else(gone)?;

@@ -42,7 +42,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(120);
 /// The longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-type Fault = Box<dyn Error + Send + Sync>;
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// tiergate's addresses.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ pub async fn run(
     endpoints: Endpoints,
     sponsors: &[Sponsor],
     anonymous: &str,
-    uploads: Vec<Upload>,
+    uploads: Vec<SampleUpload>,
     stop: CancellationToken,
 ) {
     let (members, tallies) = members(endpoints.public, sponsors, anonymous).await;
@@ -76,7 +76,7 @@ pub async fn run(
     }
     println!("{} clients are searching", clients.len());
 
-    let mut admin = Connection::new(endpoints.admin, None);
+    let mut admin = KeepAliveConnection::new(endpoints.admin, None);
     let second = Duration::from_secs(1);
     let mut second = interval_at(Instant::now() + second, second);
     while stop.run_until_cancelled(second.tick()).await.is_some() {
@@ -90,19 +90,19 @@ pub async fn run(
 }
 
 /// An image to search with, and what it is a copy of.
-pub struct Upload {
+pub struct SampleUpload {
     original: String,
     bytes: Bytes,
 }
 
 /// Copies of indexed images, each cropped by up to 5 % and compressed again. Takes a second or so.
-pub fn uploads(index: &Index) -> Vec<Upload> {
+pub fn uploads(index: &Index) -> Vec<SampleUpload> {
     let mut dice = Dice::new(0, u64::MAX);
     let mut upload = || {
         let picture = &index.pictures()[dice.below(index.pictures().len())];
         let image = decode(&picture.bytes().ok()?).ok()?; // a file may have gone since it was indexed
         let bytes = cropped_copy(&image, dice.between(0.0, 0.05), 60).into();
-        Some(Upload {
+        Some(SampleUpload {
             original: picture.name.clone(),
             bytes,
         })
@@ -110,7 +110,7 @@ pub fn uploads(index: &Index) -> Vec<Upload> {
     (0..UPLOADS).filter_map(|_| upload()).collect()
 }
 
-struct Client {
+struct TrafficClient {
     /// Index of its tier's tally.
     tally: usize,
     key: Option<String>,
@@ -119,7 +119,7 @@ struct Client {
 
 struct Crowd {
     proxy: SocketAddr,
-    uploads: Vec<Upload>,
+    uploads: Vec<SampleUpload>,
     /// One of each tier.
     tallies: Mutex<Vec<Tally>>,
     stop: CancellationToken,
@@ -191,12 +191,12 @@ impl Crowd {
 
 /// The clients and their tallies: for each sponsor as many as its concurrency allows; one anonymous client from each network, and
 /// from the last one a second, which exceeds its concurrency.
-async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Tally>) {
+async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<TrafficClient>, Vec<Tally>) {
     let mut members = Vec::new();
     let mut tallies = vec![Tally::of(anonymous)];
     for sponsor in sponsors {
         for _ in 0..sponsor.concurrency.min(CLIENTS_PER_SPONSOR_MAX) {
-            members.push(Client {
+            members.push(TrafficClient {
                 tally: tallies.len(),
                 key: Some(sponsor.key.clone()),
                 source: None,
@@ -212,7 +212,7 @@ async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (V
         sources.fill(None);
     }
     sources.extend(sources.last().copied());
-    members.extend(sources.into_iter().map(|source| Client {
+    members.extend(sources.into_iter().map(|source| TrafficClient {
         tally: 0,
         key: None,
         source,
@@ -221,8 +221,8 @@ async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (V
 }
 
 /// Runs one client until it is asked to stop. A search in flight is finished.
-async fn visit(crowd: Arc<Crowd>, client: Client, mut dice: Dice) {
-    let mut connection = Connection::new(crowd.proxy, client.source);
+async fn visit(crowd: Arc<Crowd>, client: TrafficClient, mut dice: Dice) {
+    let mut connection = KeepAliveConnection::new(crowd.proxy, client.source);
     let mut pause = Duration::ZERO;
     loop {
         let think = Duration::from_secs_f32(dice.between(THINK_S.0, THINK_S.1));
@@ -250,7 +250,7 @@ async fn visit(crowd: Arc<Crowd>, client: Client, mut dice: Dice) {
     }
 }
 
-fn search_with(upload: &Upload, key: Option<&str>) -> Request<Full<Bytes>> {
+fn search_with(upload: &SampleUpload, key: Option<&str>) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(upload.bytes.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static("/search");
@@ -264,17 +264,17 @@ fn search_with(upload: &Upload, key: Option<&str>) -> Request<Full<Bytes>> {
 #[derive(Deserialize)]
 struct QueueState {
     seats: u32,
-    waiting: Vec<Waiting>,
-    pools: Vec<Pool>,
+    waiting: Vec<WaitingJob>,
+    pools: Vec<PoolState>,
 }
 
 #[derive(Deserialize)]
-struct Waiting {
+struct WaitingJob {
     priority: u8,
 }
 
 #[derive(Deserialize)]
-struct Pool {
+struct PoolState {
     slots: u32,
     running: u32,
 }
@@ -301,7 +301,7 @@ impl QueueState {
     }
 }
 
-async fn queue_state(admin: &mut Connection, token: &str) -> Result<QueueState, Fault> {
+async fn queue_state(admin: &mut KeepAliveConnection, token: &str) -> Result<QueueState, BoxError> {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = http::Uri::from_static("/queue");
     if let Ok(shown) = format!("Bearer {token}").parse() {
@@ -310,13 +310,13 @@ async fn queue_state(admin: &mut Connection, token: &str) -> Result<QueueState, 
     Ok(serde_json::from_slice(&admin.send(request).await?.body)?)
 }
 
-struct Answer {
+struct FullResponse {
     status: StatusCode,
     retry_after: Duration,
     body: Bytes,
 }
 
-impl Answer {
+impl FullResponse {
     fn first_match(&self) -> Option<String> {
         let answer: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
         Some(answer["result"][0]["filename"].as_str()?.to_owned())
@@ -324,22 +324,22 @@ impl Answer {
 }
 
 /// A keep-alive connection that is reopened when it was closed.
-struct Connection {
+struct KeepAliveConnection {
     to: SocketAddr,
     from: Option<IpAddr>,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
-impl Connection {
+impl KeepAliveConnection {
     fn new(to: SocketAddr, from: Option<IpAddr>) -> Self {
         Self { to, from, open: None }
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<FullResponse, BoxError> {
         timeout(ANSWER_MAX, self.exchange(request)).await?
     }
 
-    async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+    async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> Result<FullResponse, BoxError> {
         request.headers_mut().insert(header::HOST, self.to.to_string().parse()?);
         let kept = match self.open.take() {
             Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
@@ -360,7 +360,7 @@ impl Connection {
             .await?
             .to_bytes();
         self.open = Some(sender); // only now: a connection with an incomplete answer can't be reused
-        Ok(Answer {
+        Ok(FullResponse {
             status,
             retry_after: Duration::from_secs(retry_after.unwrap_or(0)),
             body,

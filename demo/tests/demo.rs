@@ -33,7 +33,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::descriptor::{Descriptor, Window, similarity};
+use crate::descriptor::{Descriptor, ImageRegion, similarity};
 use crate::index::{Index, cropped_copy, decode};
 use crate::proxy::{Addresses, Proxy};
 
@@ -56,7 +56,7 @@ fn copy(place: usize) -> Vec<u8> {
 
 #[test]
 fn descriptors_tell_pictures_apart() {
-    let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, ImageRegion::WHOLE));
     assert_eq!(a.distance(&a), 0.0);
     assert_eq!(a.distance(&b), b.distance(&a));
     assert_eq!(similarity(0.0), 1.0);
@@ -66,7 +66,7 @@ fn descriptors_tell_pictures_apart() {
 #[test]
 fn a_distance_is_a_difference_in_levels() {
     let grey = |level| RgbImage::from_pixel(32, 32, Rgb([level; 3]));
-    let [a, b] = [grey(100), grey(120)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    let [a, b] = [grey(100), grey(120)].map(|image| Descriptor::of(&image, ImageRegion::WHOLE));
     // Twenty levels of brightness alone, which counts half.
     assert!((a.distance(&b) - 10.0).abs() < 0.1, "{}", a.distance(&b));
 }
@@ -76,7 +76,7 @@ fn images_smaller_than_the_grid_are_described() {
     for (width, height) in [(1, 1), (1, 9), (7, 3), (8, 8)] {
         let image = RgbImage::from_pixel(width, height, Rgb([10, 200, 30]));
         let wide = RgbImage::from_pixel(64, 64, Rgb([10, 200, 30]));
-        let distance = Descriptor::of(&image, Window::WHOLE).distance(&Descriptor::of(&wide, Window::WHOLE));
+        let distance = Descriptor::of(&image, ImageRegion::WHOLE).distance(&Descriptor::of(&wide, ImageRegion::WHOLE));
         assert!(distance < 0.01, "{width}×{height}: {distance}");
         assert_eq!(INDEX.search(&image, true, 10).len(), 10);
     }
@@ -104,7 +104,7 @@ fn every_cropped_and_recompressed_copy_finds_its_original() {
 }
 
 #[test]
-fn black_borders_are_cut_if_that_is_asked_for() {
+fn black_borders_are_cut_on_request() {
     let mut framed = RgbImage::new(SIZE.0, SIZE.1 * 2);
     imageops::overlay(&mut framed, &original(3), 0, i64::from(SIZE.1 / 2));
     let [plain, cut] = [false, true].map(|cut_borders| INDEX.search(&framed, cut_borders, 1).remove(0));
@@ -114,7 +114,7 @@ fn black_borders_are_cut_if_that_is_asked_for() {
 }
 
 #[test]
-fn an_image_that_would_take_too_much_memory_is_an_error() {
+fn an_image_that_needs_too_much_memory_is_an_error() {
     let mut png = Vec::new();
     let wide = RgbImage::new(9000, 1);
     wide.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
@@ -125,7 +125,7 @@ fn an_image_that_would_take_too_much_memory_is_an_error() {
 }
 
 #[test]
-fn a_folder_is_indexed_without_what_is_no_image() {
+fn a_folder_is_indexed_without_files_that_are_not_images() {
     let folder = Folder::new("indexed");
     fs::write(folder.0.join("b ä.jpg"), copy(5)).unwrap();
     original(6).save(folder.0.join("a.png")).unwrap();
@@ -184,7 +184,7 @@ async fn a_copy_finds_its_original_through_the_proxy() {
 }
 
 #[tokio::test]
-async fn through_the_door_what_is_no_image_is_the_services_400() {
+async fn invalid_images_get_the_services_400_through_the_proxy() {
     let answers = behind_the_proxy(&INDEX, async |proxy| {
         let torn = copy(0)[..300].to_vec();
         let bodies = [b"no image".to_vec(), torn, Vec::new()];
@@ -205,7 +205,7 @@ async fn through_the_door_what_is_no_image_is_the_services_400() {
 }
 
 #[tokio::test]
-async fn through_the_door_an_image_that_is_not_there_is_404() {
+async fn a_missing_image_is_404_through_the_proxy() {
     let answer = behind_the_proxy(&INDEX, async |proxy| send(proxy, get("/image/none.jpg")).await).await;
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     assert_eq!(json(&answer)["error"], "No such image");
@@ -229,7 +229,7 @@ async fn an_escaped_image_name_is_served_through_the_proxy() {
 }
 
 #[tokio::test]
-async fn the_service_itself_refuses_an_upload_beyond_its_bound() {
+async fn the_service_itself_refuses_too_large_uploads() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = search_server::serve(listener, Arc::clone(&INDEX), std::future::pending());

@@ -1,20 +1,20 @@
 //! Bytes as a history of events: the policy must decide as the model does, whatever happens in whatever order.
 //!
-//! `crates/policy/tests/policy/side_by_side.rs` checks the same after every step as the property
+//! `crates/policy/tests/policy/side_by_side` checks the same after every step as the property
 //! test does; only where the histories come from differs.
 
 #![no_main]
 
 #[path = "../../crates/policy/tests/policy/debits.rs"]
 mod debits;
-#[path = "../../crates/policy/tests/policy/model.rs"]
+#[path = "../../crates/policy/tests/policy/model/mod.rs"]
 mod model;
 #[path = "../../crates/policy/tests/support/request.rs"]
 mod request;
 #[path = "../../crates/policy/tests/support/rules.rs"]
 mod rules;
 #[expect(dead_code, reason = "the property test also asks how often something has happened")]
-#[path = "../../crates/policy/tests/policy/side_by_side.rs"]
+#[path = "../../crates/policy/tests/policy/side_by_side/mod.rs"]
 mod side_by_side;
 
 use arbitrary::{Result, Unstructured};

@@ -6,30 +6,30 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
 
-use super::account_fields::{Terms, show};
-use super::account_list::{self, List};
-use super::client::{Client, escaped};
-use super::{CliError, Target, table, transfer, unless_enough};
+use super::account_fields::{TermsArgs, show};
+use super::account_list::{self, AccountListArgs};
+use super::client::{AdminClient, escaped};
+use super::{CliError, ServerTarget, ignore_broken_pipe, table, transfer};
 
 /// Add, list, show, change, remove, import and export accounts.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate account list --sort used")]
-pub struct Account {
+pub struct AccountArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
-    command: Command,
+    command: AccountCommand,
 }
 
-impl Account {
+impl AccountArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum AccountCommand {
     /// Add an account. It has no API key yet: see `tiergate key add`
     #[command(after_help = "Example: tiergate account add --name acme --tier gold --email ops@acme.example")]
     Add {
@@ -37,11 +37,11 @@ enum Command {
         #[arg(long)]
         name: String,
         #[command(flatten)]
-        terms: Terms<true>,
+        terms: TermsArgs<true>,
     },
     /// List accounts, including those in tiers.yaml, with the units used in the last 30 days
     #[command(after_help = "Example: tiergate account list --tier gold --sort used --limit 20")]
-    List(List),
+    List(AccountListArgs),
     /// Show an account: its terms, quota usage, last use, and queued and running jobs
     #[command(after_help = "Example: tiergate account show acme")]
     Show {
@@ -54,7 +54,7 @@ enum Command {
         /// Name of the account
         name: String,
         #[command(flatten)]
-        terms: Terms<false>,
+        terms: TermsArgs<false>,
         /// Unblock the account, including blocks by the rule of a limit; its penalty by that limit ends too
         #[arg(long, conflicts_with = "blocked")]
         unblock: bool,
@@ -76,46 +76,46 @@ enum Command {
     /// The file is CSV, whose header names the columns name, tier, email and key (the last two are optional), or JSON lines
     /// with the fields of an export and `key`. Keys in the file are plain text; only their hashes are stored.
     #[command(after_help = "Example: tiergate account import sponsors.csv --source sponsors --update --dry-run")]
-    Import(transfer::Import),
+    Import(transfer::ImportArgs),
     /// Export all stored accounts as JSON lines, for `account import`
     #[command(after_help = "Example: tiergate account export --output accounts.jsonl")]
-    Export(transfer::Export),
+    Export(transfer::ExportArgs),
 }
 
 /// Runs the command, and writes the answer to `out`.
 ///
 /// # Errors
 /// The command failed, or its output can't be written.
-pub fn run(account: Account, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer(account, out))
+pub fn run(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
+    ignore_broken_pipe(answer(account, out))
 }
 
-fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
-    let Account { target, command } = account;
-    if let Command::Remove { name, yes: false } = &command {
+fn answer(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let AccountArgs { target, command } = account;
+    if let AccountCommand::Remove { name, yes: false } = &command {
         let error = format!("this removes {name} and its keys permanently; pass --yes to confirm");
         return Err(CliError::Unfit(error));
     }
-    let client = Client::of(&target)?;
+    let client = AdminClient::of(&target)?;
     let path = |name: &str| format!("/accounts/{}", escaped(name));
     let (said, answer) = match command {
-        Command::List(list) => return list.run(&client, target.json, out),
-        Command::Import(import) => return import.run(&client, target.json, out),
-        Command::Export(export) => return export.run(&client, out),
-        Command::Show { name } => {
+        AccountCommand::List(list) => return list.run(&client, target.json, out),
+        AccountCommand::Import(import) => return import.run(&client, target.json, out),
+        AccountCommand::Export(export) => return export.run(&client, out),
+        AccountCommand::Show { name } => {
             let shown = client.ask(&Method::GET, &path(&name), None)?;
             if !target.json {
                 show(&shown, out)?;
-                return Ok(account_list::tell_use(&shown, out)?);
+                return Ok(account_list::write_use(&shown, out)?);
             }
             ("", shown)
         }
-        Command::Add { name, terms } => {
+        AccountCommand::Add { name, terms } => {
             let mut fields = terms.0;
             fields.insert("name".to_owned(), name.into());
             ("added", client.ask(&Method::POST, "/accounts", Some(&fields.into()))?)
         }
-        Command::Set {
+        AccountCommand::Set {
             name,
             terms,
             unblock,
@@ -132,7 +132,7 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
                 client.ask(&Method::PATCH, &path(&name), Some(&fields.into()))?,
             )
         }
-        Command::Remove { name, .. } => ("removed", client.ask(&Method::DELETE, &path(&name), None)?),
+        AccountCommand::Remove { name, .. } => ("removed", client.ask(&Method::DELETE, &path(&name), None)?),
     };
     if target.json {
         return Ok(table::json(out, &answer)?);

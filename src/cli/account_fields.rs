@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use serde_json::{Map, Value};
 
 use super::{limits, table};
-use crate::store::account::{FIELDS, Field, Kind};
+use crate::store::account::{FIELDS, Field, FieldKind};
 
 /// The option that makes an account delegate.
 const DELEGATE: &str = "delegate";
@@ -18,16 +18,16 @@ const USERS_DEFAULT: u32 = 10_000;
 /// The fields that the options set, as in a request; `null` clears one. A new account has nothing to clear, so there `null` is left
 /// out.
 #[derive(Debug)]
-pub struct Terms<const NEW: bool>(pub Map<String, Value>);
+pub struct TermsArgs<const NEW: bool>(pub Map<String, Value>);
 
-impl<const NEW: bool> Args for Terms<NEW> {
+impl<const NEW: bool> Args for TermsArgs<NEW> {
     fn augment_args(command: Command) -> Command {
         FIELDS.iter().fold(command, |command, field| {
             let command = match field.name {
                 MAX_USERS => command.arg(delegate()),
                 _ => command,
             };
-            command.arg(option(field).required(NEW && field.kind == Kind::Tier))
+            command.arg(option(field).required(NEW && field.kind == FieldKind::Tier))
         })
     }
 
@@ -36,7 +36,7 @@ impl<const NEW: bool> Args for Terms<NEW> {
     }
 }
 
-impl<const NEW: bool> FromArgMatches for Terms<NEW> {
+impl<const NEW: bool> FromArgMatches for TermsArgs<NEW> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut fields = Map::new();
         if matches.get_flag(DELEGATE) {
@@ -66,22 +66,22 @@ fn delegate() -> Arg {
 fn option(field: &'static Field) -> Arg {
     let option = Arg::new(field.name).long(field.option()).help(field.about());
     match field.kind {
-        Kind::Tier => option.value_name("NAME"),
-        Kind::Text => option.value_name("TEXT").value_parser(text),
-        Kind::Time => option
+        FieldKind::Tier => option.value_name("NAME"),
+        FieldKind::Text => option.value_name("TEXT").value_parser(text),
+        FieldKind::Time => option
             .value_name("DATE")
             .value_parser(|time: &str| match field.nothing {
                 Some(word) if word == time => Ok(Value::Null),
                 _ => text(time),
             }),
-        Kind::Number => option.value_name("N").value_parser(|number: &str| match field.nothing {
+        FieldKind::Number => option.value_name("N").value_parser(|number: &str| match field.nothing {
             Some(word) if word == number => Ok(Value::Null),
             Some(word) => whole(number).ok_or(format!("write a number, or `{word}`")),
             None => whole(number).ok_or("write a number".to_owned()),
         }),
-        Kind::Flag => option.action(ArgAction::SetTrue),
-        Kind::Quotas => by_name(option).value_parser(quota),
-        Kind::Limits => by_name(option).value_parser(limits::raise),
+        FieldKind::Flag => option.action(ArgAction::SetTrue),
+        FieldKind::Quotas => by_name(option).value_parser(quota),
+        FieldKind::Limits => by_name(option).value_parser(limits::raise),
     }
 }
 
@@ -111,10 +111,10 @@ fn quota(text: &str) -> Result<(String, Value), String> {
 /// The value that the options give the field, if any.
 fn said<const NEW: bool>(field: &Field, matches: &ArgMatches) -> Option<Value> {
     let value = match field.kind {
-        Kind::Tier => matches.get_one::<String>(field.name).cloned().map(Value::from),
-        Kind::Flag => matches.get_flag(field.name).then_some(Value::Bool(true)),
-        Kind::Text | Kind::Time | Kind::Number => matches.get_one(field.name).cloned(),
-        Kind::Quotas | Kind::Limits => {
+        FieldKind::Tier => matches.get_one::<String>(field.name).cloned().map(Value::from),
+        FieldKind::Flag => matches.get_flag(field.name).then_some(Value::Bool(true)),
+        FieldKind::Text | FieldKind::Time | FieldKind::Number => matches.get_one(field.name).cloned(),
+        FieldKind::Quotas | FieldKind::Limits => {
             let numbers = matches.get_many::<(String, Value)>(field.name)?.cloned();
             let numbers: Map<String, Value> = numbers.filter(|(_, number)| !(NEW && number.is_null())).collect();
             (!numbers.is_empty()).then_some(numbers.into())
@@ -130,11 +130,17 @@ pub fn show(account: &Value, out: &mut impl Write) -> io::Result<()> {
     for field in FIELDS {
         let value = &account[field.name];
         let cell = match field.kind {
-            Kind::Limits => limits::cell(value),
+            FieldKind::Limits => limits::cell(value),
             _ => table::cell(value),
         };
+        let cell = match field.kind {
+            FieldKind::Tier if account["tier_exists"] == false => {
+                format!("{cell} (not in tiers.yaml: the anonymous tier applies)")
+            }
+            _ => cell,
+        };
         line(&field.name.replace('_', " "), cell)?;
-        if field.kind == Kind::Flag {
+        if field.kind == FieldKind::Flag {
             line("by rule", table::blocks_by_rule(&account["blocked_by_rule"]))?;
         }
     }

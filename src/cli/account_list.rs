@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, escaped};
+use super::client::{AdminClient, escaped};
 use super::{CliError, data, limits, table};
 use crate::policy::time::UnixTime;
 
@@ -15,7 +15,7 @@ const PAGE: usize = 1_000;
 
 /// Filters, order and length of the list.
 #[derive(Debug, Args)]
-pub struct List {
+pub struct AccountListArgs {
     /// Only accounts of this tier
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
@@ -36,9 +36,9 @@ enum Sort {
     Name,
 }
 
-impl List {
+impl AccountListArgs {
     /// Fetches the accounts and writes them to `out`.
-    pub fn run(&self, client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    pub fn run(&self, client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
         let accounts = self.ask(client)?;
         if json {
             return Ok(table::json(out, &json!({ "accounts": accounts }))?);
@@ -62,7 +62,7 @@ impl List {
         Ok(table::write(out, heads, &rows)?)
     }
 
-    fn ask(&self, client: &Client) -> Result<Vec<Value>, CliError> {
+    fn ask(&self, client: &AdminClient) -> Result<Vec<Value>, CliError> {
         let mut only = String::new();
         for (name, value) in [("tier", &self.tier), ("search", &self.search)] {
             if let Some(value) = value {
@@ -109,6 +109,7 @@ fn row(account: &Value, now: UnixTime) -> [String; 12] {
         (Some(true), _) => "blocked",
         _ if account["blocked_by_rule"].as_array().is_some_and(|by| !by.is_empty()) => "blocked by rule",
         _ if is_over(account, now) => "over",
+        _ if account["tier_exists"] == false => "no such tier",
         (_, Some("listed")) => "in tiers.yaml",
         _ => "-",
     };
@@ -138,7 +139,7 @@ fn is_over(account: &Value, now: UnixTime) -> bool {
 }
 
 /// Writes an account's usage, last use and jobs.
-pub fn tell_use(account: &Value, out: &mut impl Write) -> io::Result<()> {
+pub fn write_use(account: &Value, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  {:<12} {}", "last used", table::cell(&account["last_used"]))?;
     let list = |name: &str| account[name].as_array().map(Vec::as_slice).unwrap_or_default();
     let quota = |line: &Value| {

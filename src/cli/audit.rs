@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::data::{self, DataTarget};
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::policy::time::UnixTime;
 use crate::store::audit::AuditEntry;
 
@@ -28,7 +28,7 @@ pub struct Audit {
 
 impl Audit {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -51,7 +51,7 @@ pub fn run(audit: &Audit, out: &mut impl Write) -> Result<(), CliError> {
             table::write(out, ["TIME", "WHO", "ACTION", "SUBJECT", "DETAIL"], &rows)
         }
     };
-    unless_enough(written.map_err(CliError::Output))
+    ignore_broken_pipe(written.map_err(CliError::Output))
 }
 
 fn in_json(entry: &AuditEntry) -> Value {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::operator;
 use super::data::{self, DataTarget};
 use super::progress::Progress;
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::store::audit::{Actor, Stamp};
 use crate::store::backup::{self, Contents, Restored};
 
@@ -45,7 +45,7 @@ pub struct Backup {
 /// subfolder before-TIME, and nothing is deleted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate restore /var/backups/tiergate-2026-11-30.db --key /root/network.key")]
-pub struct Restore {
+pub struct RestoreArgs {
     /// Backup to restore
     file: PathBuf,
     /// The backup's network.key, if it is not in the data folder
@@ -60,14 +60,14 @@ pub struct Restore {
 
 impl Backup {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
-impl Restore {
+impl RestoreArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -79,11 +79,11 @@ impl Restore {
 pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
     let (view, _) = backup.target.view()?;
     let bar = Progress::of_bytes();
-    let made = backup::back_up(view, &backup.file, backup.force, |done, total| bar.told(done, total));
+    let made = backup::back_up(view, &backup.file, backup.force, |done, total| bar.update(done, total));
     drop(bar);
     let contents = made?;
     let file = backup.file.display();
-    unless_enough(match backup.target.json {
+    ignore_broken_pipe(match backup.target.json {
         true => {
             let without: Vec<&str> = NOT_IN_IT.iter().map(|(name, _)| *name).collect();
             let mut line = in_json(&contents, &backup.file);
@@ -91,7 +91,7 @@ pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
             table::json(out, &line).map_err(CliError::Output)
         }
         false => {
-            let written = writeln!(out, "{file}: {} bytes, {}", contents.bytes, told(&contents));
+            let written = writeln!(out, "{file}: {} bytes, {}", contents.bytes, summary(&contents));
             written
                 .and_then(|()| writeln!(out, "Not in it:"))
                 .and_then(|()| {
@@ -108,7 +108,7 @@ pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Nothing was restored.
-pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> {
+pub fn restore(restore: &RestoreArgs, out: &mut impl Write) -> Result<(), CliError> {
     let folder = restore.target.folder()?;
     let what = backup::Restore {
         folder: &folder,
@@ -118,10 +118,10 @@ pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> 
     };
     let stamp = Stamp::new(data::now(), Actor::command(operator().as_deref()));
     let bar = Progress::of_bytes();
-    let restored = backup::restore(&what, &stamp, |done, total| bar.told(done, total));
+    let restored = backup::restore(&what, &stamp, |done, total| bar.update(done, total));
     drop(bar);
     let restored = restored?;
-    unless_enough(match restore.target.json {
+    ignore_broken_pipe(match restore.target.json {
         true => {
             let mut line = in_json(&restored.contents, &folder);
             line["aside"] = restored.aside.map(|aside| aside.display().to_string()).into();
@@ -133,7 +133,12 @@ pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> 
 }
 
 fn tell(restored: &Restored, folder: &Path, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "restored into {}: {}", folder.display(), told(&restored.contents))?;
+    writeln!(
+        out,
+        "restored into {}: {}",
+        folder.display(),
+        summary(&restored.contents)
+    )?;
     if let Some(aside) = &restored.aside {
         writeln!(out, "the previous data is in {}", aside.display())?;
     }
@@ -147,7 +152,7 @@ fn tell(restored: &Restored, folder: &Path, out: &mut impl Write) -> std::io::Re
     Ok(())
 }
 
-fn told(contents: &Contents) -> String {
+fn summary(contents: &Contents) -> String {
     let Contents {
         jobs,
         accounts,

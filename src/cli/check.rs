@@ -10,7 +10,7 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::config::{self, Checked, Config, Diagnostics, Ink, Inks, System};
 
 /// Stands for standard input.
@@ -22,7 +22,7 @@ const STANDARD_INPUT: &str = "-";
 /// line.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate check --strict /etc/tiergate/tiers.yaml")]
-pub struct Check {
+pub struct CheckArgs {
     /// File to check; `-` for standard input
     #[arg(default_value = "tiers.yaml")]
     file: PathBuf,
@@ -71,28 +71,30 @@ impl Verdict {
 ///
 /// # Errors
 /// The output can't be written.
-pub fn run(command: &Check, out: &mut impl Write, err: &mut impl RawStream) -> Result<Verdict, CliError> {
+pub fn run(command: &CheckArgs, out: &mut impl Write, err: &mut impl RawStream) -> Result<Verdict, CliError> {
     let checked = judged(&command.file);
-    unless_enough(tell(command, &checked, out, err).map_err(CliError::from))?;
-    let findings = &checked.findings;
-    Ok(match (findings.errors(), findings.warnings()) {
+    ignore_broken_pipe(tell(command, &checked, out, err).map_err(CliError::from))?;
+    let diagnostics = &checked.diagnostics;
+    Ok(match (diagnostics.errors(), diagnostics.warnings()) {
         (1.., _) => Verdict::Wrong,
         (0, 1..) if command.strict => Verdict::Unwise,
         _ => Verdict::Fine,
     })
 }
 
-fn tell(command: &Check, checked: &Checked, out: &mut impl Write, err: &mut impl RawStream) -> io::Result<()> {
-    let Checked { config, findings, .. } = checked;
+fn tell(command: &CheckArgs, checked: &Checked, out: &mut impl Write, err: &mut impl RawStream) -> io::Result<()> {
+    let Checked {
+        config, diagnostics, ..
+    } = checked;
     if command.json {
-        return table::json(out, &findings.to_json());
+        return table::json(out, &diagnostics.to_json());
     }
-    if !findings.problems().is_empty() {
+    if !diagnostics.problems().is_empty() {
         let inks = inks(command.color, err);
-        writeln!(err, "{}", findings.shown(inks))?;
+        writeln!(err, "{}", diagnostics.shown(inks))?;
     }
     match config {
-        Some(config) => writeln!(out, "{}: {}", findings.name(), fine(findings, config)),
+        Some(config) => writeln!(out, "{}: {}", diagnostics.name(), fine(diagnostics, config)),
         None => Ok(()),
     }
 }
@@ -108,10 +110,10 @@ fn judged(file: &Path) -> Checked {
 }
 
 /// A summary of a file without errors.
-fn fine(findings: &Diagnostics, config: &Config) -> String {
+fn fine(diagnostics: &Diagnostics, config: &Config) -> String {
     format!(
         "{} (tiers: {}, queue length: {}, limits: {}, upstreams: {}, routes: {}, accounts: {})",
-        match findings.warnings() {
+        match diagnostics.warnings() {
             0 => "fine",
             _ => "no errors",
         },

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{CliError, Target};
+use super::{CliError, ServerTarget};
 use crate::config::{Config, TokenSource};
 use crate::store::audit::is_operator;
 use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, left_address};
@@ -36,7 +36,7 @@ const X_TIERGATE_OPERATOR: &str = "x-tiergate-operator";
 
 /// A server to talk to.
 #[derive(Debug)]
-pub struct Client {
+pub struct AdminClient {
     /// Possible addresses, likeliest first.
     addresses: Vec<String>,
     /// The one that accepted a connection.
@@ -53,12 +53,12 @@ struct Lead {
     source: Option<TokenSource>,
 }
 
-impl Client {
+impl AdminClient {
     /// The target server. Its tiers.yaml is read only if needed.
     ///
     /// # Errors
     /// The file is invalid, there is no token, or the server's address is unknown.
-    pub fn of(target: &Target) -> Result<Self, CliError> {
+    pub fn of(target: &ServerTarget) -> Result<Self, CliError> {
         // An empty variable counts as unset.
         let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
         let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
@@ -224,7 +224,7 @@ impl Client {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-        if let Some(said) = wrong_file(&answer) {
+        if let Some(said) = file_errors(&answer) {
             return CliError::Refused { said, body: answer };
         }
         let Some(error) = answer["error"].as_str() else {
@@ -270,7 +270,7 @@ pub(super) fn operator() -> Option<String> {
 
 impl Lead {
     /// From the given folder, or else from the file, which must then be valid.
-    fn of(target: &Target) -> Result<Self, CliError> {
+    fn of(target: &ServerTarget) -> Result<Self, CliError> {
         let read = Config::operators(&target.config);
         match (&target.data_dir, read) {
             (Some(folder), read) => Ok(Self {
@@ -284,9 +284,13 @@ impl Lead {
                 source: server.admin.token,
             }),
             (None, Err(errors)) => {
-                let advice = "Name the server's file with --config FILE or its data folder with --data-dir DIR, or give \
-                              --admin HOST:PORT and the token in";
-                Err(CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}")))
+                let advice = format!(
+                    "The running server can't be found: {} doesn't say where its data folder and admin listener are. Pass its data \
+                     folder with --data-dir DIR, the file that it runs with by --config FILE, or its address with --admin HOST:PORT \
+                     and its token in {TOKEN_VARIABLE}",
+                    target.config.display()
+                );
+                Err(CliError::Config(errors, advice))
             }
         }
     }
@@ -303,7 +307,7 @@ impl Lead {
 /// The errors that the server found in a tiers.yaml: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`, or
 /// `problems` as in `tiergate check --json`. The first comes without its `error: ` prefix. `None`: the answer is something else.
 /// If the answer has `shown`, with the lines of the file, that is quoted.
-pub fn wrong_file(answer: &Value) -> Option<String> {
+pub fn file_errors(answer: &Value) -> Option<String> {
     if let Some(shown) = answer["shown"].as_str() {
         return Some(shown.strip_prefix("error: ").unwrap_or(shown).to_owned());
     }
@@ -353,24 +357,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_door_finds_wrong_in_a_file_is_told_whole() {
+    fn errors_that_a_server_finds_in_a_file_are_complete() {
         let answer = serde_json::json!({ "errors": [
             { "line": 3, "column": 7, "message": "unknown field `concurency`", "advice": "did you mean `concurrency`?" },
             { "line": null, "column": null, "message": "the file is empty", "advice": "" },
         ] });
         let said = "unknown field `concurency`\n --> line 3, column 7\n  = did you mean `concurrency`?\n\nerror: the file is empty";
-        assert_eq!(wrong_file(&answer).as_deref(), Some(said));
+        assert_eq!(file_errors(&answer).as_deref(), Some(said));
         let checked = serde_json::json!({ "errors": 2, "problems": answer["errors"] });
-        assert_eq!(wrong_file(&checked).as_deref(), Some(said));
+        assert_eq!(file_errors(&checked).as_deref(), Some(said));
         let shown = serde_json::json!({ "errors": 1, "problems": [], "shown": "error: this\n --> tiers.yaml:1:2" });
-        assert_eq!(wrong_file(&shown).as_deref(), Some("this\n --> tiers.yaml:1:2"));
+        assert_eq!(file_errors(&shown).as_deref(), Some("this\n --> tiers.yaml:1:2"));
         for other in ["{}", r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, r#"{"error":"no"}"#] {
-            assert_eq!(wrong_file(&serde_json::from_str(other).expect("JSON")), None, "{other}");
+            assert_eq!(
+                file_errors(&serde_json::from_str(other).expect("JSON")),
+                None,
+                "{other}"
+            );
         }
     }
 
     #[test]
-    fn a_name_is_one_part_of_a_path_and_none_of_the_doors() {
+    fn a_name_is_escaped_as_one_path_segment() {
         assert_eq!(escaped("export"), "%65xport");
         assert_eq!(escaped(".."), "%2E%2E");
         assert_eq!(escaped("a/b?c"), "%61%2Fb%3Fc");

@@ -39,7 +39,7 @@ impl DataTarget {
         if let Some(folder) = &self.data_dir {
             return Ok(folder.clone());
         }
-        let advice = "Name the server's file with --config FILE, or its data folder with --data-dir DIR";
+        let advice = "The data folder can't be found through this file: pass it with --data-dir DIR, or the server's file with --config FILE";
         let server = Config::operators(&self.config);
         server
             .map(|server| server.data_dir)
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_points_days_or_how_long_ago() {
+    fn times_are_dates_days_or_durations_ago() {
         let point = UnixTime::from_secs(1_795_327_200);
         assert_eq!(time("2026-11-22T06:00:00Z"), Ok(point));
         assert_eq!(time("2026-11-22T07:00:00+01:00"), Ok(point));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_readable() {
+    fn durations_are_readable() {
         for (millis, text) in [(0, "0ms"), (999, "999ms"), (1_000, "1.0s"), (61_250, "61.2s")] {
             assert_eq!(millis_readable(millis), text);
         }

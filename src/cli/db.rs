@@ -7,22 +7,22 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::data::DataTarget;
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::store::verify::Check;
 use crate::store::{OpenError, View};
 
 /// Maintain the database.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate db verify")]
-pub struct Db {
+pub struct DbArgs {
     #[command(subcommand)]
-    command: Command,
+    command: DbCommand,
     #[command(flatten)]
     target: DataTarget,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum DbCommand {
     /// Verify the database: its integrity, and its sums against its rows
     ///
     /// Reads the whole database, whether a server runs or not, and changes nothing. Exit code 1 if anything is wrong.
@@ -33,9 +33,9 @@ enum Command {
     },
 }
 
-impl Db {
+impl DbArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -44,8 +44,8 @@ impl Db {
 ///
 /// # Errors
 /// The database can't be read.
-pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
-    let Command::Verify { file } = &db.command;
+pub fn run(db: &DbArgs, out: &mut impl Write) -> Result<bool, CliError> {
+    let DbCommand::Verify { file } = &db.command;
     let opened = match file {
         Some(file) => {
             let input = |error| CliError::Input(file.display().to_string(), error);
@@ -83,7 +83,7 @@ pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
             "{name} failed verification: restore a backup (`tiergate restore`), or keep the file and report this"
         );
     }
-    unless_enough(told.map_err(CliError::Output))?;
+    ignore_broken_pipe(told.map_err(CliError::Output))?;
     Ok(is_ok)
 }
 

@@ -12,19 +12,19 @@ use clap::Args;
 use http::Method;
 use hyper::body::Bytes;
 
-use super::client::Client;
+use super::client::{AdminClient, escaped};
 use super::table;
-use super::{CliError, Target, unless_enough};
-use crate::config::diff::{self, Line};
+use super::{CliError, ServerTarget, ignore_broken_pipe};
+use crate::config::diff::{self, DiffLine};
 use crate::config::{Config, FILE_BYTES_MAX};
 
-/// The server's endpoint: tiers.yaml as the body, [`Line::to_json`] as the answer.
+/// The server's endpoint: tiers.yaml as the body, its name in messages as the query, [`DiffLine::to_json`] as the answer.
 const PATH: &str = "/config/diff";
 
 /// Show what an edit of tiers.yaml would change.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate diff --running tiers.yaml")]
-pub struct Diff {
+pub struct DiffArgs {
     /// Compare the running configuration with this file
     #[arg(long, value_name = "NEW", conflicts_with_all = ["old", "new"])]
     running: Option<PathBuf>,
@@ -53,16 +53,16 @@ pub struct Diff {
 
 /// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum DiffOutcome {
     /// Nothing would change, or --exit-code was not given.
     Nothing,
     /// Something would change, and --exit-code was given.
     Changes,
 }
 
-impl Diff {
+impl DiffArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.json
     }
 }
@@ -71,10 +71,10 @@ impl Diff {
 ///
 /// # Errors
 /// The comparison failed, or its output can't be written.
-pub fn run(diff: Diff, out: &mut impl Write) -> Result<Found, CliError> {
+pub fn run(diff: DiffArgs, out: &mut impl Write) -> Result<DiffOutcome, CliError> {
     let lines = match (diff.running, diff.old, diff.new) {
         (Some(new), _, _) => {
-            let target = Target {
+            let target = ServerTarget {
                 config: diff.config.unwrap_or_else(|| new.clone()),
                 data_dir: diff.data_dir,
                 admin: diff.admin,
@@ -85,29 +85,30 @@ pub fn run(diff: Diff, out: &mut impl Write) -> Result<Found, CliError> {
         (None, Some(old), Some(new)) => compare(&old, &new)?,
         (None, ..) => return Err(CliError::Unfit("give two files, or --running and one".to_owned())),
     };
-    unless_enough(tell(&lines, diff.json, out))?;
+    ignore_broken_pipe(tell(&lines, diff.json, out))?;
     Ok(if diff.exit_code && !lines.is_empty() {
-        Found::Changes
+        DiffOutcome::Changes
     } else {
-        Found::Nothing
+        DiffOutcome::Nothing
     })
 }
 
 /// What would change if the running server loaded that file.
-fn ask(new: &Path, target: &Target) -> Result<Vec<Line>, CliError> {
+fn ask(new: &Path, target: &ServerTarget) -> Result<Vec<DiffLine>, CliError> {
     let unreadable = |error| CliError::Input(new.display().to_string(), error);
     // One byte over the limit, so the server sees that the file is too long.
     let mut text = Vec::new();
     let mut file = File::open(new).map_err(unreadable)?.take(FILE_BYTES_MAX as u64 + 1);
     file.read_to_end(&mut text).map_err(unreadable)?;
-    let client = Client::of(target)?;
-    let answer = client.send(&Method::POST, PATH, "application/yaml", Bytes::from(text))?;
+    let client = AdminClient::of(target)?;
+    let path = format!("{PATH}?name={}", escaped(&new.display().to_string()));
+    let answer = client.send(&Method::POST, &path, "application/yaml", Bytes::from(text))?;
     let answer = serde_json::from_slice(&answer).unwrap_or_default();
-    Line::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))
+    DiffLine::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))
 }
 
 /// What would change from the old file to the new one. Only accounts listed in the files are counted.
-fn compare(old: &Path, new: &Path) -> Result<Vec<Line>, CliError> {
+fn compare(old: &Path, new: &Path) -> Result<Vec<DiffLine>, CliError> {
     let (old, new) = match Config::load_both(old, new) {
         [Ok(old), Ok(new)] => (old, new),
         [old, new] => return Err(CliError::Files(old.err().into_iter().chain(new.err()).collect())),
@@ -127,9 +128,9 @@ fn listed(config: &Config) -> HashMap<&str, usize> {
     listed
 }
 
-fn tell(lines: &[Line], is_for_programs: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn tell(lines: &[DiffLine], wants_json: bool, out: &mut impl Write) -> Result<(), CliError> {
     match lines {
-        _ if is_for_programs => table::json(out, &Line::to_json(lines))?,
+        _ if wants_json => table::json(out, &DiffLine::to_json(lines))?,
         [] => writeln!(out, "nothing would change")?,
         lines => lines.iter().try_for_each(|line| writeln!(out, "{line}"))?,
     }

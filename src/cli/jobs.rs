@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use super::data::{self, DataTarget};
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::policy::End;
 use crate::policy::time::UnixTime;
 use crate::store::View;
@@ -33,7 +33,7 @@ const WITHDRAWN: &str = "withdrawn";
 /// Reads the database directly, whether a server runs or not. Times are UTC. With --json, prints one object per line.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate jobs --account acme --outcome failed --since 2h")]
-pub struct Jobs {
+pub struct JobsArgs {
     /// Show only jobs of this account, including those of its users, or of an address such as 192.0.2.7
     #[arg(long, value_name = "ACCOUNT|ADDRESS")]
     account: Option<String>,
@@ -63,9 +63,9 @@ fn outcomes() -> PossibleValuesParser {
     End::ALL.iter().map(|(_, name)| *name).chain([WITHDRAWN]).into()
 }
 
-impl Jobs {
+impl JobsArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -74,7 +74,7 @@ impl Jobs {
 ///
 /// # Errors
 /// The database can't be read, the caller is unknown, or the database was replaced while following it.
-pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
+pub fn run(jobs: &JobsArgs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
     let (mut view, folder) = jobs.target.view()?;
     let whose = match &jobs.account {
         Some(name) => Some(data::caller(&mut view, &folder, name, jobs.user.as_deref())?),
@@ -94,11 +94,11 @@ pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
         is_json: jobs.target.json,
         widths: Vec::new(),
     };
-    unless_enough(show(jobs, &mut view, query, &mut printer, reader.as_fd()))
+    ignore_broken_pipe(show(jobs, &mut view, query, &mut printer, reader.as_fd()))
 }
 
 fn show(
-    jobs: &Jobs,
+    jobs: &JobsArgs,
     view: &mut View,
     query: JobQuery,
     printer: &mut Printer<impl Write>,

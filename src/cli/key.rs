@@ -6,31 +6,31 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::client::{Client, escaped};
+use super::client::{AdminClient, escaped};
 use super::table;
-use super::{CliError, Target, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe};
 use crate::store::KeyId;
 use crate::store::keys::hash;
 
 /// Add, list, rotate and revoke API keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate key add acme")]
-pub struct Key {
+pub struct KeyArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
-    command: Command,
+    command: KeyCommand,
 }
 
-impl Key {
+impl KeyArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum KeyCommand {
     /// Create a key and print it; it can't be shown again
     #[command(after_help = "Example: tiergate key add acme --label production --expires 90d")]
     Add {
@@ -70,26 +70,26 @@ enum Command {
 ///
 /// # Errors
 /// The command failed, or its output can't be written. EPIPE is an error only for a new key.
-pub fn run(key: Key, out: &mut impl Write) -> Result<(), CliError> {
-    let Key { target, command } = key;
-    let client = Client::of(&target)?;
+pub fn run(key: KeyArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let KeyArgs { target, command } = key;
+    let client = AdminClient::of(&target)?;
     let answer = match command {
-        Command::List { name } => return unless_enough(list(&client, &name, target.json, out)),
-        Command::Add { name, label, expires } => {
+        KeyCommand::List { name } => return ignore_broken_pipe(list(&client, &name, target.json, out)),
+        KeyCommand::Add { name, label, expires } => {
             let mut fields = Map::new();
             fields.extend(label.map(|label| ("label".to_owned(), label.into())));
             fields.extend(expires.map(|expires| ("expires".to_owned(), expires.into())));
             let path = format!("/accounts/{}/keys", escaped(&name));
             client.ask(&Method::POST, &path, Some(&fields.into()))?
         }
-        Command::Rotate { key, overlap } => {
+        KeyCommand::Rotate { key, overlap } => {
             let fields = Map::from_iter([("overlap".to_owned(), overlap.into())]);
             let path = format!("/keys/{}/rotate", id(&key)?);
             client.ask(&Method::POST, &path, Some(&fields.into()))?
         }
-        Command::Revoke { key } => {
+        KeyCommand::Revoke { key } => {
             let answer = client.ask(&Method::DELETE, &format!("/keys/{}", id(&key)?), None)?;
-            return unless_enough(revoked(&answer, target.json, out));
+            return ignore_broken_pipe(revoked(&answer, target.json, out));
         }
     };
     if target.json {
@@ -128,7 +128,7 @@ fn shown(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {
     Ok(())
 }
 
-fn list(client: &Client, name: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn list(client: &AdminClient, name: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let answer = client.ask(&Method::GET, &format!("/accounts/{}/keys", escaped(name)), None)?;
     if json {
         return Ok(table::json(out, &answer)?);

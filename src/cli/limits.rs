@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_shown_as_it_was_written() {
+    fn limits_are_read_and_shown_as_written() {
         for text in ["http=300", "hourly=5000,lifts=network", "http=0"] {
             let limits = fields(vec![raise(text).expect("a limit")]);
             assert_eq!(cell(&limits.into()), text);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_with_what_to_write() {
+    fn invalid_limits_are_reported_with_their_form() {
         let wrong = [
             "http",
             "=300",

@@ -40,20 +40,23 @@ use crate::config::ConfigErrors;
 use crate::store::backup::BackupError;
 use crate::store::{KeyError, OpenError, ReadError, TokenError};
 
+/// The heading of the options that say which server, apart from a command's own.
+const SERVER_OPTIONS: &str = "Server options";
+
 /// Which server, and the output format.
 #[derive(Debug, Args)]
-pub struct Target {
+pub struct ServerTarget {
     /// Path to the server's tiers.yaml, which names the data folder, the admin listener and the token
-    #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
+    #[arg(long, global = true, help_heading = SERVER_OPTIONS, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
     /// Data folder of the running server, where it records its admin address, if not the one that tiers.yaml names
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = SERVER_OPTIONS, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address of the server's admin listener, if neither the data folder nor tiers.yaml has it
-    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
+    #[arg(long, global = true, help_heading = SERVER_OPTIONS, value_name = "HOST:PORT", value_parser = host_and_port)]
     admin: Option<String>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
 }
 
@@ -222,7 +225,7 @@ impl CliError {
 }
 
 /// Ignores EPIPE. Not for a new key, which is shown only once.
-fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
+fn ignore_broken_pipe(done: Result<(), CliError>) -> Result<(), CliError> {
     match done {
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,

@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, escaped};
+use super::client::{AdminClient, escaped};
 use super::limits::{self, Given};
 use super::table;
-use super::{CliError, Target, unless_enough};
+use super::{CliError, ServerTarget, ignore_broken_pipe};
 
 /// Networks per request.
 const PAGE: usize = 1_000;
@@ -17,22 +17,22 @@ const PAGE: usize = 1_000;
 /// List, show, change and remove networks with request limits, notes or blocks of their own.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate network list")]
-pub struct Network {
+pub struct NetworkArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
-    command: Command,
+    command: NetworkCommand,
 }
 
 /// Block a network, or list the networks that are blocked by command or in tiers.yaml.
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]
 #[command(after_help = "Example: tiergate block 192.0.2.0/24 --for 1d --why scraping")]
-pub struct Block {
+pub struct BlockArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
-    list: Option<Blocks>,
+    list: Option<BlockCommand>,
     /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
     #[arg(required = true)]
     address: Option<String>,
@@ -53,36 +53,36 @@ pub struct Block {
 /// Unblock a network.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate unblock 192.0.2.0/24")]
-pub struct Unblock {
+pub struct UnblockArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
     address: String,
 }
 
-impl Network {
+impl NetworkArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
-impl Block {
+impl BlockArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
-impl Unblock {
+impl UnblockArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum NetworkCommand {
     /// Change a network; fields that are not given stay as they are
     #[command(after_help = "Example: tiergate network set 192.0.2.0/24 --limit http=300 --note 'campus proxy'")]
     Set {
@@ -116,7 +116,7 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum Blocks {
+enum BlockCommand {
     /// List networks blocked by command or in tiers.yaml, but not those blocked by rules (`block_after`)
     ///
     /// For blocks by rules see `tiergate network show ADDRESS` and `tiergate account show NAME`.
@@ -128,33 +128,33 @@ enum Blocks {
 ///
 /// # Errors
 /// The command failed, or its output can't be written.
-pub fn run(network: Network, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer(network, out))
+pub fn run(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
+    ignore_broken_pipe(answer(network, out))
 }
 
 /// Blocks a network or lists blocks, and writes the answer to `out`.
 ///
 /// # Errors
 /// The command failed, or its output can't be written.
-pub fn block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer_block(block, out))
+pub fn block(block: BlockArgs, out: &mut impl Write) -> Result<(), CliError> {
+    ignore_broken_pipe(answer_block(block, out))
 }
 
 /// Unblocks a network, and writes the answer to `out`.
 ///
 /// # Errors
 /// As above, or another block still covers the network.
-pub fn unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(answer_unblock(unblock, out))
+pub fn unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliError> {
+    ignore_broken_pipe(answer_unblock(unblock, out))
 }
 
-fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
-    let Network { target, command } = network;
-    let client = Client::of(&target)?;
+fn answer(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let NetworkArgs { target, command } = network;
+    let client = AdminClient::of(&target)?;
     let (said, answer) = match command {
-        Command::List => return list(&client, target.json, out),
-        Command::Show { address } => ("", client.ask(&Method::GET, &path(&address)?, None)?),
-        Command::Set {
+        NetworkCommand::List => return list(&client, target.json, out),
+        NetworkCommand::Show { address } => ("", client.ask(&Method::GET, &path(&address)?, None)?),
+        NetworkCommand::Set {
             address,
             limit,
             note,
@@ -170,17 +170,17 @@ fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
             }
             ("changed", change(&client, &address, fields.into(), yes)?)
         }
-        Command::Remove { address } => ("removed", client.ask(&Method::DELETE, &path(&address)?, None)?),
+        NetworkCommand::Remove { address } => ("removed", client.ask(&Method::DELETE, &path(&address)?, None)?),
     };
     tell(said, &answer, target.json, out)
 }
 
-fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
+fn answer_block(block: BlockArgs, out: &mut impl Write) -> Result<(), CliError> {
     let is_said = block.lasts.is_some() || block.until.is_some() || block.why.is_some() || block.yes;
     let address = match (block.list, block.address) {
         (None, Some(address)) => address,
-        (Some(Blocks::List), None) if !is_said => {
-            return list_blocks(&Client::of(&block.target)?, block.target.json, out);
+        (Some(BlockCommand::List), None) if !is_said => {
+            return list_blocks(&AdminClient::of(&block.target)?, block.target.json, out);
         }
         _ => {
             return Err(CliError::Unfit(
@@ -192,14 +192,14 @@ fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
     fields.extend(block.lasts.map(|lasts| ("for".to_owned(), lasts.into())));
     fields.extend(block.until.map(|until| ("until".to_owned(), until.into())));
     fields.extend(block.why.map(|why| ("why".to_owned(), why.into())));
-    let client = Client::of(&block.target)?;
+    let client = AdminClient::of(&block.target)?;
     let body = json!({ "block": fields });
     let answer = change(&client, &address, body, block.yes)?;
     tell("blocked", &answer, block.target.json, out)
 }
 
-fn answer_unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError> {
-    let client = Client::of(&unblock.target)?;
+fn answer_unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let client = AdminClient::of(&unblock.target)?;
     let body = json!({ "block": null });
     let answer = client.ask(&Method::PATCH, &path(&unblock.address)?, Some(&body))?;
     let by: Vec<String> = blocked_by(&answer).collect();
@@ -215,7 +215,7 @@ fn answer_unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError
 }
 
 /// Changes a network; `yes` confirms locking out a very wide one.
-fn change(client: &Client, address: &str, mut body: Value, yes: bool) -> Result<Value, CliError> {
+fn change(client: &AdminClient, address: &str, mut body: Value, yes: bool) -> Result<Value, CliError> {
     if yes {
         body["confirm"] = true.into();
     }
@@ -275,7 +275,7 @@ fn tell(said: &str, network: &Value, json: bool, out: &mut impl Write) -> Result
 }
 
 /// All networks, page by page.
-fn all(client: &Client) -> Result<Vec<Value>, CliError> {
+fn all(client: &AdminClient) -> Result<Vec<Value>, CliError> {
     let mut networks = Vec::new();
     let mut path = format!("/networks?limit={PAGE}");
     loop {
@@ -290,7 +290,7 @@ fn all(client: &Client) -> Result<Vec<Value>, CliError> {
     }
 }
 
-fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn list(client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let networks = all(client)?;
     if json {
         return Ok(table::json(out, &json!({ "networks": networks }))?);
@@ -312,7 +312,7 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
 }
 
 /// Lists blocks, one line each: a network blocked in tiers.yaml may be blocked by command as well.
-fn list_blocks(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn list_blocks(client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let mut blocks = Vec::new();
     for network in all(client)? {
         let (name, block) = (&network["network"], &network["block"]);

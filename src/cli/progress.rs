@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Updates the bar to `done` of about `total` bytes.
-    pub fn told(&self, done: u64, total: u64) {
+    pub fn update(&self, done: u64, total: u64) {
         if let Some(bar) = &self.0 {
             bar.set_length(total.max(done));
             bar.set_position(done);
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_are_right() {
+    fn the_templates_are_valid() {
         for template in [BYTES, WAITING] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

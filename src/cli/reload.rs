@@ -6,23 +6,23 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::client::Client;
-use super::{CliError, Target, table, unless_enough};
-use crate::config::diff::Line;
+use super::client::AdminClient;
+use super::{CliError, ServerTarget, ignore_broken_pipe, table};
+use crate::config::diff::DiffLine;
 
 /// Reload tiers.yaml on the running server, which also does so by itself when the file is saved.
 ///
 /// Exit code 1 if the file is invalid; then nothing has changed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate reload --config /etc/tiergate/tiers.yaml")]
-pub struct Reload {
+pub struct ReloadArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
 }
 
-impl Reload {
+impl ReloadArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -31,17 +31,17 @@ impl Reload {
 ///
 /// # Errors
 /// No server answers, or its file is invalid.
-pub fn run(reload: Reload, out: &mut impl Write) -> Result<(), CliError> {
-    let client = Client::of(&reload.target)?;
+pub fn run(reload: ReloadArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let client = AdminClient::of(&reload.target)?;
     let answer = client.ask(&Method::POST, "/reload", None)?;
     if reload.target.json {
         return Ok(table::json(out, &answer)?);
     }
-    let lines = Line::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))?;
-    unless_enough(told(&answer, &lines, out))
+    let lines = DiffLine::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))?;
+    ignore_broken_pipe(write_text(&answer, &lines, out))
 }
 
-fn told(answer: &Value, lines: &[Line], out: &mut impl Write) -> Result<(), CliError> {
+fn write_text(answer: &Value, lines: &[DiffLine], out: &mut impl Write) -> Result<(), CliError> {
     match answer["result"].as_str().unwrap_or("?") {
         "unchanged" => writeln!(out, "nothing has changed")?,
         result => writeln!(out, "{result}")?,

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{CliError, unless_enough};
+use super::{CliError, ignore_broken_pipe};
 use crate::config::schema;
 
 /// Writes the schema.
@@ -10,5 +10,5 @@ use crate::config::schema;
 /// # Errors
 /// It can't be written.
 pub fn run(out: &mut impl Write) -> Result<(), CliError> {
-    unless_enough(out.write_all(schema::text().as_bytes()).map_err(CliError::from))
+    ignore_broken_pipe(out.write_all(schema::text().as_bytes()).map_err(CliError::from))
 }

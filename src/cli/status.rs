@@ -6,9 +6,9 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, wrong_file};
-use super::{CliError, Target, table, unless_enough};
-use crate::config::diff::Line;
+use super::client::{AdminClient, file_errors};
+use super::{CliError, ServerTarget, ignore_broken_pipe, table};
+use crate::config::diff::DiffLine;
 
 /// Show the status of the running server: its configuration, changes that need a restart, and the queue.
 ///
@@ -17,42 +17,42 @@ use crate::config::diff::Line;
 #[command(after_help = "Example: tiergate status --config /etc/tiergate/tiers.yaml")]
 pub struct Status {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
 }
 
 impl Status {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
 
 /// The server's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ConfigState {
     /// The last file was valid.
-    Well,
+    Valid,
     /// The file last read is invalid.
-    Wrong,
+    Invalid,
 }
 
 /// Fetches the status, and writes it to `out`.
 ///
 /// # Errors
 /// No server answers.
-pub fn run(status: Status, out: &mut impl Write) -> Result<Standing, CliError> {
-    let client = Client::of(&status.target)?;
+pub fn run(status: Status, out: &mut impl Write) -> Result<ConfigState, CliError> {
+    let client = AdminClient::of(&status.target)?;
     let config = client.ask(&Method::GET, "/config", None)?;
     let queue = client.ask(&Method::GET, "/queue", None)?;
     if status.target.json {
         let queue = counted(&queue);
         table::json(out, &json!({ "config": config, "queue": queue }))?;
     } else {
-        unless_enough(told(&config, &counted(&queue), out))?;
+        ignore_broken_pipe(write_text(&config, &counted(&queue), out))?;
     }
     Ok(match config["last"]["wrong"].is_null() {
-        true => Standing::Well,
-        false => Standing::Wrong,
+        true => ConfigState::Valid,
+        false => ConfigState::Invalid,
     })
 }
 
@@ -67,7 +67,7 @@ fn counted(queue: &Value) -> Value {
     })
 }
 
-fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliError> {
+fn write_text(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliError> {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let last = &config["last"];
     writeln!(
@@ -77,7 +77,7 @@ fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliEr
         text(&config["since"])
     )?;
     writeln!(out, "last read      {} at {}", text(&last["result"]), text(&last["at"]))?;
-    let restart = Line::from_json(&json!({ "changes": config["restart"] })).unwrap_or_default();
+    let restart = DiffLine::from_json(&json!({ "changes": config["restart"] })).unwrap_or_default();
     for line in restart {
         writeln!(out, "               {line}")?;
     }
@@ -90,7 +90,7 @@ fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliEr
         let (name, running, slots) = (text(&pool["upstream"]), &pool["running"], &pool["slots"]);
         writeln!(out, "upstream       {name}: {running} of {slots} slots taken")?;
     }
-    if let Some(wrong) = wrong_file(&last["wrong"]) {
+    if let Some(wrong) = file_errors(&last["wrong"]) {
         writeln!(
             out,
             "\nThe file is invalid; the previous configuration stays in force:\n\nerror: {wrong}"

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_what_stands_in_them() {
+    fn columns_are_as_wide_as_their_cells() {
         let mut out = Vec::new();
         let rows = [["acme", ""].map(str::to_owned), ["b", "two words"].map(str::to_owned)];
         write(&mut out, ["NAME", "NOTE"], &rows).expect("writing to memory doesn't fail");

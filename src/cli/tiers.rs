@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::config::{Config, words};
 use crate::policy::rules::{LimitId, Rules, Tier, Window, WindowId};
 
@@ -27,7 +27,7 @@ pub struct Tiers {
 
 impl Tiers {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.json
     }
 }
@@ -49,7 +49,7 @@ pub fn run(command: &Tiers, out: &mut impl Write) -> Result<(), CliError> {
     } else {
         text(out, rules)
     };
-    unless_enough(written.map_err(CliError::from))
+    ignore_broken_pipe(written.map_err(CliError::from))
 }
 
 /// The columns: the windows of all quotas, and the limits for which a tier has its own number.

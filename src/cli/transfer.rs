@@ -9,7 +9,7 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::client::{Client, escaped};
+use super::client::{AdminClient, escaped};
 use super::progress::Progress;
 use super::{CliError, table};
 
@@ -22,7 +22,7 @@ const FILE_MODE: u32 = 0o600;
 
 /// Arguments of `account import`.
 #[derive(Debug, Args)]
-pub struct Import {
+pub struct ImportArgs {
     /// File to import; `-` for standard input
     file: String,
     /// Update existing accounts with the fields in the file; other fields and keys are kept
@@ -44,7 +44,7 @@ pub struct Import {
 
 /// Arguments of `account export`.
 #[derive(Debug, Args)]
-pub struct Export {
+pub struct ExportArgs {
     /// Include the SHA-256 of each unexpired key, so that keys keep working after an import elsewhere
     #[arg(long)]
     keys: bool,
@@ -56,12 +56,12 @@ pub struct Export {
     force: bool,
 }
 
-impl Import {
+impl ImportArgs {
     /// Imports the file, and shows the changes.
     ///
     /// # Errors
     /// Nothing was changed.
-    pub fn run(self, client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    pub fn run(self, client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
         let bytes = read(&self.file)?;
         let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
         let kind = if is_json { "application/x-ndjson" } else { "text/csv" };
@@ -151,12 +151,12 @@ fn show_changes(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {
     Ok(())
 }
 
-impl Export {
+impl ExportArgs {
     /// Writes the export.
     ///
     /// # Errors
     /// The server doesn't answer, or the file exists or can't be written. No partial file is left; an old file stays.
-    pub fn run(self, client: &Client, out: &mut impl Write) -> Result<(), CliError> {
+    pub fn run(self, client: &AdminClient, out: &mut impl Write) -> Result<(), CliError> {
         let path = match self.keys {
             true => "/accounts/export?keys=1",
             false => "/accounts/export",

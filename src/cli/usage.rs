@@ -6,18 +6,21 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::data::{self, DataTarget};
-use super::{CliError, table, unless_enough};
+use super::{CliError, ignore_broken_pipe, table};
 use crate::policy::time::Span;
 use crate::store::usage::{By, UsageKey, UsageQuery, UsageReport, Used};
 
 /// Show how many jobs, units and refusals accounts and networks had.
+///
+/// JOBS are admitted requests that have ended, however they ended; REFUSED are requests that tiergate answered with an error of
+/// its own. A request that was admitted and then displaced, timed out in the queue or failed at the upstream is in both.
 ///
 /// The figures are exact to the last finished job. Spans up to 2h are summed from minutes, up to 14d from hours, and longer ones
 /// from days; the part of the first minute, hour or day within the span is counted job by job, as long as single jobs are kept
 /// (`history` in tiers.yaml). Reads the database directly, whether a server runs or not.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate usage acme --since 7d --by outcome")]
-pub struct Usage {
+pub struct UsageArgs {
     /// Show only this account, including its users, or an address such as 192.0.2.7
     #[arg(value_name = "ACCOUNT|ADDRESS")]
     who: Option<String>,
@@ -45,9 +48,9 @@ enum Column {
     Outcome,
 }
 
-impl Usage {
+impl UsageArgs {
     /// Whether the output, errors included, is JSON.
-    pub fn is_for_programs(&self) -> bool {
+    pub fn wants_json(&self) -> bool {
         self.target.json
     }
 }
@@ -56,7 +59,7 @@ impl Usage {
 ///
 /// # Errors
 /// The database can't be read, or the caller is unknown.
-pub fn run(usage: &Usage, out: &mut impl Write) -> Result<(), CliError> {
+pub fn run(usage: &UsageArgs, out: &mut impl Write) -> Result<(), CliError> {
     let (mut view, folder) = usage.target.view()?;
     let whose = match &usage.who {
         Some(name) => Some(data::caller(&mut view, &folder, name, usage.user.as_deref())?),
@@ -78,7 +81,7 @@ pub fn run(usage: &Usage, out: &mut impl Write) -> Result<(), CliError> {
     };
     let now = data::now();
     let report = view.usage(&query, now)?;
-    unless_enough(match usage.target.json {
+    ignore_broken_pipe(match usage.target.json {
         true => table::json(out, &in_json(&report, by, data::rfc3339(now))).map_err(CliError::Output),
         false => tell(&report, by, &data::readable(now), out),
     })

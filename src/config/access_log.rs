@@ -11,8 +11,8 @@ use super::prelude::*;
 
 /// The access log, one line for each request: which requests, in which format, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AccessLog {
+#[serde(deny_unknown_fields, rename = "AccessLog")]
+pub struct AccessLogSection {
     /// Which requests it has.
     #[serde(default)]
     pub what: Logged,
@@ -28,7 +28,7 @@ pub struct AccessLog {
     pub max_per_second: u32,
 }
 
-de::by_fields!(AccessLog);
+de::by_fields!(AccessLogSection);
 
 /// Which requests are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -85,22 +85,22 @@ pub enum LogAddresses {
 pub(super) struct WordOrFields;
 
 impl WordOrFields {
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccessLog>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccessLogSection>, D::Error> {
         let here: Here = de::here(deserializer)?;
-        if matches!(here.node.kind, Kind::Mapping(_)) {
+        if matches!(here.node.kind, NodeKind::Mapping(_)) {
             return Ok(de::read(here));
         }
         let words = Logged::WORDS.map(|(word, _)| word);
         let word = de::with_report(|report| one_of(&here.node, &words, report));
         let logged = Logged::WORDS.iter().find(|(known, _)| Some(*known) == word);
         let logged = logged.and_then(|(_, logged)| *logged);
-        Ok(logged.map(|what| AccessLog {
+        Ok(logged.map(|what| AccessLogSection {
             what,
-            ..AccessLog::default()
+            ..AccessLogSection::default()
         }))
     }
 
-    pub(super) fn serialize<Z: Serializer>(value: &Option<AccessLog>, serializer: Z) -> Result<Z::Ok, Z::Error> {
+    pub(super) fn serialize<Z: Serializer>(value: &Option<AccessLogSection>, serializer: Z) -> Result<Z::Ok, Z::Error> {
         match value {
             None => serializer.serialize_str("off"),
             Some(log) => log.serialize(serializer),
@@ -109,7 +109,7 @@ impl WordOrFields {
 }
 
 inline_schema!([] WordOrFields, |generator| {
-    let fields = generator.subschema_for::<AccessLog>();
+    let fields = generator.subschema_for::<AccessLogSection>();
     let words = Logged::WORDS.map(|(word, _)| word);
     json_schema!({ "anyOf": [{ "type": "string", "enum": words }, fields] })
 });

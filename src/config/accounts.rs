@@ -17,10 +17,10 @@ const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: pri
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
+#[serde(deny_unknown_fields, rename = "Account")]
+pub struct AccountSection {
     /// Name of 1 to 64 visible ASCII characters.
-    #[serde(with = "As::<Name>")]
+    #[serde(with = "As::<AccountName>")]
     #[schemars(extend("x-add" = "add `name`: 1 to 64 visible ASCII characters"))]
     pub name: String,
     /// Name of the tier.
@@ -34,17 +34,17 @@ pub struct Account {
     pub key_sha256: Vec<[u8; 32]>,
 }
 
-impl Item for Account {
+impl Item for AccountSection {
     const NOUN: &'static str = "account";
 }
 
 /// Checks the accounts and looks up their keys.
-pub(super) fn check(accounts: &mut [Account], node: Option<&Node>, surroundings: &EnvContext<'_>, report: &mut Report) {
+pub(super) fn check(accounts: &mut [AccountSection], node: Option<&Node>, env: &EnvContext<'_>, report: &mut Report) {
     let (names, keys) = (HashMap::new(), HashMap::new());
-    let mut check = Check {
+    let mut check = AccountsCheck {
         names,
         keys,
-        surroundings,
+        env,
         report,
     };
     for (account, node) in accounts.iter_mut().zip(node.map_or(&[][..], Node::items)) {
@@ -55,14 +55,14 @@ pub(super) fn check(accounts: &mut [Account], node: Option<&Node>, surroundings:
 }
 
 /// State of the check: what earlier accounts have taken.
-struct Check<'n, 'r> {
+struct AccountsCheck<'n, 'r> {
     names: HashMap<&'n str, u32>,
     keys: HashMap<[u8; 32], (&'n str, u32)>,
-    surroundings: &'r EnvContext<'r>,
+    env: &'r EnvContext<'r>,
     report: &'r mut Report,
 }
 
-impl<'n> Check<'n, '_> {
+impl<'n> AccountsCheck<'n, '_> {
     /// The name, if it is valid and not taken.
     fn name(&mut self, node: &'n Node) -> Option<&'n str> {
         let name = node.text().filter(|_| self.report.is_sound(node.place))?;
@@ -79,7 +79,7 @@ impl<'n> Check<'n, '_> {
     /// One hash or variable, or a list of them.
     fn all_keys(&mut self, node: &'n Node, owner: Option<&'n str>) -> Option<Vec<[u8; 32]>> {
         let keys = match node.kind {
-            Kind::Scalar { .. } => self.some_keys(node, owner)?,
+            NodeKind::Scalar { .. } => self.some_keys(node, owner)?,
             _ => {
                 let items = items(node, "key", (1, KEYS_PER_ACCOUNT_MAX), self.report)?.iter();
                 let keys: Vec<_> = items.map(|item| self.some_keys(item, owner)).collect();
@@ -100,7 +100,7 @@ impl<'n> Check<'n, '_> {
         let Some(name) = node.text().and_then(reference) else {
             return self.key(node, node.text(), "this", owner).map(|key| vec![key]);
         };
-        let Some(held) = self.surroundings.variable(name, node.place, self.report) else {
+        let Some(held) = self.env.variable(name, node.place, self.report) else {
             return Some(Vec::new());
         };
         let hashes = held.split(|c: char| c == ',' || c.is_whitespace());
@@ -117,7 +117,7 @@ impl<'n> Check<'n, '_> {
     /// One hash, called `what` in messages about the node.
     fn key(&mut self, node: &'n Node, hash: Option<&str>, what: &str, owner: Option<&'n str>) -> Option<[u8; 32]> {
         let Some(hash) = hash.filter(|text| is_hash(text)).and_then(decode) else {
-            if !matches!(node.kind, Kind::Refused) {
+            if !matches!(node.kind, NodeKind::Refused) {
                 let message = format!("{what} is not a SHA-256 in hexadecimal");
                 self.report.add(node.place, message, HASH_ADVICE);
             }
@@ -139,9 +139,9 @@ impl<'n> Check<'n, '_> {
 }
 
 /// The name of an account.
-struct Name;
+struct AccountName;
 
-impl Parsed for Name {
+impl Parsed for AccountName {
     type Value = String;
     const WHAT: &'static str = "the name of an account";
     const EXAMPLE: &'static str = "bot";

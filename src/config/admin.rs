@@ -17,9 +17,9 @@ pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;
 
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "Admin")]
 #[schemars(extend("not" = { "required": ["token", "token_file"] }))]
-pub struct Admin {
+pub struct AdminSection {
     /// Address, such as 127.0.0.1:9090. Keep it unreachable for the public.
     #[serde(with = "As::<Address>")]
     #[schemars(extend("x-add" = "add the admin listener's address, such as 127.0.0.1:9090"))]
@@ -53,25 +53,25 @@ impl fmt::Display for TokenSource {
     }
 }
 
-impl Admin {
+impl AdminSection {
     /// Resolves the token's source and reports problems. `token` then says where it is, in a file too.
-    pub(super) fn check(&mut self, node: &Node, surroundings: &EnvContext<'_>, report: &mut Report) {
+    pub(super) fn check(&mut self, node: &Node, env: &EnvContext<'_>, report: &mut Report) {
         let mut part = Part::new(node, report);
         if part.value("token").is_some() && part.value("token_file").is_some() {
             let advice = "keep one of them: a variable of the environment, or a file";
             part.add("token_file", "`admin` has both `token` and `token_file`", advice);
         }
         if let (Some(TokenSource::Variable(name)), Some(node)) = (&self.token, node.value("token"))
-            && let Some(held) = surroundings.variable(name, node.place, report)
+            && let Some(held) = env.variable(name, node.place, report)
         {
             judge(&held, &format!("the variable `{name}`"), node.place, report);
         }
         let file = self.token_file.take().and(node.value("token_file"));
         if let Some((node, written)) = file.and_then(|node| Some((node, node.text()?))) {
-            if let Some(held) = surroundings.file(written, node.place, report) {
+            if let Some(held) = env.file(written, node.place, report) {
                 judge(&held, "the file that is named here", node.place, report);
             }
-            let file = TokenSource::File(surroundings.path(written));
+            let file = TokenSource::File(env.path(written));
             self.token.get_or_insert(file);
         }
     }
@@ -85,7 +85,7 @@ impl Scalar for Variable {
 
     fn read(node: &Node, report: &mut Report) -> Option<TokenSource> {
         let name = node.text().and_then(reference);
-        if name.is_none() && !matches!(node.kind, Kind::Refused) {
+        if name.is_none() && !matches!(node.kind, NodeKind::Refused) {
             let advice = "write \"${NAME}\", the name of a variable in capital letters, or use `token_file`";
             report.add(node.place, "only the name of a variable belongs here, no token", advice);
         }

@@ -63,7 +63,7 @@ pub(super) struct Written {
     #[serde(default = "json", with = "As::<ContentType>")]
     content_type: String,
     /// Body. Names in braces are replaced, such as {limit}, {remaining}, {retry_after}, {error}.
-    #[serde(default, with = "Maybe::<Body>")]
+    #[serde(default, with = "Maybe::<BodyText>")]
     body: Option<String>,
 }
 
@@ -217,9 +217,9 @@ impl Parsed for ContentType {
 }
 
 /// The text of a body, which is judged once its type is known.
-struct Body;
+struct BodyText;
 
-impl Parsed for Body {
+impl Parsed for BodyText {
     type Value = String;
     const WHAT: &'static str = "a body";
     const CALLED: &'static str = "text";

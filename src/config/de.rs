@@ -19,18 +19,18 @@ use super::error::Report;
 use super::schema;
 use super::suggest::{did_you_mean, nearest};
 use super::value::{boolean, one_of, shown, wrong_type};
-use super::yaml::{Kind, Location, Node};
+use super::yaml::{Location, Node, NodeKind};
 
 /// The newtype struct with which a value asks for its location.
 const HERE: &str = "tiergate here";
 
 thread_local! {
-    static READING: Reading = Reading::default();
+    static READING: ReaderState = ReaderState::default();
 }
 
 /// Shared state of reading a document.
 #[derive(Default)]
-struct Reading {
+struct ReaderState {
     report: RefCell<Report>,
     names: RefCell<Rc<KnownNames>>,
     handed: RefCell<Option<Here>>,
@@ -76,7 +76,7 @@ pub(super) fn read<T: DeserializeOwned>(here: Here) -> Option<T> {
 
 /// A `T` with every field's default.
 pub(super) fn defaults<T: DeserializeOwned>() -> T {
-    let nothing = serde::de::value::MapDeserializer::<_, Fault>::new(std::iter::empty::<(&str, &str)>());
+    let nothing = serde::de::value::MapDeserializer::<_, DeError>::new(std::iter::empty::<(&str, &str)>());
     T::deserialize(nothing).expect("every field of it has a default")
 }
 
@@ -129,31 +129,31 @@ pub(super) fn here<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Here, D
 
 /// A type was asked for that isn't one of ours.
 #[derive(Debug)]
-pub(super) struct Fault(String);
+pub(super) struct DeError(String);
 
-impl fmt::Display for Fault {
+impl fmt::Display for DeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for DeError {}
 
-impl Error for Fault {
+impl Error for DeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self(message.to_string())
     }
 }
 
 impl<'de> Deserializer<'de> for Here {
-    type Error = Fault;
+    type Error = DeError;
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         known: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DeError> {
         let read = with_report(|report| given(&self, known, report));
         let (is_read, mut given) = (read.is_some(), read.unwrap_or_default());
         for (field, advice) in schema::required(name) {
@@ -168,7 +168,7 @@ impl<'de> Deserializer<'de> for Here {
             });
             given.push((field, Rc::new(Node::refused(self.at))));
         }
-        visitor.visit_map(Fields {
+        visitor.visit_map(FieldAccess {
             section: name,
             fields: given.into_iter(),
             value: None,
@@ -180,25 +180,25 @@ impl<'de> Deserializer<'de> for Here {
         _: &'static str,
         words: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DeError> {
         let word = with_report(|report| one_of(&self.node, words, report)).or(words.first().copied());
-        let word: StrDeserializer<'_, Fault> = word.unwrap_or_default().into_deserializer();
+        let word: StrDeserializer<'_, DeError> = word.unwrap_or_default().into_deserializer();
         visitor.visit_enum(word)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self.node.kind {
-            Kind::Refused => visitor.visit_none(),
+            NodeKind::Refused => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         let usual = self.usual.as_deref().and_then(Node::text) == Some("true");
         visitor.visit_bool(with_report(|report| boolean(&self.node, report)).unwrap_or(usual))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DeError> {
         if name != HERE {
             return visitor.visit_newtype_struct(self);
         }
@@ -206,8 +206,8 @@ impl<'de> Deserializer<'de> for Here {
         visitor.visit_unit()
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
-        Err(Fault("no setting is read as this type".to_owned()))
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DeError> {
+        Err(DeError("no setting is read as this type".to_owned()))
     }
 
     forward_to_deserialize_any! {
@@ -220,38 +220,38 @@ impl<'de> Deserializer<'de> for Here {
 type Given = Vec<(&'static str, Rc<Node>)>;
 
 /// The same, and the next one's value.
-struct Fields {
+struct FieldAccess {
     section: &'static str,
     fields: <Given as IntoIterator>::IntoIter,
     value: Option<Here>,
 }
 
-impl<'de> MapAccess<'de> for Fields {
-    type Error = Fault;
+impl<'de> MapAccess<'de> for FieldAccess {
+    type Error = DeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DeError> {
         let Some((name, node)) = self.fields.next() else {
             return Ok(None);
         };
         let usual = schema::default(self.section, name).map(|value| Rc::new(Node::of(value, node.place)));
         let (at, what) = (node.place, format!("`{name}`").into());
         self.value = Some(Here { node, usual, at, what });
-        let name: StrDeserializer<'_, Fault> = name.into_deserializer();
+        let name: StrDeserializer<'_, DeError> = name.into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DeError> {
         let value = self
             .value
             .take()
-            .ok_or_else(|| Fault("a value has no key".to_owned()))?;
+            .ok_or_else(|| DeError("a value has no key".to_owned()))?;
         seed.deserialize(value)
     }
 }
 
 /// The fields that are known. Unknown and repeated ones are reported. `None`: it is no mapping.
 fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Option<Given> {
-    let Kind::Mapping(entries) = &here.node.kind else {
+    let NodeKind::Mapping(entries) = &here.node.kind else {
         let advice = format!("{} has fields: {}", here.what, known.join(", "));
         wrong_type(&here.node, "a mapping", &advice, report);
         return None;

@@ -6,26 +6,26 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use super::access_log::{AccessLog, LogAddresses, WordOrFields};
-use super::accounts::{self, ACCOUNTS_MAX, Account};
-use super::admin::Admin;
+use super::access_log::{AccessLogSection, LogAddresses, WordOrFields};
+use super::accounts::{self, ACCOUNTS_MAX, AccountSection};
+use super::admin::AdminSection;
 use super::answers::{self, Answer, REASONS_MAX};
 use super::diff::Tree;
 use super::environment::EnvContext;
-use super::history::History;
-use super::limits::{self, Limit, LimitRoute};
+use super::history::HistorySection;
+use super::limits::{self, LimitRoute, LimitSection};
 use super::lint;
 use super::listener::{
-    Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
-    collide,
+    Address, BLOCKED_NETWORKS_MAX, Cidr, ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Paths,
+    TRUSTED_PROXIES_MAX, collide,
 };
 use super::prelude::*;
 use super::quotas::Windows;
-use super::routes::{self, ROUTES_MAX, Route};
+use super::routes::{self, ROUTES_MAX, RouteSection};
 use super::schema::KIND;
-use super::tiers::{self, Queue, TIERS_MAX, Tier};
-use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
-use super::{DATA_DIR_BYTES_MAX, Durability, Operators};
+use super::tiers::{self, QueueSection, TIERS_MAX, TierSection};
+use super::upstreams::{self, UPSTREAMS_MAX, UpstreamSection};
+use super::{DATA_DIR_BYTES_MAX, DurabilitySetting, Operators};
 use crate::policy::Table;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
@@ -42,14 +42,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin listener: metrics, health, accounts. Never public.
     #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
-    pub admin: Admin,
+    pub admin: AdminSection,
     /// Data folder, for all state that survives a restart; used by one server only. A relative path starts in the folder of this
     /// file.
     #[serde(default = "Folder::stand_in", with = "As::<Folder>")]
     pub data_dir: PathBuf,
     /// Whether an answer waits until its debit is on disk.
     #[serde(default)]
-    pub durability: Durability,
+    pub durability: DurabilitySetting,
     /// How often writes that no request waits for are committed, with relaxed durability.
     #[serde(default = "millis::<10>", with = "As::<Length>")]
     pub commit_every: Duration,
@@ -58,7 +58,7 @@ pub struct Config {
     pub commit_patience: Duration,
     /// Retention of finished jobs.
     #[serde(default)]
-    pub history: History,
+    pub history: HistorySection,
     /// The system clock going back by more than this, from 1s to 24h, is followed at once; a smaller step is waited out.
     #[serde(default = "secs::<300>", with = "As::<LengthIn<1_000, 86_400_000>>")]
     pub clock_step_max: Duration,
@@ -70,38 +70,38 @@ pub struct Config {
     pub cores: Option<usize>,
     /// Limits for connections of the public listener.
     #[serde(default)]
-    pub connections: Connections,
+    pub connections: ConnectionsSection,
     /// The queue, shared by all tiers. When it is full, a job displaces one of a lower priority or is refused.
     #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
-    pub(super) queue: Queue,
+    pub(super) queue: QueueSection,
     /// The sponsor tiers by name: 1 to 64 visible ASCII characters. `tiergate check` compares tiers whose name is a price, such
     /// as $5.
     #[schemars(extend("x-add" = "add at least one tier"))]
-    #[serde(with = "ByName::<(String, Tier), TIERS_MAX>")]
-    pub(super) tiers: Vec<(String, Tier)>,
+    #[serde(with = "ByName::<(String, TierSection), TIERS_MAX>")]
+    pub(super) tiers: Vec<(String, TierSection)>,
     /// The tier of callers without a key. Each IPv4 address, and each IPv6 /64, is one caller.
     #[serde(with = "As::<TierName>")]
     #[schemars(extend("x-add" = "add the name of the tier of those without an account"))]
     pub(super) anonymous: TierId,
     /// Where requests carry their key; by default x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server removes
     /// the key before forwarding.
-    #[serde(default = "Keys::everywhere")]
-    pub keys: Keys,
+    #[serde(default = "KeysSection::everywhere")]
+    pub keys: KeysSection,
     /// Proxies in front of the server whose forwarding headers are trusted.
-    #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
+    #[serde(default, with = "As::<Several<Cidr, 0, TRUSTED_PROXIES_MAX>>")]
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which trusted proxies send the client's address: choose the one that they write.
     #[serde(default)]
-    pub forwarded_header: ForwardedHeader,
+    pub forwarded_header: ForwardedHeaderSetting,
     /// Peers that start each connection with a PROXY protocol header.
-    #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
+    #[serde(default, with = "As::<Several<Cidr, 0, TRUSTED_PROXIES_MAX>>")]
     pub proxy_protocol: Vec<IpNet>,
     /// Networks that are blocked with 403.
-    #[serde(default, with = "As::<Several<Network, 0, BLOCKED_NETWORKS_MAX>>")]
+    #[serde(default, with = "As::<Several<Cidr, 0, BLOCKED_NETWORKS_MAX>>")]
     pub blocked_networks: Vec<IpNet>,
     /// Request rate limits; requests beyond them get 429. A request must be within all limits that match it.
-    #[serde(rename = "limits", default, with = "Items::<Limit, 0, LIMITS_MAX>")]
-    pub(super) request_limits: Vec<Limit>,
+    #[serde(rename = "limits", default, with = "Items::<LimitSection, 0, LIMITS_MAX>")]
+    pub(super) request_limits: Vec<LimitSection>,
     /// Networks that are counted one by one; further ones share counters with their neighbours.
     #[serde(default = "number::<u32, 1_000_000>", with = "As::<Whole<u32, 1_000, 100_000_000>>")]
     pub(super) max_callers: u32,
@@ -124,21 +124,21 @@ pub struct Config {
     pub paths: Paths,
     /// The access log, with a line for each request: `off`, all, metered, errors, or what it has, its format and its file.
     #[serde(default, with = "WordOrFields")]
-    pub access_log: Option<AccessLog>,
+    pub access_log: Option<AccessLogSection>,
     /// How clients' addresses are written to the access log.
     #[serde(default)]
     pub log_addresses: LogAddresses,
     /// Pools of upstream servers by name: 1 to 64 letters, digits, _ and -.
     #[schemars(extend("x-add" = "add at least one upstream"))]
-    #[serde(with = "ByName::<Upstream, UPSTREAMS_MAX>")]
-    pub upstreams: Vec<Upstream>,
+    #[serde(with = "ByName::<UpstreamSection, UPSTREAMS_MAX>")]
+    pub upstreams: Vec<UpstreamSection>,
     /// Which requests are forwarded; all others get 404.
     #[schemars(extend("x-add" = "add at least one route: [ { path: /search, upstream: …, metered: true } ]"))]
-    #[serde(with = "Items::<Route, 1, ROUTES_MAX>")]
-    pub routes: Vec<Route>,
+    #[serde(with = "Items::<RouteSection, 1, ROUTES_MAX>")]
+    pub routes: Vec<RouteSection>,
     /// Accounts, in addition to those that `tiergate account` manages.
-    #[serde(default, with = "Items::<Account, 0, ACCOUNTS_MAX>")]
-    pub accounts: Vec<Account>,
+    #[serde(default, with = "Items::<AccountSection, 0, ACCOUNTS_MAX>")]
+    pub accounts: Vec<AccountSection>,
     /// The policy's rules, from `queue`, `tiers`, `anonymous`, `limits`, `max_callers` and `upstreams`.
     #[serde(skip, default = "no_rules")]
     pub rules: Rules,
@@ -153,7 +153,7 @@ pub struct Config {
 /// Placeholder until they are known.
 fn no_rules() -> Rules {
     Rules {
-        queue: Queue::default().rules(),
+        queue: QueueSection::default().rules(),
         windows: Table::default(),
         tiers: Table::default(),
         anonymous: TierId(0),
@@ -192,7 +192,7 @@ impl Scalar for Folder {
 }
 
 /// The document's configuration, if it has no errors.
-pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut Report) -> Option<Config> {
+pub(super) fn read(root: &Rc<Node>, env: &EnvContext<'_>, report: &mut Report) -> Option<Config> {
     let names = KnownNames {
         tiers: Names::of("tier", keys(root, "tiers"), TIERS_MAX),
         limits: limits::names(root),
@@ -200,11 +200,11 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut 
     };
     let mut config: Config = de::document(root, names, report)?;
     if let Some(node) = root.value("admin") {
-        config.admin.check(node, surroundings, report);
+        config.admin.check(node, env, report);
     }
     check_listeners(&config, root, report);
     Part::new(root, report).within("paths", |part| config.paths.check(part));
-    accounts::check(&mut config.accounts, root.value("accounts"), surroundings, report);
+    accounts::check(&mut config.accounts, root.value("accounts"), env, report);
     config.answers = answers::checked(&config.told, root.value("answers"), report);
     (config.rules, config.limits) = rules(&config, root, report);
     if !report.is_empty() {
@@ -212,9 +212,9 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut 
     }
     let tiers = config.tiers.iter_mut().zip(&config.rules.tiers);
     tiers.for_each(|((_, tier), read)| tier.settle(read));
-    config.data_dir = surroundings.path(&config.data_dir);
+    config.data_dir = env.path(&config.data_dir);
     if let Some(file) = config.access_log.as_mut().and_then(|log| log.file.as_mut()) {
-        *file = surroundings.path(&*file);
+        *file = env.path(&*file);
     }
     Some(config)
 }
@@ -230,7 +230,7 @@ fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<Limit
     let windows = windows.into_found();
     let mut has_queue = false;
     Part::new(root, report).within("queue", |part| has_queue = part.right(&["length"]));
-    let read = lint::Read {
+    let read = lint::LintInput {
         root,
         queue: Some(&queue).filter(|_| has_queue),
         windows: &windows,
@@ -247,7 +247,7 @@ fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<Limit
         windows: windows.into(),
         tiers: tiers.into(),
         anonymous: config.anonymous,
-        upstreams: Table::numbered(upstreams.iter().map(Upstream::rules)),
+        upstreams: Table::numbered(upstreams.iter().map(UpstreamSection::rules)),
         limits,
         callers_max: config.max_callers,
     };
@@ -271,7 +271,7 @@ impl Config {
 /// The names of the entries of a section.
 fn keys<'n>(root: &'n Node, section: &str) -> impl Iterator<Item = &'n str> {
     let entries = match root.value(section).map(|section| &section.kind) {
-        Some(Kind::Mapping(entries)) => entries.as_slice(),
+        Some(NodeKind::Mapping(entries)) => entries.as_slice(),
         _ => &[],
     };
     entries
@@ -293,7 +293,7 @@ fn check_listeners(config: &Config, root: &Node, report: &mut Report) {
 }
 
 /// How operators reach the server, if nothing is wrong with that.
-pub(super) fn operators(root: &Rc<Node>, surroundings: &EnvContext<'_>) -> Option<Operators> {
+pub(super) fn operators(root: &Rc<Node>, env: &EnvContext<'_>) -> Option<Operators> {
     let mut report = Report::default();
     let mut config: Config = de::document(root, KnownNames::default(), &mut report)?;
     let are_right = Part::new(root, &mut report).sound(&["data_dir"]);
@@ -301,7 +301,7 @@ pub(super) fn operators(root: &Rc<Node>, surroundings: &EnvContext<'_>) -> Optio
         .value("admin")
         .filter(|node| are_right && report.is_sound(node.place))?;
     let mut report = Report::default();
-    config.admin.check(node, surroundings, &mut report);
-    let (admin, data_dir) = (config.admin, surroundings.path(&config.data_dir));
+    config.admin.check(node, env, &mut report);
+    let (admin, data_dir) = (config.admin, env.path(&config.data_dir));
     report.is_empty().then_some(Operators { admin, data_dir })
 }

@@ -17,7 +17,7 @@ use super::scalar::inline_schema;
 use super::snippet::quoted;
 use super::suggest::did_you_mean;
 use super::value::{shown, wrong_type};
-use super::yaml::{Kind, Location, Node};
+use super::yaml::{Location, Node, NodeKind};
 
 /// The most names that an advice lists.
 const LISTED_NAMES_MAX: usize = 12;
@@ -77,7 +77,7 @@ impl<T: Item> Named for (String, T) {
 }
 
 /// A mapping of 1 to `MAX` names that the operator chose, in the file's order. Of a repeated name the first is kept:
-/// `#[serde(with = "ByName::<(String, Tier), 256>")]`.
+/// `#[serde(with = "ByName::<(String, TierSection), 256>")]`.
 pub(super) struct ByName<N, const MAX: usize>(PhantomData<N>);
 
 impl<N: Named, const MAX: usize> ByName<N, MAX> {
@@ -105,7 +105,7 @@ inline_schema!([N: Named<Of: JsonSchema>, const MAX: usize] ByName<N, MAX>, |gen
     json_schema!({ "type": "object", "additionalProperties": entry, "minProperties": 1, "maxProperties": MAX })
 });
 
-/// A list of `MIN` to `MAX` items: `#[serde(with = "Items::<Server, 1, 256>")]`.
+/// A list of `MIN` to `MAX` items: `#[serde(with = "Items::<ServerConfig, 1, 256>")]`.
 pub(super) struct Items<T, const MIN: usize, const MAX: usize>(PhantomData<T>);
 
 impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {
@@ -160,7 +160,7 @@ pub(super) fn listed<'a, T>(read: &'a [T], node: Option<&'a Node>) -> impl Itera
 
 /// The entries of a mapping of names, at least 1 and at most `max`. Repeated names are reported; the first stays.
 pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) -> Option<Vec<(Rc<Node>, Rc<Node>)>> {
-    let Kind::Mapping(given) = &node.kind else {
+    let NodeKind::Mapping(given) = &node.kind else {
         let advice = format!("write each {what} as `name: {{ … }}`");
         wrong_type(node, "a mapping", &advice, report);
         return None;
@@ -195,7 +195,7 @@ pub(super) fn items<'n>(
     bounds: (usize, usize),
     report: &mut Report,
 ) -> Option<&'n [Rc<Node>]> {
-    let Kind::Sequence(items) = &node.kind else {
+    let NodeKind::Sequence(items) = &node.kind else {
         let advice = "write it in brackets, or each item on a line of its own after `- `";
         wrong_type(node, "a list", advice, report);
         return None;
@@ -250,7 +250,7 @@ impl<'a> Part<'a> {
 
     /// Whether the mapping is empty, without even an unknown field.
     pub(super) fn is_empty(&self) -> bool {
-        matches!(&self.node.kind, Kind::Mapping(entries) if entries.is_empty())
+        matches!(&self.node.kind, NodeKind::Mapping(entries) if entries.is_empty())
     }
 
     /// The value of a field.

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_is_a_name_in_capitals_and_nothing_else() {
+    fn a_reference_is_a_name_in_capitals_alone() {
         assert_eq!(reference("${BOT_KEY_2}"), Some("BOT_KEY_2"));
         assert_eq!(reference("${_}"), Some("_"));
         let long = format!("${{{}}}", "A".repeat(65));

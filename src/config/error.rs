@@ -34,7 +34,7 @@ impl Severity {
 
 /// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     /// The severity.
     pub severity: Severity,
     /// The message, in one line.
@@ -42,12 +42,12 @@ pub struct Problem {
     /// The advice, in one line; empty if the message is enough.
     pub advice: String,
     /// The location, unless the problem is about the file as a whole.
-    pub spot: Option<Spot>,
+    pub span: Option<SourceSpan>,
 }
 
 /// A location in the file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spot {
+pub struct SourceSpan {
     /// The line.
     pub line: u32,
     /// The column.
@@ -96,7 +96,7 @@ impl Inks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     name: String,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
 }
@@ -104,11 +104,11 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// An error of the file as a whole: it can't be read, it is too long.
     pub(super) fn of_file(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        let problem = Problem {
+        let problem = Diagnostic {
             severity: Severity::Error,
             message: message.into(),
             advice: advice.into(),
-            spot: None,
+            span: None,
         };
         Self {
             name: snippet::printable(name),
@@ -124,7 +124,7 @@ impl Diagnostics {
     }
 
     /// At most [`SHOWN_PROBLEMS_MAX`] errors and as many warnings, in the order of the lines.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[Diagnostic] {
         &self.problems
     }
 
@@ -151,7 +151,10 @@ impl Diagnostics {
 
     /// All problems with their lines, and their numbers, in that style.
     pub fn shown(&self, inks: Inks) -> impl fmt::Display {
-        Shown { findings: self, inks }
+        DiagnosticsDisplay {
+            diagnostics: self,
+            inks,
+        }
     }
 
     /// Only the errors; `None` if there are none.
@@ -170,15 +173,15 @@ pub struct Checked {
     /// How operators reach the server, if nothing is wrong with that.
     pub operators: Option<Operators>,
     /// The problems: at least one error if there is no `config`.
-    pub findings: Diagnostics,
+    pub diagnostics: Diagnostics,
 }
 
 impl Checked {
-    pub(super) fn wrong(findings: Diagnostics) -> Self {
+    pub(super) fn wrong(diagnostics: Diagnostics) -> Self {
         Self {
             config: None,
             operators: None,
-            findings,
+            diagnostics,
         }
     }
 
@@ -187,9 +190,11 @@ impl Checked {
     /// # Errors
     /// Everything that is wrong.
     pub fn into_result(self) -> Result<Config, ConfigErrors> {
-        let Self { config, findings, .. } = self;
-        let nothing = Diagnostics::of_file(&findings.name, "there is no configuration in it", "");
-        match (findings.into_errors(), config) {
+        let Self {
+            config, diagnostics, ..
+        } = self;
+        let nothing = Diagnostics::of_file(&diagnostics.name, "there is no configuration in it", "");
+        match (diagnostics.into_errors(), config) {
             (None, Some(config)) => Ok(config),
             (errors, _) => Err(errors.unwrap_or(ConfigErrors(nothing))),
         }
@@ -212,7 +217,7 @@ impl ConfigErrors {
     }
 
     /// The errors, at most [`SHOWN_PROBLEMS_MAX`], in the order of the lines.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[Diagnostic] {
         self.0.problems()
     }
 
@@ -230,41 +235,41 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-struct Shown<'f> {
-    findings: &'f Diagnostics,
+struct DiagnosticsDisplay<'f> {
+    diagnostics: &'f Diagnostics,
     inks: Inks,
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for DiagnosticsDisplay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { findings, inks } = self;
-        for problem in &findings.problems {
-            show(problem, &findings.name, *inks, f)?;
+        let Self { diagnostics, inks } = self;
+        for problem in &diagnostics.problems {
+            show(problem, &diagnostics.name, *inks, f)?;
             writeln!(f)?;
         }
-        match findings.errors + findings.warnings - findings.problems.len() {
+        match diagnostics.errors + diagnostics.warnings - diagnostics.problems.len() {
             0 => {}
             more => writeln!(f, "and {more} more\n")?,
         }
-        write!(f, "{}: {}", findings.name, findings.summary())
+        write!(f, "{}: {}", diagnostics.name, diagnostics.summary())
     }
 }
 
-fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Problem { message, advice, .. } = problem;
+fn show(problem: &Diagnostic, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Diagnostic { message, advice, .. } = problem;
     let (word, ink) = (problem.severity.word(), inks.of(problem.severity));
     let margin = |text: &str| inks.margin.paint(text);
     writeln!(f, "{}{}", ink.paint(word), inks.message.paint(format!(": {message}")))?;
-    let Some(spot) = &problem.spot else {
+    let Some(span) = &problem.span else {
         writeln!(f, " {} {name}", margin("-->"))?;
         return match advice.as_str() {
             "" => Ok(()),
             advice => writeln!(f, "  {} {advice}", margin("=")),
         };
     };
-    let (line, excerpt) = (spot.line, &spot.excerpt);
+    let (line, excerpt) = (span.line, &span.excerpt);
     let gutter = line.to_string().len();
-    writeln!(f, "{:gutter$}{} {name}:{line}:{}", "", margin("-->"), spot.column)?;
+    writeln!(f, "{:gutter$}{} {name}:{line}:{}", "", margin("-->"), span.column)?;
     writeln!(f, "{:gutter$} {}", "", margin("|"))?;
     writeln!(f, "{} {}", margin(&format!("{line} |")), excerpt.text.trim_end())?;
     let arrow = "^".repeat(excerpt.width);
@@ -280,8 +285,8 @@ fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -
 /// Collects problems before they are sorted.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    errors: Vec<Found>,
-    warnings: Vec<Found>,
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
     /// The lines and columns of the errors.
     wrong: BTreeSet<(u32, u32)>,
     /// Fields of mappings that a mistyped one probably stands for.
@@ -289,7 +294,7 @@ pub(super) struct Report {
 }
 
 /// Location, message and advice.
-type Found = (Location, String, String);
+type Finding = (Location, String, String);
 
 impl Report {
     /// Adds an error.
@@ -333,18 +338,18 @@ impl Report {
     /// The problems in the order of the lines, each with its line, in which `lines` hides secrets.
     pub(super) fn into_findings(self, name: &str, mut lines: Lines<'_>) -> Diagnostics {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
-        let mut found: Vec<(Severity, Found)> = Vec::new();
+        let mut found: Vec<(Severity, Finding)> = Vec::new();
         for (severity, mut some) in [(Severity::Error, self.errors), (Severity::Warning, self.warnings)] {
             some.sort_by_key(|(place, ..)| (place.line, place.column));
             some.truncate(SHOWN_PROBLEMS_MAX);
             found.extend(some.into_iter().map(|found| (severity, found)));
         }
         found.sort_by_key(|(_, (place, ..))| (place.line, place.column));
-        let problem = |(severity, (place, message, advice)): (Severity, Found)| Problem {
+        let problem = |(severity, (place, message, advice)): (Severity, Finding)| Diagnostic {
             severity,
             message,
             advice,
-            spot: Some(Spot {
+            span: Some(SourceSpan {
                 line: place.line,
                 column: place.column,
                 end_line: place.end_line,

@@ -17,22 +17,22 @@ static FIELDS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
 
 /// A node of the grammar: what the schema allows there.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
+pub(super) struct GrammarNode {
     /// The alternatives for a value, references resolved.
     forms: Vec<&'static Value>,
 }
 
 /// The kind of a name in a mapping.
-pub(super) enum Named {
+pub(super) enum NameKind {
     /// A field, and the grammar of its value.
-    Field(Spot),
+    Field(GrammarNode),
     /// A name of the operator's choice, and the grammar of its value.
-    Chosen(Spot),
+    Chosen(GrammarNode),
     /// Not a field of this mapping.
     Unknown,
 }
 
-impl Spot {
+impl GrammarNode {
     /// The whole document.
     pub(super) fn document() -> Self {
         Self::of(schema::described())
@@ -49,14 +49,14 @@ impl Spot {
     }
 
     /// The kind of that name, if this is a mapping.
-    pub(super) fn named(&self, name: &str) -> Named {
+    pub(super) fn named(&self, name: &str) -> NameKind {
         let field = |form: &&'static Value| form.get("properties").and_then(|fields| fields.get(name));
         if let Some(field) = self.forms.iter().find_map(field) {
-            return Named::Field(Self::of(field));
+            return NameKind::Field(Self::of(field));
         }
         let chosen = |form: &&'static Value| form.get("additionalProperties").filter(|entry| entry.is_object());
         let chosen = self.forms.iter().find_map(chosen);
-        chosen.map_or(Named::Unknown, |entry| Named::Chosen(Self::of(entry)))
+        chosen.map_or(NameKind::Unknown, |entry| NameKind::Chosen(Self::of(entry)))
     }
 
     /// The names of this mapping's fields.
@@ -113,13 +113,14 @@ fn collect(schema: &'static Value, fields: &mut BTreeSet<&'static str>) {
 mod tests {
     use super::*;
 
-    fn at(path: &[&str]) -> Spot {
-        path.iter()
-            .fold(Spot::document(), |spot, name| match (*name, spot.named(name)) {
-                ("-", _) => spot.item(),
-                (_, Named::Field(spot) | Named::Chosen(spot)) => spot,
-                (name, Named::Unknown) => panic!("{name} of {path:?} is unknown"),
-            })
+    fn at(path: &[&str]) -> GrammarNode {
+        path.iter().fold(GrammarNode::document(), |grammar, name| {
+            match (*name, grammar.named(name)) {
+                ("-", _) => grammar.item(),
+                (_, NameKind::Field(grammar) | NameKind::Chosen(grammar)) => grammar,
+                (name, NameKind::Unknown) => panic!("{name} of {path:?} is unknown"),
+            }
+        })
     }
 
     #[test]
@@ -135,9 +136,9 @@ mod tests {
         );
         assert!(at(&["tiers", "any", "quotas", "any", "zone"]).takes_value());
         assert!(at(&["tiers", "any", "limits", "any", "lifts"]).takes_value());
-        assert!(matches!(at(&["tiers"]).named("token"), Named::Chosen(_)));
-        assert!(matches!(at(&["admin"]).named("tokn"), Named::Unknown));
-        assert!(matches!(at(&["listen"]).named("a"), Named::Unknown));
+        assert!(matches!(at(&["tiers"]).named("token"), NameKind::Chosen(_)));
+        assert!(matches!(at(&["admin"]).named("tokn"), NameKind::Unknown));
+        assert!(matches!(at(&["listen"]).named("a"), NameKind::Unknown));
         assert_eq!(
             at(&["admin"]).fields().collect::<Vec<_>>(),
             ["listen", "token", "token_file"]

@@ -9,8 +9,8 @@ const BYTES_MAX: u64 = 1 << 40;
 
 /// Retention of finished jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct History {
+#[serde(deny_unknown_fields, rename = "History")]
+pub struct HistorySection {
     /// How long beyond the longest rolling window of all quotas, from 1h to 3650d.
     #[serde(default = "secs::<2_592_000>", with = "As::<LengthIn<KEEP_MS_MIN, KEEP_MS_MAX>>")]
     pub keep: Duration,
@@ -22,4 +22,4 @@ pub struct History {
     pub max: u64,
 }
 
-de::by_fields!(History);
+de::by_fields!(HistorySection);

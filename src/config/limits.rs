@@ -5,9 +5,9 @@ use serde::Deserializer;
 
 use super::prelude::*;
 use super::quotas::check_name;
-use super::routes::{Host, Methods, Path};
+use super::routes::{HostName, Methods, Path};
 use super::value::wrong_type;
-use super::yaml::Kind as NodeKind;
+use super::yaml::NodeKind;
 use crate::path::Pattern;
 use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
 
@@ -23,14 +23,14 @@ const SLIDING_MIN: Duration = Duration::from_millis(600);
 
 /// A request rate limit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Limit {
+#[serde(deny_unknown_fields, rename = "Limit")]
+pub(super) struct LimitSection {
     /// Name in headers, also distinct from quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
-    #[serde(with = "As::<Name>")]
+    #[serde(with = "As::<UncheckedName>")]
     #[schemars(extend("x-add" = "add `name`: what the limit is called in headers"))]
     name: String,
     /// What it counts by; if several, a request must be within the limit of each.
-    #[serde(with = "As::<Who>")]
+    #[serde(with = "As::<CountsBy>")]
     #[schemars(extend("x-add" = "add `per`: network, account, global, or a list of them"))]
     per: Per,
     /// Requests allowed in the window.
@@ -64,16 +64,16 @@ pub(super) struct Limit {
     headers: LimitHeaders,
     /// Requests that it applies to; by default all.
     #[serde(default)]
-    r#match: Option<Match>,
+    r#match: Option<MatchSection>,
     /// Prefix length of an IPv6 network, in bits.
     #[serde(default = "number::<u8, 64>", with = "As::<Whole<u8, 32, 128>>")]
     v6_prefix: u8,
     /// Block callers that keep exceeding the limit.
     #[serde(default)]
-    block_after: Option<Block>,
+    block_after: Option<BlockAfterSection>,
 }
 
-impl Item for Limit {
+impl Item for LimitSection {
     const NOUN: &'static str = "limit";
 
     fn of_list(node: &Node) -> String {
@@ -124,11 +124,11 @@ pub enum LimitHeaders {
 
 /// Requests that a limit applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "Match")]
 #[schemars(extend("minProperties" = 1))]
-pub(super) struct Match {
+pub(super) struct MatchSection {
     /// Requested host, without a port.
-    #[serde(default, with = "Maybe::<Host>")]
+    #[serde(default, with = "Maybe::<HostName>")]
     host: Option<String>,
     /// Path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
     #[serde(default, with = "Maybe::<Path<true>>")]
@@ -141,7 +141,7 @@ pub(super) struct Match {
 /// Blocks callers that are refused repeatedly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "BlockAfter")]
-pub(super) struct Block {
+pub(super) struct BlockAfterSection {
     /// Number of refusals,
     #[serde(with = "As::<Whole<u32, 1, 1_000_000>>")]
     #[schemars(extend("x-add" = "add `refusals`: how many lead to a block"))]
@@ -178,7 +178,7 @@ pub(super) fn names(root: &Node) -> Names {
 
 /// Checks the limits. Returns the valid ones with their matches.
 pub(super) fn checked(
-    limits: &[Limit],
+    limits: &[LimitSection],
     node: Option<&Node>,
     report: &mut Report,
 ) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
@@ -193,13 +193,13 @@ pub(super) fn checked(
     read.into_iter().unzip()
 }
 
-fn check_names(limits: &[Limit], node: Option<&Node>, report: &mut Report) {
+fn check_names(limits: &[LimitSection], node: Option<&Node>, report: &mut Report) {
     let mut seen: Vec<(&str, u32)> = Vec::new();
     for Entry { node, value, .. } in listed(limits, node) {
         let Some(node) = node.value("name").filter(|node| node.text().is_some()) else {
             continue;
         };
-        let (name, what) = (&*value.name, Limit::called(&value.name));
+        let (name, what) = (&*value.name, LimitSection::called(&value.name));
         if let Some((_, line)) = seen.iter().find(|(other, _)| *other == name) {
             let message = format!("{what} is defined twice; the first is on line {line}");
             report.add(node.place, message, "give each a name of its own");
@@ -210,10 +210,10 @@ fn check_names(limits: &[Limit], node: Option<&Node>, report: &mut Report) {
     }
 }
 
-impl Limit {
+impl LimitSection {
     /// The policy's limit, and its match.
     fn rules(&self, kind: Kind) -> (rules::Limit, LimitRoute) {
-        let Match { host, path, methods } = self.r#match.clone().unwrap_or_default();
+        let MatchSection { host, path, methods } = self.r#match.clone().unwrap_or_default();
         let route = LimitRoute {
             host,
             pattern: path,
@@ -303,9 +303,9 @@ impl Limit {
 }
 
 /// A name that is checked elsewhere, with messages of its own.
-pub(super) struct Name;
+pub(super) struct UncheckedName;
 
-impl Scalar for Name {
+impl Scalar for UncheckedName {
     type Value = String;
 
     fn read(node: &Node, report: &mut Report) -> Option<String> {
@@ -329,19 +329,19 @@ impl Scalar for Name {
 }
 
 /// A kind of caller.
-struct Caller;
+struct CallerKind;
 
-const CALLERS: [&str; 3] = ["network", "account", "global"];
+const CALLER_KINDS: [&str; 3] = ["network", "account", "global"];
 
-impl Scalar for Caller {
+impl Scalar for CallerKind {
     type Value = &'static str;
 
     fn read(node: &Node, report: &mut Report) -> Option<&'static str> {
-        one_of(node, &CALLERS, report)
+        one_of(node, &CALLER_KINDS, report)
     }
 
     fn stand_in() -> &'static str {
-        CALLERS[0]
+        CALLER_KINDS[0]
     }
 
     fn written(caller: &&'static str) -> Value {
@@ -349,29 +349,29 @@ impl Scalar for Caller {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "enum": CALLERS })
+        json!({ "type": "string", "enum": CALLER_KINDS })
     }
 }
 
-impl OfSeveral for Caller {
+impl OfSeveral for CallerKind {
     const NOUN: &'static str = "kind of caller";
     const ONCE: bool = true;
 }
 
 /// What a limit counts by: one kind of caller, or several.
-struct Who;
+struct CountsBy;
 
-type Callers = Several<Caller, 1, 3>;
+type CallerKinds = Several<CallerKind, 1, 3>;
 
-impl Scalar for Who {
+impl Scalar for CountsBy {
     type Value = Per;
 
     fn read(node: &Node, report: &mut Report) -> Option<Per> {
         let callers = match node.kind {
-            NodeKind::Sequence(_) => Callers::read(node, report)?,
-            _ => vec![Caller::read(node, report)?],
+            NodeKind::Sequence(_) => CallerKinds::read(node, report)?,
+            _ => vec![CallerKind::read(node, report)?],
         };
-        let [network, account, global] = CALLERS.map(|caller| callers.contains(&caller));
+        let [network, account, global] = CALLER_KINDS.map(|caller| callers.contains(&caller));
         Some(Per {
             network,
             account,
@@ -384,62 +384,62 @@ impl Scalar for Who {
     }
 
     fn written(per: &Per) -> Value {
-        let counted = CALLERS.into_iter().zip([per.network, per.account, per.global]);
+        let counted = CALLER_KINDS.into_iter().zip([per.network, per.account, per.global]);
         counted
             .filter_map(|(caller, counts)| counts.then_some(caller))
             .collect()
     }
 
     fn schema() -> Value {
-        json!({ "anyOf": [Caller::schema(), Callers::schema()] })
+        json!({ "anyOf": [CallerKind::schema(), CallerKinds::schema()] })
     }
 }
 
 /// A tier's own number for a request limit: `300`, or `{ limit: 5000, lifts: network }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct OwnLimit(Lifting);
+pub(super) struct TierLimit(TierLimitSection);
 
-impl Item for OwnLimit {
+impl Item for TierLimit {
     const NOUN: &'static str = "limit";
 }
 
 /// A tier's own number for a request limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LiftingLimit")]
-pub(super) struct Lifting {
+pub(super) struct TierLimitSection {
     /// Requests allowed in the limit's window.
     #[serde(with = "As::<Number>")]
     #[schemars(extend("x-add" = "add `limit`: how many requests may come in the window"))]
     limit: u32,
     /// Raise the limit of the account's network to the same number.
     #[serde(default)]
-    lifts: Option<Lifts>,
+    lifts: Option<LiftsSetting>,
 }
 
 /// What a tier's own number raises besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-enum Lifts {
+enum LiftsSetting {
     /// The network that the account's requests come from.
     Network,
 }
 
-impl<'de> Deserialize<'de> for OwnLimit {
+impl<'de> Deserialize<'de> for TierLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let here = de::here(deserializer)?;
         if matches!(here.node.kind, NodeKind::Mapping(_)) {
-            let lifting = Lifting::deserialize(here).map_err(serde::de::Error::custom)?;
+            let lifting = TierLimitSection::deserialize(here).map_err(serde::de::Error::custom)?;
             return Ok(Self(lifting));
         }
         let limit = de::with_report(|report| Number::read(&here.node, report));
         let limit = limit.unwrap_or_default();
-        Ok(Self(Lifting { limit, lifts: None }))
+        Ok(Self(TierLimitSection { limit, lifts: None }))
     }
 }
 
-inline_schema!([] OwnLimit, |generator| {
-    let (number, lifting) = (Number::schema(), generator.subschema_for::<Lifting>());
+inline_schema!([] TierLimit, |generator| {
+    let (number, lifting) = (Number::schema(), generator.subschema_for::<TierLimitSection>());
     schemars::json_schema!({
         "description": "A number for a request limit, or a number and whom it is for.",
         "anyOf": [number, lifting],
@@ -447,7 +447,7 @@ inline_schema!([] OwnLimit, |generator| {
 });
 
 /// A tier's own numbers.
-pub(super) fn own(limits: &[(String, OwnLimit)], node: Option<&Node>, report: &mut Report) -> Vec<(LimitId, Raise)> {
+pub(super) fn own(limits: &[(String, TierLimit)], node: Option<&Node>, report: &mut Report) -> Vec<(LimitId, Raise)> {
     let names = de::names();
     let mut own = Vec::new();
     for Entry { name, at, node, value } in entries(limits, node) {

@@ -38,8 +38,8 @@ const RESERVED_HEADERS: [&str; 10] = [
 
 /// Limits for connections of the public listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Connections {
+#[serde(deny_unknown_fields, rename = "Connections")]
+pub struct ConnectionsSection {
     /// The most open connections; further ones wait.
     #[serde(default = "number::<usize, 10_000>", with = "As::<Whole<usize, 1, 1_000_000>>")]
     pub max: usize,
@@ -63,13 +63,13 @@ pub struct Connections {
     pub unmetered_max: usize,
 }
 
-de::by_fields!(Connections, Keys, Paths);
+de::by_fields!(ConnectionsSection, KeysSection, Paths);
 
 /// The header in which trusted proxies send the client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
-pub enum ForwardedHeader {
+pub enum ForwardedHeaderSetting {
     /// Either of the two; if they name different clients, neither is trusted.
     #[default]
     Either,
@@ -81,8 +81,8 @@ pub enum ForwardedHeader {
 
 /// Where requests carry their key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Keys {
+#[serde(deny_unknown_fields, rename = "Keys")]
+pub struct KeysSection {
     /// Headers that hold only the key.
     #[serde(default = "usual_headers", with = "As::<Several<KeyHeader, 0, KEY_HEADERS_MAX>>")]
     pub headers: Vec<HeaderName>,
@@ -94,7 +94,7 @@ pub struct Keys {
     pub query: Option<String>,
 }
 
-impl Keys {
+impl KeysSection {
     /// Without `keys`, keys are read wherever clients of the presets send them.
     pub(super) fn everywhere() -> Self {
         Self {
@@ -123,7 +123,7 @@ pub enum Origins {
 #[serde(deny_unknown_fields)]
 pub struct Cors {
     /// Origins, scheme://host or scheme://host:port, or "*" alone for all.
-    #[serde(with = "As::<Sites>")]
+    #[serde(with = "As::<CorsOrigins>")]
     #[schemars(extend("x-add" = r#"add `origins`: ["*"] for all, or a list such as [https://example.org]"#))]
     pub origins: Origins,
     /// How long browsers cache the preflight answer.
@@ -236,9 +236,9 @@ impl Parsed for Parameter {
 }
 
 /// A network; a bare address is a network of one address.
-pub(super) struct Network;
+pub(super) struct Cidr;
 
-impl Parsed for Network {
+impl Parsed for Cidr {
     type Value = IpNet;
     const WHAT: &'static str = "a network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
@@ -264,15 +264,15 @@ impl Parsed for Network {
 }
 
 /// `["*"]`, or a list of origins.
-pub(super) struct Sites;
+pub(super) struct CorsOrigins;
 
-type SiteList = Several<Site, 1, ORIGINS_MAX>;
+type CorsOriginList = Several<CorsOrigin, 1, ORIGINS_MAX>;
 
-impl Scalar for Sites {
+impl Scalar for CorsOrigins {
     type Value = Origins;
 
     fn read(node: &Node, report: &mut Report) -> Option<Origins> {
-        let sites = SiteList::read(node, report)?;
+        let sites = CorsOriginList::read(node, report)?;
         let named = sites.iter().filter(|site| *site != "*");
         let named: Vec<HeaderValue> = named.filter_map(|site| HeaderValue::from_str(site).ok()).collect();
         match sites.len() - named.len() {
@@ -301,14 +301,14 @@ impl Scalar for Sites {
     }
 
     fn schema() -> Value {
-        SiteList::schema()
+        CorsOriginList::schema()
     }
 }
 
 /// An origin as browsers send it, or `*`.
-pub(super) struct Site;
+pub(super) struct CorsOrigin;
 
-impl Parsed for Site {
+impl Parsed for CorsOrigin {
     type Value = String;
     const WHAT: &'static str = "an origin";
     const EXAMPLE: &'static str = "https://example.org";

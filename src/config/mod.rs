@@ -49,23 +49,23 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use access_log::{AccessLog, LogAddresses, LogFormat, Logged};
-pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
-pub use admin::{Admin, TOKEN_CHARS, TokenSource};
+pub use access_log::{AccessLogSection, LogAddresses, LogFormat, Logged};
+pub use accounts::{ACCOUNTS_MAX, AccountSection, KEYS_PER_ACCOUNT_MAX};
+pub use admin::{AdminSection, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
 pub use document::Config;
 pub use environment::{Environment, Nothing, System};
-pub use error::{Checked, ConfigErrors, Diagnostics, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
-pub use history::History;
+pub use error::{Checked, ConfigErrors, Diagnostic, Diagnostics, Ink, Inks, SHOWN_PROBLEMS_MAX, Severity, SourceSpan};
+pub use history::HistorySection;
 pub use limits::{LimitHeaders, LimitRoute};
-pub use listener::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
+pub use listener::{ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Origins, Paths};
 pub use overrides::{OverrideError, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
-pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
+pub use routes::{MAX_BODY_DEFAULT, OnHangupSetting, ROUTES_MAX, RouteSection};
 pub use shown::document;
 pub use snippet::Excerpt;
 pub use tiers::TIERS_MAX;
-pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
+pub use upstreams::{HealthSection, SERVERS_MAX, ServerConfig, UPSTREAMS_MAX, UpstreamSection};
 pub use value::{DURATION_MAX, length_of_time};
 
 use environment::EnvContext;
@@ -85,7 +85,7 @@ pub const NAME_CHARS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operators {
     /// The admin listener, and the token's source.
-    pub admin: Admin,
+    pub admin: AdminSection,
     /// The folder of the token otherwise.
     pub data_dir: PathBuf,
 }
@@ -94,7 +94,7 @@ pub struct Operators {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum Durability {
+pub enum DurabilitySetting {
     /// An answer ends when its debit is on the disk.
     #[default]
     Strict,
@@ -176,8 +176,8 @@ impl Config {
     /// As [`Self::load`], for each.
     pub fn load_both(old: &Path, new: &Path) -> [Result<Self, ConfigErrors>; 2] {
         let place = if is_descriptor(old) { new } else { old };
-        let surroundings = EnvContext::complete(&System, folder_of(place));
-        [old, new].map(|path| read_file(path, &surroundings).into_result())
+        let env = EnvContext::complete(&System, folder_of(place));
+        [old, new].map(|path| read_file(path, &env).into_result())
     }
 }
 
@@ -192,10 +192,10 @@ pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
     read_file(path, &EnvContext::elsewhere(environment, folder_of(path)))
 }
 
-fn read_file(path: &Path, surroundings: &EnvContext<'_>) -> Checked {
+fn read_file(path: &Path, env: &EnvContext<'_>) -> Checked {
     let name = path.display().to_string();
     match File::open(path).and_then(bytes_of) {
-        Ok(bytes) => read(&name, &bytes, surroundings),
+        Ok(bytes) => read(&name, &bytes, env),
         Err(error) => unreadable(&name, &error),
     }
 }
@@ -220,7 +220,7 @@ pub fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read(name: &str, bytes: &[u8], surroundings: &EnvContext<'_>) -> Checked {
+fn read(name: &str, bytes: &[u8], env: &EnvContext<'_>) -> Checked {
     let whole = |message: String, advice: &str| Checked::wrong(Diagnostics::of_file(name, message, advice));
     if bytes.len() > FILE_BYTES_MAX {
         let message = format!("the file is longer than {} KiB", FILE_BYTES_MAX >> 10);
@@ -245,10 +245,10 @@ fn read(name: &str, bytes: &[u8], surroundings: &EnvContext<'_>) -> Checked {
         Err(why) => return broken(report, text, why),
     };
     secret::mark(&root, References::Shown);
-    let config = document::read(&root, surroundings, &mut report);
+    let config = document::read(&root, env, &mut report);
     Checked {
-        operators: document::operators(&root, surroundings),
+        operators: document::operators(&root, env),
         config,
-        findings: report.into_findings(name, Lines::of_document(text, &root)),
+        diagnostics: report.into_findings(name, Lines::of_document(text, &root)),
     }
 }

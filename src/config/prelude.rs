@@ -14,5 +14,5 @@ pub(super) use super::scalar::{TierName, UpstreamName, Whole, Wrong, inline_sche
 pub(super) use super::snippet::quoted;
 pub(super) use super::suggest::did_you_mean;
 pub(super) use super::value::{name_is_legal, one_of, shown, text};
-pub(super) use super::yaml::{Kind, Location, Node};
+pub(super) use super::yaml::{Location, Node, NodeKind};
 pub(super) use super::{de, words};

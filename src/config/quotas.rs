@@ -1,5 +1,5 @@
 //! Quotas of tiers, and their windows. Calendar periods in time zones are computed here, far ahead: the policy knows no time
-//! zones (semantics §5.7).
+//! zones (rules §5.7).
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ const RESERVED: &str = "concurrency";
 
 /// A quota: successful jobs in a window.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "Quota")]
 #[schemars(extend(
     "oneOf" = [{ "required": ["rolling"] }, { "required": ["calendar"] }],
     "dependencies" = { "zone": ["calendar"] }
 ))]
-pub(super) struct Quota {
+pub(super) struct QuotaSection {
     /// Successes that a caller may have in the window.
     #[serde(with = "As::<Whole<u64, 0, 1_000_000_000_000>>")]
     #[schemars(extend("x-add" = "add `limit`: how many successes a caller may have in the window"))]
@@ -51,7 +51,7 @@ pub(super) struct Quota {
 
 const YEAR_MS: u64 = 366 * 86_400_000;
 
-impl Item for Quota {
+impl Item for QuotaSection {
     const NOUN: &'static str = "quota";
 }
 
@@ -82,8 +82,8 @@ impl Windows {
         self.found
     }
 
-    fn id(&mut self, asked: &Asked, place: Location, report: &mut Report) -> Option<WindowId> {
-        let known = self.found.iter().position(|found| asked.is(found));
+    fn id(&mut self, spec: &WindowSpec, place: Location, report: &mut Report) -> Option<WindowId> {
+        let known = self.found.iter().position(|found| spec.matches(found));
         let at = known.unwrap_or(self.found.len());
         if known.is_none() {
             if at == WINDOWS_MAX {
@@ -91,22 +91,22 @@ impl Windows {
                 report.add(place, message, "let tiers share their windows");
                 return None;
             }
-            self.found.push(asked.window());
+            self.found.push(spec.window());
         }
         u16::try_from(at).ok().map(WindowId)
     }
 }
 
 /// A window in the file.
-enum Asked {
+enum WindowSpec {
     Rolling(Span),
     Calendar { unit: Unit, zone: TimeZone, name: String },
 }
 
-impl Asked {
-    fn is(&self, window: &Window) -> bool {
+impl WindowSpec {
+    fn matches(&self, window: &Window) -> bool {
         match (self, window) {
-            (Self::Rolling(asked), Window::Rolling(found)) => asked == found,
+            (Self::Rolling(length), Window::Rolling(found)) => length == found,
             (Self::Calendar { name, .. }, Window::Calendar(found)) => **name == *found.name,
             _ => false,
         }
@@ -123,7 +123,7 @@ impl Asked {
     }
 
     /// The default name of its quota.
-    fn usual_name(&self) -> String {
+    fn default_name(&self) -> String {
         let hours = |length: &Span| {
             Some(length.as_secs_ceil() / 3_600).filter(|hours| Span::from_secs(hours * 3_600) == *length)
         };
@@ -162,7 +162,7 @@ fn starts(unit: Unit, zone: &TimeZone) -> Arc<[UnixTime]> {
     starts.into()
 }
 
-impl Quota {
+impl QuotaSection {
     /// The policy's quota; `name` is the given name, if any, and `at` is for reports.
     pub(super) fn checked(
         &self,
@@ -172,10 +172,10 @@ impl Quota {
         windows: &mut Windows,
         report: &mut Report,
     ) -> Option<rules::Quota> {
-        let asked = self.window(at, Part::new(node, report))?;
+        let spec = self.window(at, Part::new(node, report))?;
         let is_right = Part::new(node, report).right(&["limit"]);
-        let name = name.map_or_else(|| asked.usual_name(), str::to_owned);
-        let window = windows.id(&asked, at, report)?;
+        let name = name.map_or_else(|| spec.default_name(), str::to_owned);
+        let window = windows.id(&spec, at, report)?;
         is_right.then(|| rules::Quota {
             name: name.into(),
             limit: self.limit,
@@ -184,7 +184,7 @@ impl Quota {
         })
     }
 
-    fn window(&self, at: Location, mut part: Part<'_>) -> Option<Asked> {
+    fn window(&self, at: Location, mut part: Part<'_>) -> Option<WindowSpec> {
         match (part.value("rolling"), part.value("calendar")) {
             (Some(_), Some(_)) => {
                 let message = "a quota counts in a rolling window or in a calendar's, not in both";
@@ -201,7 +201,7 @@ impl Quota {
                 if part.value("zone").is_some() {
                     part.add("zone", "a rolling window knows no time zone", "leave `zone` out");
                 }
-                self.rolling.map(|length| Asked::Rolling(length.into()))
+                self.rolling.map(|length| WindowSpec::Rolling(length.into()))
             }
             (None, Some(_)) if !part.sound(&["calendar", "zone"]) => None,
             (None, Some(_)) => {
@@ -211,7 +211,7 @@ impl Quota {
                     Unit::Month => "month",
                 };
                 let name = format!("{word} {}", zone.iana_name().unwrap_or("UTC"));
-                Some(Asked::Calendar { unit, zone, name })
+                Some(WindowSpec::Calendar { unit, zone, name })
             }
         }
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_as_long_as_their_zone_makes_them() {
+    fn days_are_as_long_as_in_their_zone() {
         let hours = |zone: &str, day: &str| {
             let calendar = calendar(Unit::Day, zone);
             let at: jiff::Timestamp = day.parse().expect("a time");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn months_begin_on_their_first() {
+    fn months_start_on_their_first_day() {
         let months = calendar(Unit::Month, "UTC");
         let unix = |text: &str| {
             let at: jiff::Timestamp = text.parse().expect("a time");

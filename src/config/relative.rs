@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_path_begins_in_the_files_folder() {
+    fn a_relative_path_starts_at_the_files_folder() {
         for (file, written, expected) in [
             ("tiers.yaml", "./data", "./data"),
             ("./tiers.yaml", "./data", "./data"),
@@ -54,12 +54,12 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_path_stays_what_it_is() {
+    fn an_absolute_path_is_unchanged() {
         assert_eq!(seen("etc/tiers.yaml", "/var/lib/tiergate"), "/var/lib/tiergate");
     }
 
     #[test]
-    fn a_descriptor_lies_in_no_folder() {
+    fn a_file_descriptor_has_no_folder() {
         for file in ["/dev/stdin", "/dev/fd/63", "/proc/self/fd/0", "/proc/1/fd/7"] {
             assert_eq!(seen(file, "./data"), "./data", "{file}");
         }

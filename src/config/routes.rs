@@ -27,11 +27,11 @@ const METHOD_CHARS_MAX: usize = 32;
 /// Fields about jobs, which only metered routes have.
 const OF_METERED: [&str; 4] = ["max_wait", "success", "cost", "on_hangup"];
 
-/// What happens to a job at the upstream server when its client hangs up (semantics §5.8).
+/// What happens to a job at the upstream server when its client hangs up (rules §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum OnHangup {
+pub enum OnHangupSetting {
     /// Finish it, and count it.
     #[default]
     Finish,
@@ -41,10 +41,10 @@ pub enum OnHangup {
 
 /// A route.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
+#[serde(deny_unknown_fields, rename = "Route")]
+pub struct RouteSection {
     /// Requested host, without a port; by default any.
-    #[serde(default, with = "Maybe::<Host>")]
+    #[serde(default, with = "Maybe::<HostName>")]
     pub host: Option<String>,
     /// Path: /search, /image/{id} or "/image/{*rest}".
     #[serde(rename = "path", with = "As::<Path>")]
@@ -77,10 +77,10 @@ pub struct Route {
     pub cost: u32,
     /// What happens to a job whose client hangs up; for metered routes.
     #[serde(default)]
-    pub on_hangup: OnHangup,
+    pub on_hangup: OnHangupSetting,
 }
 
-impl Item for Route {
+impl Item for RouteSection {
     const NOUN: &'static str = "route";
 }
 
@@ -97,11 +97,11 @@ fn ok() -> Vec<u16> {
 
 /// Checks the routes. Returns the valid ones, with the locations of their paths.
 pub(super) fn checked<'r>(
-    routes: &'r [Route],
+    routes: &'r [RouteSection],
     node: Option<&'r Node>,
     paths: &Paths,
     report: &mut Report,
-) -> Vec<(&'r Route, Location)> {
+) -> Vec<(&'r RouteSection, Location)> {
     let mut right = Vec::new();
     for entry in listed(routes, node) {
         unmetered(entry.value, entry.part(report));
@@ -116,7 +116,7 @@ pub(super) fn checked<'r>(
 }
 
 /// Reports fields without effect, since the route has no jobs.
-fn unmetered(route: &Route, mut part: Part<'_>) {
+fn unmetered(route: &RouteSection, mut part: Part<'_>) {
     // Unknown if `metered` could not be read.
     if route.metered || (part.is_meant("metered") && !part.right(&["metered"])) {
         return;
@@ -179,9 +179,9 @@ impl<const BELOW: bool> Scalar for Path<BELOW> {
 }
 
 /// A host as in requests, in lower case and without a port.
-pub(super) struct Host;
+pub(super) struct HostName;
 
-impl Parsed for Host {
+impl Parsed for HostName {
     type Value = String;
     const WHAT: &'static str = "a host";
     const EXAMPLE: &'static str = "api.example.org";
@@ -221,12 +221,12 @@ impl Parsed for MethodName {
 }
 
 /// Reports routes that match the same requests, and unmetered ones that a metered one always precedes.
-fn check_overlaps(routes: &[(&Route, Location)], report: &mut Report) {
+fn check_overlaps(routes: &[(&RouteSection, Location)], report: &mut Report) {
     let shapes: Vec<String> = routes.iter().map(|(route, _)| shape(&route.pattern)).collect();
     for (number, (route, place)) in routes.iter().enumerate() {
         let alike = |earlier: &usize| {
             let other = &routes[*earlier].0;
-            // Metered paths are matched ignoring case (semantics §2).
+            // Metered paths are matched ignoring case (rules §2.9).
             let any_case = (route.metered || other.metered) && shapes[number].eq_ignore_ascii_case(&shapes[*earlier]);
             (any_case || shapes[number] == shapes[*earlier]) && meet(route, other)
         };
@@ -253,7 +253,7 @@ fn check_overlaps(routes: &[(&Route, Location)], report: &mut Report) {
 }
 
 /// Whether both routes are for the same host and some method in common.
-fn meet(a: &Route, b: &Route) -> bool {
+fn meet(a: &RouteSection, b: &RouteSection) -> bool {
     let methods = match (&a.methods, &b.methods) {
         (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
         _ => true,
@@ -276,7 +276,7 @@ fn shape(pattern: &Pattern) -> String {
 }
 
 /// Reports routes that tiergate's own paths, which come first, would hide.
-fn check_own_paths(paths: &Paths, routes: &[(&Route, Location)], report: &mut Report) {
+fn check_own_paths(paths: &Paths, routes: &[(&RouteSection, Location)], report: &mut Report) {
     for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
         let Some(own) = own else { continue };
         for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {

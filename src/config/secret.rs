@@ -5,9 +5,9 @@
 //! only where someone wrote them by mistake.
 
 use super::environment::reference;
-use super::grammar::{Named, Spot, is_field};
+use super::grammar::{GrammarNode, NameKind, is_field};
 use super::suggest::nearest;
-use super::yaml::{Kind, Node};
+use super::yaml::{Node, NodeKind};
 
 /// The longest name of an unknown field that is shown, in characters.
 const NAME_CHARS_MAX: usize = 32;
@@ -37,9 +37,9 @@ pub(super) enum References {
 
 /// What is known of a location.
 #[derive(Clone)]
-enum Known {
+enum Secrecy {
     /// Its grammar. Public text may contain addresses, which are not secret there.
-    Open(Spot, Published),
+    Open(GrammarNode, Published),
     /// A secret belongs there, or rather what names it.
     Secret,
     /// Unknown.
@@ -51,7 +51,7 @@ type Published = bool;
 
 /// Marks each key and value of a document that must not be shown.
 pub(super) fn mark(root: &Node, references: References) {
-    look(root, &Known::Open(Spot::document(), false), references);
+    mark_node(root, &Secrecy::Open(GrammarNode::document(), false), references);
 }
 
 /// Whether a field of that name holds secrets. `keys` (where a request carries its key) holds none.
@@ -60,65 +60,65 @@ pub(super) fn names_a_secret(field: &str) -> bool {
     field == "key" || SECRET_WORDS.iter().any(|word| field.contains(word))
 }
 
-fn look(node: &Node, known: &Known, references: References) {
+fn mark_node(node: &Node, secrecy: &Secrecy, references: References) {
     match &node.kind {
-        Kind::Scalar { text, .. } => node.secret.set(match known {
-            Known::Open(spot, published) => !spot.takes_value() || (!published && has_credentials(text)),
-            Known::Secret => references == References::Hidden || reference(text).is_none(),
-            Known::Nothing => true,
+        NodeKind::Scalar { text, .. } => node.secret.set(match secrecy {
+            Secrecy::Open(grammar, published) => !grammar.takes_value() || (!published && has_credentials(text)),
+            Secrecy::Secret => references == References::Hidden || reference(text).is_none(),
+            Secrecy::Nothing => true,
         }),
-        Kind::Sequence(items) => {
-            let known = match known {
-                Known::Open(spot, published) => Known::Open(spot.item(), *published),
+        NodeKind::Sequence(items) => {
+            let secrecy = match secrecy {
+                Secrecy::Open(grammar, published) => Secrecy::Open(grammar.item(), *published),
                 other => other.clone(),
             };
-            items.iter().for_each(|item| look(item, &known, references));
+            items.iter().for_each(|item| mark_node(item, &secrecy, references));
         }
-        Kind::Mapping(fields) => {
+        NodeKind::Mapping(fields) => {
             for (key, value) in fields {
-                let below = name(key, value, known);
-                look(value, &below, references);
+                let below = mark_name(key, value, secrecy);
+                mark_node(value, &below, references);
             }
         }
-        Kind::Refused => node.secret.set(true),
+        NodeKind::Refused => node.secret.set(true),
     }
 }
 
 /// Marks the name of a field or entry, and returns what is known of its value.
-fn name(key: &Node, value: &Node, known: &Known) -> Known {
+fn mark_name(key: &Node, value: &Node, secrecy: &Secrecy) -> Secrecy {
     let Some(text) = key.text() else {
-        look(key, &Known::Nothing, References::Hidden);
-        return Known::Nothing;
+        mark_node(key, &Secrecy::Nothing, References::Hidden);
+        return Secrecy::Nothing;
     };
-    let Known::Open(spot, published) = known else {
+    let Secrecy::Open(grammar, published) = secrecy else {
         key.secret.set(!is_field(text));
-        return Known::Nothing;
+        return Secrecy::Nothing;
     };
-    match spot.named(text) {
-        Named::Field(spot) if spot.is_secret() => Known::Secret,
-        Named::Field(spot) => Known::Open(spot, *published || text == "answers"),
-        Named::Chosen(spot) => {
+    match grammar.named(text) {
+        NameKind::Field(grammar) if grammar.is_secret() => Secrecy::Secret,
+        NameKind::Field(grammar) => Secrecy::Open(grammar, *published || text == "answers"),
+        NameKind::Chosen(grammar) => {
             let is_secret = has_credentials(text) || (value.is_null() && text.contains(':'));
             key.secret.set(is_secret);
             match value.text().is_some() && names_a_secret(text) {
-                true => Known::Secret,
-                false => Known::Open(spot, *published),
+                true => Secrecy::Secret,
+                false => Secrecy::Open(grammar, *published),
             }
         }
-        Named::Unknown => {
-            key.secret.set(!is_shown_unknown(text, value, spot));
-            Known::Nothing
+        NameKind::Unknown => {
+            key.secret.set(!is_shown_unknown(text, value, grammar));
+            Secrecy::Nothing
         }
     }
 }
 
 /// Whether to show the name of an unknown field: it is similar to a known one, or consists of letters and isn't a word that
 /// stands alone. Anything else may be the secret itself.
-fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
+fn is_shown_unknown(text: &str, value: &Node, grammar: &GrammarNode) -> bool {
     let letters = text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
     let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !value.is_null();
     // In `token:hunter2` YAML sees one word.
-    named || (!text.contains(':') && nearest(text, spot.fields()).is_some())
+    named || (!text.contains(':') && nearest(text, grammar.fields()).is_some())
 }
 
 /// Whether a value, a single word in YAML, has a user's name and password before an `@`, or in a URL more than its host and path,
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_it_holds_beside_host_and_path() {
+    fn a_url_is_shown_as_host_and_path_alone() {
         for (text, shown) in [
             ("http://user:pass@host:80/a", "http://*********@host:80/a"),
             ("http://user@host", "http://****@host"),

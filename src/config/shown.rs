@@ -4,24 +4,24 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::error::{ConfigErrors, Diagnostics, Problem, Report};
+use super::error::{ConfigErrors, Diagnostic, Diagnostics, Report};
 use super::secret::{self, References, without_credentials};
-use super::yaml::{self, Kind, Node};
+use super::yaml::{self, Node, NodeKind};
 
 /// The replacement for secrets.
 const HIDDEN: &str = "***";
 
 /// Problems for programs, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice" }`.
 /// What is about the file as a whole has no line.
-fn problems(name: &str, problems: &[Problem]) -> Value {
-    let shown = |problem: &Problem| {
-        let spot = problem.spot.as_ref();
+fn problems(name: &str, problems: &[Diagnostic]) -> Value {
+    let shown = |problem: &Diagnostic| {
+        let span = problem.span.as_ref();
         json!({
             "file": name,
-            "line": spot.map(|spot| spot.line),
-            "column": spot.map(|spot| spot.column),
-            "end_line": spot.map(|spot| spot.end_line),
-            "end_column": spot.map(|spot| spot.end_column),
+            "line": span.map(|span| span.line),
+            "column": span.map(|span| span.column),
+            "end_line": span.map(|span| span.end_line),
+            "end_column": span.map(|span| span.end_column),
             "severity": problem.severity.word(),
             "message": problem.message,
             "advice": problem.advice,
@@ -65,12 +65,12 @@ pub fn document(bytes: &[u8]) -> Value {
 
 fn value(node: &Node) -> Value {
     match &node.kind {
-        Kind::Refused => Value::Null,
-        Kind::Scalar { .. } if node.secret.get() && !node.is_null() => HIDDEN.into(),
-        Kind::Scalar { text, quoted: true } => without_credentials(text).into(),
-        Kind::Scalar { text, quoted: false } => plain(node, text),
-        Kind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
-        Kind::Mapping(fields) => {
+        NodeKind::Refused => Value::Null,
+        NodeKind::Scalar { .. } if node.secret.get() && !node.is_null() => HIDDEN.into(),
+        NodeKind::Scalar { text, quoted: true } => without_credentials(text).into(),
+        NodeKind::Scalar { text, quoted: false } => plain(node, text),
+        NodeKind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
+        NodeKind::Mapping(fields) => {
             let name = |key: &Node| match key.text() {
                 Some(name) if !key.secret.get() => name.to_owned(),
                 _ => HIDDEN.to_owned(),

@@ -2,7 +2,7 @@
 
 use super::grammar::is_field;
 use super::secret::{has_credentials, without_credentials};
-use super::yaml::{Kind, Location, Node};
+use super::yaml::{Location, Node, NodeKind};
 
 /// The most characters of a line that are shown.
 const SHOWN_COLUMNS_MAX: usize = 160;
@@ -108,9 +108,9 @@ impl<'s> Lines<'s> {
 /// The keys, values and refused parts of a document, in its order.
 fn collect<'s>(node: &'s Node, scalars: &mut Vec<&'s Node>) {
     match &node.kind {
-        Kind::Scalar { .. } | Kind::Refused => scalars.push(node),
-        Kind::Sequence(items) => items.iter().for_each(|item| collect(item, scalars)),
-        Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
+        NodeKind::Scalar { .. } | NodeKind::Refused => scalars.push(node),
+        NodeKind::Sequence(items) => items.iter().for_each(|item| collect(item, scalars)),
+        NodeKind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
             collect(key, scalars);
             collect(value, scalars);
         }),
@@ -156,7 +156,7 @@ fn scalars_of(line: &[char], number: u32, scalars: &[&Node]) -> Vec<char> {
 
 /// Whether that piece of a line, where the scalar stands, is of the scalar alone and may be shown.
 fn is_open(node: &Node, piece: &[char]) -> bool {
-    let Kind::Scalar { text, quoted } = &node.kind else {
+    let NodeKind::Scalar { text, quoted } = &node.kind else {
         return false;
     };
     let one_line = node.place.line == node.place.end_line;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_could_misread_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         let line: Vec<char> = "a\u{202e}b\tc".chars().collect();
         let excerpt = cut(&line, 2, 3);
         assert_eq!(excerpt.text, "a\\u{202e}b c");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_text_that_is_no_document_names_of_fields_are_shown() {
+    fn unparsable_text_is_shown_by_its_field_names() {
         for (text, shown) in [
             (
                 "  - { name: a, key_sha256: [hunter2, x], tier: x",

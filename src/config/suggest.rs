@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_near_is_suggested() {
+    fn only_similar_names_are_suggested() {
         let known = ["priority", "concurrency", "quota", "max_wait"];
         assert_eq!(nearest("concurency", known), Some("concurrency"));
         assert_eq!(nearest("prioirty", known), Some("priority"), "neighbours swapped");

@@ -1,8 +1,8 @@
 //! The queue and the sponsor tiers.
 
-use super::limits::{self, OwnLimit};
+use super::limits::{self, TierLimit};
 use super::prelude::*;
-use super::quotas::{QUOTAS_PER_TIER_MAX, Quota, Windows, check_name};
+use super::quotas::{QUOTAS_PER_TIER_MAX, QuotaSection, Windows, check_name};
 use crate::policy::rules::{self, LIMITS_MAX, Priority, QueueRules};
 use crate::policy::time::Span;
 
@@ -13,15 +13,15 @@ pub(super) const DISPLACEMENTS_EACH: u32 = 10;
 
 /// The queue, shared by all tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Queue {
+#[serde(deny_unknown_fields, rename = "Queue")]
+pub(super) struct QueueSection {
     /// The most queued jobs. With 0, no job waits.
     #[serde(with = "As::<Whole<u32, 0, 65_536>>")]
     #[schemars(extend("x-add" = "add `length`: how many jobs may wait"))]
     length: u32,
     /// Order within one priority.
     #[serde(default)]
-    within_tier: Within,
+    within_tier: WithinTierSetting,
     /// Longest wait in the queue; a tier, a route and the client itself may shorten it.
     #[serde(default = "secs::<30>", with = "As::<Length>")]
     max_wait: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Queue {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-enum Within {
+enum WithinTierSetting {
     /// First come, first served.
     #[default]
     Fifo,
@@ -42,14 +42,14 @@ enum Within {
     Fair,
 }
 
-impl Queue {
+impl QueueSection {
     /// The policy's queue.
     pub(super) fn rules(&self) -> QueueRules {
         QueueRules {
             length: self.length,
             within_tier: match self.within_tier {
-                Within::Fifo => rules::Within::Fifo,
-                Within::Fair => rules::Within::Fair,
+                WithinTierSetting::Fifo => rules::Within::Fifo,
+                WithinTierSetting::Fair => rules::Within::Fair,
             },
             max_wait: self.max_wait.into(),
             lifeline: self.lifeline,
@@ -62,9 +62,9 @@ type Every = Whole<u32, 2, 1_000>;
 
 /// A sponsor tier.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "Tier")]
 #[schemars(extend("not" = { "required": ["quota", "quotas"] }))]
-pub(super) struct Tier {
+pub(super) struct TierSection {
     /// Priority of its jobs: 0 (lowest) to 6 (highest).
     #[serde(with = "As::<Whole<u8, 0, 6>>")]
     #[schemars(extend("x-add" = "add `priority`: 0 (lowest) to 6 (highest)"))]
@@ -75,10 +75,10 @@ pub(super) struct Tier {
     concurrency: u32,
     /// Successful jobs that one caller may have in a window; by default unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    quota: Option<Quota>,
+    quota: Option<QuotaSection>,
     /// Several quotas by name, all of which apply: { daily: { … }, monthly: { … } }.
-    #[serde(default, with = "ByName::<(String, Quota), QUOTAS_PER_TIER_MAX>")]
-    quotas: Vec<(String, Quota)>,
+    #[serde(default, with = "ByName::<(String, QuotaSection), QUOTAS_PER_TIER_MAX>")]
+    quotas: Vec<(String, QuotaSection)>,
     /// Longest wait of this tier's jobs in the queue, if shorter than the queue's.
     #[serde(default, with = "Maybe::<Length>")]
     max_wait: Option<Duration>,
@@ -86,24 +86,24 @@ pub(super) struct Tier {
     #[serde(default, with = "Maybe::<Whole<u32, 0, 1_000_000>>")]
     displacements_per_minute: Option<u32>,
     /// Its callers' own numbers for request limits, by the limits' names.
-    #[serde(default, with = "ByName::<(String, OwnLimit), LIMITS_MAX>")]
-    limits: Vec<(String, OwnLimit)>,
+    #[serde(default, with = "ByName::<(String, TierLimit), LIMITS_MAX>")]
+    limits: Vec<(String, TierLimit)>,
 }
 
-impl Item for Tier {
+impl Item for TierSection {
     const NOUN: &'static str = "tier";
 }
 
 /// Checks the tiers. Returns the valid ones, and partly valid ones, which are compared with none.
 pub(super) fn checked(
-    tiers: &[(String, Tier)],
+    tiers: &[(String, TierSection)],
     node: Option<&Node>,
     windows: &mut Windows,
     report: &mut Report,
 ) -> (Vec<rules::Tier>, Vec<rules::Tier>) {
     let (mut right, mut partly) = (Vec::new(), Vec::new());
     for entry in entries(tiers, node) {
-        let (what, tier) = (Tier::called(entry.name), entry.value);
+        let (what, tier) = (TierSection::called(entry.name), entry.value);
         if !name_is_legal(entry.name, |c| c.is_ascii_graphic()) {
             let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
             report.add(entry.at, format!("{what} has no legal name"), advice);
@@ -136,13 +136,13 @@ pub(super) fn checked(
     (right, partly)
 }
 
-fn quotas(entry: &Entry<'_, Tier>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
-    let Tier { quota, quotas, .. } = entry.value;
+fn quotas(entry: &Entry<'_, TierSection>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
+    let TierSection { quota, quotas, .. } = entry.value;
     let only = quota.as_ref().zip(entry.node.value("quota"));
     let only = only.and_then(|(quota, node)| quota.checked(None, node.place, node, windows, report));
     let mut named = Vec::new();
     for quota in entries(quotas, entry.node.value("quotas")) {
-        let what = Quota::called(quota.name);
+        let what = QuotaSection::called(quota.name);
         check_name(&what, quota.name, "the tier's", "daily", quota.at, report);
         let read = quota
             .value
@@ -152,7 +152,7 @@ fn quotas(entry: &Entry<'_, Tier>, windows: &mut Windows, report: &mut Report) -
     only.map_or(named, |only| vec![only])
 }
 
-impl Tier {
+impl TierSection {
     /// Adds what follows from other fields: a single quota becomes one of several, named after its window.
     pub(super) fn settle(&mut self, read: &rules::Tier) {
         self.displacements_per_minute = Some(read.displacements_per_minute);

@@ -18,15 +18,15 @@ const PROBE_CHARS_MAX: usize = 1024;
 
 /// A pool of upstream servers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
+#[serde(deny_unknown_fields, rename = "Upstream")]
+pub struct UpstreamSection {
     /// Name of 1 to 64 letters, digits, `_` and `-`.
     #[serde(skip)]
     pub name: String,
     /// Its servers.
-    #[serde(with = "Items::<Server, 1, SERVERS_MAX>")]
+    #[serde(with = "Items::<ServerConfig, 1, SERVERS_MAX>")]
     #[schemars(extend("x-add" = r#"add `servers`: [ { url: "http://127.0.0.1:8081", slots: 2 } ]"#))]
-    pub servers: Vec<Server>,
+    pub servers: Vec<ServerConfig>,
     /// Timeout for connecting.
     #[serde(default = "secs::<2>", with = "As::<Length>")]
     pub connect_timeout: Duration,
@@ -41,17 +41,17 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Active health checks; by default servers are judged only by their answers.
     #[serde(default)]
-    pub health: Option<Health>,
+    pub health: Option<HealthSection>,
 }
 
-impl Item for Upstream {
+impl Item for UpstreamSection {
     const NOUN: &'static str = "upstream";
 }
 
 /// A server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(from = "Listed", into = "Listed")]
-pub struct Server {
+#[serde(from = "ServerSection", into = "ServerSection", rename = "Server")]
+pub struct ServerConfig {
     /// An IP address, IPv6 without brackets, or a DNS name in lower case.
     pub host: String,
     /// Its port, 80 unless the URL says otherwise.
@@ -60,7 +60,7 @@ pub struct Server {
     pub slots: u32,
 }
 
-impl Named for Upstream {
+impl Named for UpstreamSection {
     type Of = Self;
 
     fn of(name: String, mut value: Self) -> Self {
@@ -76,10 +76,10 @@ impl Named for Upstream {
     }
 }
 
-impl Upstream {
+impl UpstreamSection {
     /// Its rules for the policy.
     pub fn rules(&self) -> UpstreamRules {
-        let server = |server: &Server| ServerRules {
+        let server = |server: &ServerConfig| ServerRules {
             name: server.authority(),
             slots: server.slots,
         };
@@ -90,11 +90,11 @@ impl Upstream {
     }
 }
 
-impl Item for Server {
+impl Item for ServerConfig {
     const NOUN: &'static str = "server";
 }
 
-impl Server {
+impl ServerConfig {
     /// `host:port`, IPv6 in brackets.
     pub fn authority(&self) -> String {
         Authority(self.host.clone(), self.port).to_string()
@@ -104,7 +104,7 @@ impl Server {
 /// A server of an upstream.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Server")]
-pub(super) struct Listed {
+pub(super) struct ServerSection {
     /// Address: http://host or http://host:port.
     #[serde(with = "As::<Url>")]
     #[schemars(extend("x-add" = "add `url`, such as http://127.0.0.1:8081"))]
@@ -115,15 +115,15 @@ pub(super) struct Listed {
     slots: u32,
 }
 
-impl From<Listed> for Server {
-    fn from(listed: Listed) -> Self {
+impl From<ServerSection> for ServerConfig {
+    fn from(listed: ServerSection) -> Self {
         let (Authority(host, port), slots) = (listed.url, listed.slots);
         Self { host, port, slots }
     }
 }
 
-impl From<Server> for Listed {
-    fn from(Server { host, port, slots }: Server) -> Self {
+impl From<ServerConfig> for ServerSection {
+    fn from(ServerConfig { host, port, slots }: ServerConfig) -> Self {
         let url = Authority(host, port);
         Self { url, slots }
     }
@@ -143,8 +143,8 @@ impl fmt::Display for Authority {
 
 /// Active health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
+#[serde(deny_unknown_fields, rename = "Health")]
+pub struct HealthSection {
     /// Path to request, such as /health; any 2xx or 3xx is healthy.
     #[serde(with = "As::<ProbePath>")]
     #[schemars(extend("x-add" = "add `path`, such as /health"))]
@@ -155,11 +155,11 @@ pub struct Health {
 }
 
 /// Checks the upstreams. Returns the valid ones.
-pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
+pub(super) fn checked(upstreams: &[UpstreamSection], node: Option<&Node>, report: &mut Report) -> Vec<UpstreamSection> {
     let mut right = Vec::new();
     for entry in entries(upstreams, node) {
         if !name_is_legal(entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            let message = format!("{} has no legal name", Upstream::called(entry.name));
+            let message = format!("{} has no legal name", UpstreamSection::called(entry.name));
             report.add(entry.at, message, "use 1 to 64 letters, digits, _ and -");
         }
         twice(&entry.value.servers, entry.node.value("servers"), report);
@@ -170,8 +170,8 @@ pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut 
 }
 
 /// Reports servers that are listed twice.
-fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
-    let mut seen: Vec<(&Server, Location)> = Vec::new();
+fn twice(servers: &[ServerConfig], list: Option<&Node>, report: &mut Report) {
+    let mut seen: Vec<(&ServerConfig, Location)> = Vec::new();
     for Entry {
         node, value: server, ..
     } in listed(servers, list)
@@ -179,7 +179,7 @@ fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
         if !Part::new(node, report).right(&["url", "slots"]) {
             continue;
         }
-        let same = |(other, _): &&(&Server, Location)| other.host == server.host && other.port == server.port;
+        let same = |(other, _): &&(&ServerConfig, Location)| other.host == server.host && other.port == server.port;
         match seen.iter().find(same) {
             Some((_, first)) => {
                 let (server, line) = (server.authority(), first.line);
@@ -247,11 +247,11 @@ impl Parsed for ProbePath {
 }
 
 /// The server at that URL, with that many slots. `None`: not an `http://host` or `http://host:port`.
-pub(super) fn server_at(url: &str, slots: u32) -> Option<Server> {
+pub(super) fn server_at(url: &str, slots: u32) -> Option<ServerConfig> {
     let lower = url.trim_end_matches('/').to_ascii_lowercase();
     let (host, port) = host_and_port(lower.strip_prefix("http://")?)?;
     let port = port.unwrap_or(80);
-    Some(Server { host, port, slots })
+    Some(ServerConfig { host, port, slots })
 }
 
 /// The host, IPv6 without its brackets, and the port if one is given. The text is in lower case.
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn an_ipv6_authority_has_brackets() {
         let server = |host: &str| {
-            Server {
+            ServerConfig {
                 host: host.to_owned(),
                 port: 80,
                 slots: 1,

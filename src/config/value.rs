@@ -8,7 +8,7 @@ use super::error::Report;
 use super::snippet::quoted;
 use super::suggest::did_you_mean;
 use super::words;
-use super::yaml::{Kind, Node};
+use super::yaml::{Node, NodeKind};
 
 /// The longest duration, where a setting has no range of its own.
 pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -19,19 +19,19 @@ const SIZE_ADVICE: &str = "write a number and its unit, such as 512B, 64KiB, 25M
 /// A node in messages: its kind, and its text unless that must not be shown.
 pub(super) fn shown(node: &Node) -> String {
     match &node.kind {
-        Kind::Scalar { .. } if node.is_null() => "nothing".to_owned(),
-        Kind::Scalar { text, .. } if text.is_empty() => "empty text".to_owned(),
-        Kind::Scalar { .. } if node.secret.get() => "this".to_owned(),
-        Kind::Scalar { text, .. } => quoted(text),
-        Kind::Sequence(_) => "a list".to_owned(),
-        Kind::Mapping(_) => "a mapping".to_owned(),
-        Kind::Refused => "this".to_owned(),
+        NodeKind::Scalar { .. } if node.is_null() => "nothing".to_owned(),
+        NodeKind::Scalar { text, .. } if text.is_empty() => "empty text".to_owned(),
+        NodeKind::Scalar { .. } if node.secret.get() => "this".to_owned(),
+        NodeKind::Scalar { text, .. } => quoted(text),
+        NodeKind::Sequence(_) => "a list".to_owned(),
+        NodeKind::Mapping(_) => "a mapping".to_owned(),
+        NodeKind::Refused => "this".to_owned(),
     }
 }
 
 /// Reports that the node isn't `wanted`, unless it has been reported already.
 pub(super) fn wrong_type(node: &Node, wanted: &str, advice: &str, report: &mut Report) {
-    if !matches!(node.kind, Kind::Refused) {
+    if !matches!(node.kind, NodeKind::Refused) {
         let message = format!("{wanted} belongs here, not {}", shown(node));
         report.add(node.place, message, advice);
     }
@@ -60,7 +60,7 @@ pub(super) fn name_is_legal(name: &str, legal: impl Fn(char) -> bool) -> bool {
 /// An integer within the range.
 pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
     let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-    let Kind::Scalar { text, quoted } = &node.kind else {
+    let NodeKind::Scalar { text, quoted } = &node.kind else {
         wrong_type(node, &wanted, "", report);
         return None;
     };
@@ -102,8 +102,8 @@ fn plain_digits(text: &str) -> Option<&str> {
 /// `true` or `false`.
 pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
     match &node.kind {
-        Kind::Scalar { text, quoted: false } if text == "true" => Some(true),
-        Kind::Scalar { text, quoted: false } if text == "false" => Some(false),
+        NodeKind::Scalar { text, quoted: false } if text == "true" => Some(true),
+        NodeKind::Scalar { text, quoted: false } if text == "false" => Some(false),
         _ => {
             let advice = match node.text().map(str::to_ascii_lowercase).as_deref() {
                 Some("yes" | "on" | "true") => "write true",
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time() {
+    fn durations() {
         let ms = |text| parse_duration(text).map(|duration| duration.as_millis());
         assert_eq!(ms("500ms"), Ok(500));
         assert_eq!(ms("30s"), Ok(30_000));
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_that_some_take_for_octal_are_none() {
+    fn numbers_are_digits_without_leading_zeros() {
         assert_eq!(plain_digits("0"), Some("0"));
         for wrong in ["", "01", "+1", "-1", "1_000", "1e3", "0x10"] {
             assert_eq!(plain_digits(wrong), None, "{wrong}");

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_are_written_as_they_are_read() {
+    fn durations_are_written_as_they_are_read() {
         let written = [
             (10, "10ms"),
             (500, "500ms"),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_read_as_they_are_written() {
+    fn durations_are_read_as_they_are_written() {
         let ms = |ms| length(Duration::from_millis(ms));
         assert_eq!(
             [ms(500), ms(1_500), ms(30_000), ms(60_000)],

@@ -44,12 +44,12 @@ pub(super) struct Node {
     pub(super) place: Location,
     /// Whether its text must not be quoted.
     pub(super) secret: Cell<bool>,
-    pub(super) kind: Kind,
+    pub(super) kind: NodeKind,
 }
 
 /// The kind of a node.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// A single value. `quoted` if it can't be anything but text.
     Scalar {
         text: String,
@@ -65,14 +65,14 @@ impl Node {
     /// The text of a scalar.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar { text, .. } => Some(text),
+            NodeKind::Scalar { text, .. } => Some(text),
             _ => None,
         }
     }
 
     /// The first field of that name in a mapping: its key and its value.
     pub(super) fn field(&self, name: &str) -> Option<(&Node, &Node)> {
-        let Kind::Mapping(fields) = &self.kind else {
+        let NodeKind::Mapping(fields) = &self.kind else {
             return None;
         };
         let found = fields.iter().find(|(key, _)| key.text() == Some(name));
@@ -87,27 +87,27 @@ impl Node {
     /// The items of a list; none if it is something else.
     pub(super) fn items(&self) -> &[Rc<Node>] {
         match &self.kind {
-            Kind::Sequence(items) => items,
+            NodeKind::Sequence(items) => items,
             _ => &[],
         }
     }
 
     /// Whether the value is empty, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
+        matches!(&self.kind, NodeKind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
     /// A stand-in for something missing, which has been reported.
     pub(super) fn refused(place: Location) -> Self {
-        Self::new(place, Kind::Refused)
+        Self::new(place, NodeKind::Refused)
     }
 
     /// A default from the schema, as if it were written here.
     pub(super) fn of(value: &serde_json::Value, place: Location) -> Self {
-        let scalar = |text: String, quoted| Kind::Scalar { text, quoted };
+        let scalar = |text: String, quoted| NodeKind::Scalar { text, quoted };
         let kind = match value {
             serde_json::Value::Array(items) => {
-                Kind::Sequence(items.iter().map(|item| Rc::new(Self::of(item, place))).collect())
+                NodeKind::Sequence(items.iter().map(|item| Rc::new(Self::of(item, place))).collect())
             }
             serde_json::Value::String(text) => scalar(text.clone(), true),
             other => scalar(other.to_string(), false),
@@ -115,7 +115,7 @@ impl Node {
         Self::new(place, kind)
     }
 
-    fn new(place: Location, kind: Kind) -> Self {
+    fn new(place: Location, kind: NodeKind) -> Self {
         Self {
             place,
             secret: Cell::new(false),
@@ -199,12 +199,12 @@ impl Tree<'_> {
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 let advice = "write the value out; a value that begins with `*` is put in quotes";
                 self.report.add(place, "aliases (`*name`) are not supported", advice);
-                self.add(place, Kind::Refused)
+                self.add(place, NodeKind::Refused)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.properties(anchor, tag.is_some(), place);
                 let (text, quoted) = (text.into_owned(), style != ScalarStyle::Plain);
-                self.add(place, Kind::Scalar { text, quoted })
+                self.add(place, NodeKind::Scalar { text, quoted })
             }
             Event::SequenceStart(_, anchor, tag) => self.begin(false, anchor, tag.is_some(), place),
             Event::MappingStart(_, anchor, tag) => self.begin(true, anchor, tag.is_some(), place),
@@ -245,17 +245,17 @@ impl Tree<'_> {
         };
         let kind = match mapping {
             true => self.mapping(children),
-            false => Kind::Sequence(children),
+            false => NodeKind::Sequence(children),
         };
         self.add(place, kind)
     }
 
-    fn mapping(&mut self, children: Vec<Rc<Node>>) -> Kind {
+    fn mapping(&mut self, children: Vec<Rc<Node>>) -> NodeKind {
         let mut entries = Vec::with_capacity(children.len() / 2);
         let mut merged = false;
         let mut children = children.into_iter();
         while let (Some(key), Some(value)) = (children.next(), children.next()) {
-            if matches!(&key.kind, Kind::Scalar { text, quoted: false } if text == "<<") {
+            if matches!(&key.kind, NodeKind::Scalar { text, quoted: false } if text == "<<") {
                 let message = "merge keys (`<<`) are not supported";
                 self.report.add(key.place, message, "write the fields out");
                 merged = true;
@@ -264,10 +264,14 @@ impl Tree<'_> {
         }
         // A merge makes the missing fields unknown.
 
-        if merged { Kind::Refused } else { Kind::Mapping(entries) }
+        if merged {
+            NodeKind::Refused
+        } else {
+            NodeKind::Mapping(entries)
+        }
     }
 
-    fn add(&mut self, place: Location, kind: Kind) -> Result<(), Broken> {
+    fn add(&mut self, place: Location, kind: NodeKind) -> Result<(), Broken> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             let message = format!("there are more than {NODES_MAX} values up to here");

@@ -1,4 +1,4 @@
-//! Fills a window created by a reload from the ledger's history (semantics §5.5) while jobs go on. After the wall clock was
+//! Fills a window created by a reload from the ledger's history (rules §5.17) while jobs go on. After the wall clock was
 //! followed back (§5.11) all windows are new and are filled in the same way.
 //!
 //! Each debit is counted once. The window is created and a [`Fence`] put into the ledger under one lock. Debits before the

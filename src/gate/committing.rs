@@ -1,4 +1,4 @@
-//! A successful job until its debit is durable (semantics §6): it holds its caller's concurrency and quota, and no slot. The
+//! A successful job until its debit is durable (rules §6): it holds its caller's concurrency and quota, and no slot. The
 //! caller brings the timer ([`Committing::patience`]).
 
 use std::future::Future;
@@ -22,10 +22,10 @@ pub struct Committing {
 }
 
 impl Committing {
-    pub(super) fn new(pass: Permit, commit: Commit) -> Self {
-        let patience = pass.terms.generation.commit_patience;
+    pub(super) fn new(permit: Permit, commit: Commit) -> Self {
+        let patience = permit.terms.generation.commit_patience;
         Self {
-            job: Some((pass, commit)),
+            job: Some((permit, commit)),
             patience,
         }
     }
@@ -45,9 +45,9 @@ impl Committing {
 
     fn withdraw(&mut self) -> Result<(), Refusal> {
         match self.job.take() {
-            Some((pass, commit)) => {
+            Some((permit, commit)) => {
                 let number = commit.number();
-                settle(pass, commit.withdraw().map(|()| number))
+                settle(permit, commit.withdraw().map(|()| number))
             }
             None => Ok(()),
         }
@@ -55,14 +55,14 @@ impl Committing {
 }
 
 /// Settles the job: its debit is durable with that number, or will never be.
-fn settle(mut pass: Permit, written: Result<DebitNumber, Unavailable>) -> Result<(), Refusal> {
+fn settle(mut permit: Permit, written: Result<DebitNumber, Unavailable>) -> Result<(), Refusal> {
     match written {
         Ok(number) => {
-            pass.end_debited(number);
+            permit.end_debited(number);
             Ok(())
         }
         Err(Unavailable) => {
-            pass.end(Outcome::Failed);
+            permit.end(Outcome::Failed);
             Err(Refusal::JournalUnavailable)
         }
     }
@@ -78,8 +78,8 @@ impl Future for Committing {
         let Poll::Ready(written) = Pin::new(commit).poll(cx) else {
             return Poll::Pending;
         };
-        let (pass, commit) = self.job.take().expect("checked above");
-        Poll::Ready(settle(pass, written.map(|()| commit.number())))
+        let (permit, commit) = self.job.take().expect("checked above");
+        Poll::Ready(settle(permit, written.map(|()| commit.number())))
     }
 }
 

@@ -29,18 +29,18 @@ pub type Decided = (Moment, Result<Admitted, Refused>);
 #[derive(Debug)]
 pub struct Limiter {
     /// Locked in ascending order, and before the gate state: never lock a shard while holding that.
-    shards: Box<[Apart]>,
+    shards: Box<[CacheAligned]>,
     clock: Clock,
 }
 
 /// A shard on its own cache lines: cores that work on different shards don't disturb each other.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Apart(Mutex<Kept>);
+struct CacheAligned(Mutex<ShardState>);
 
 /// A shard and its rules.
 #[derive(Debug)]
-struct Kept {
+struct ShardState {
     shard: Shard,
     rules: Arc<Rules>,
     /// Whether a limit is aligned to the wall clock. Then readings must follow the order of the decisions: an earlier one could
@@ -48,7 +48,7 @@ struct Kept {
     by_wall: bool,
 }
 
-impl Kept {
+impl ShardState {
     fn new(shard: Shard, rules: Arc<Rules>) -> Self {
         Self {
             shard,
@@ -58,7 +58,7 @@ impl Kept {
     }
 
     /// Fails if the rules in force are others.
-    fn are_for(&self, rules: &Arc<Rules>) -> Result<(), Stale> {
+    fn check_rules(&self, rules: &Arc<Rules>) -> Result<(), Stale> {
         if Arc::ptr_eq(&self.rules, rules) {
             Ok(())
         } else {
@@ -70,10 +70,10 @@ impl Kept {
 impl Limiter {
     /// All counters are empty.
     pub fn new(rules: Arc<Rules>, clock: Clock) -> Arc<Self> {
-        let kept = |shard| Kept::new(shard, Arc::clone(&rules));
+        let state = |shard| ShardState::new(shard, Arc::clone(&rules));
         let shards = Shard::all(&rules)
             .into_iter()
-            .map(|shard| Apart(Mutex::new(kept(shard))));
+            .map(|shard| CacheAligned(Mutex::new(state(shard))));
         Arc::new(Self {
             shards: shards.collect(),
             clock,
@@ -88,10 +88,10 @@ impl Limiter {
         let done = then();
         let before = Arc::clone(&all[0].rules);
         let (reload, at) = (Reload::new(&before, rules), self.moment());
-        for kept in &mut all {
-            reload.apply(&mut kept.shard, at);
-            kept.by_wall = is_by_wall(rules);
-            kept.rules = Arc::clone(rules);
+        for state in &mut all {
+            reload.apply(&mut state.shard, at);
+            state.by_wall = is_by_wall(rules);
+            state.rules = Arc::clone(rules);
         }
         done
     }
@@ -105,10 +105,10 @@ impl Limiter {
         let of = |counter: &Counter| counter.subject.shard();
         match counters.split_first() {
             Some((first, others)) if others.iter().all(|other| of(other) == of(first)) => {
-                let kept = &mut *self.shards[of(first)].0.lock();
-                kept.are_for(rules)?;
-                let at = self.moment_by(kept.by_wall, wall);
-                let shards = &mut Alone(&mut kept.shard);
+                let state = &mut *self.shards[of(first)].0.lock();
+                state.check_rules(rules)?;
+                let at = self.moment_by(state.by_wall, wall);
+                let shards = &mut Alone(&mut state.shard);
                 Ok((at, decide(counters, shards, &rules.limits, at)))
             }
             _ => self.decide_across(rules, counters, wall),
@@ -124,9 +124,9 @@ impl Limiter {
         let lock = |number: usize| (number, self.shards[number].0.lock());
         let mut locked = Locked(numbers.into_iter().map(lock).collect());
         let mut by_wall = false;
-        if let Some((_, kept)) = locked.0.first() {
-            kept.are_for(rules)?;
-            by_wall = kept.by_wall;
+        if let Some((_, state)) = locked.0.first() {
+            state.check_rules(rules)?;
+            by_wall = state.by_wall;
         }
         let at = self.moment_by(by_wall, wall);
         Ok((at, decide(counters, &mut locked, &rules.limits, at)))
@@ -135,9 +135,9 @@ impl Limiter {
     /// The remaining time of the subject's block by the rule of that limit, and the current time. `wall` is the latest reading
     /// of the wall clock.
     pub fn block(&self, limit: &str, subject: Subject, wall: UnixTime) -> Option<(UnixTime, Span)> {
-        let kept = &mut *self.shards[subject.shard()].0.lock();
-        let id = kept.rules.limit_named(limit)?;
-        let at = self.moment_by(kept.by_wall, wall);
+        let state = &mut *self.shards[subject.shard()].0.lock();
+        let id = state.rules.limit_named(limit)?;
+        let at = self.moment_by(state.by_wall, wall);
         // Like a request to which the limit doesn't apply: only a block matters, and nothing is charged.
         let counter = Counter {
             limit: id,
@@ -146,7 +146,7 @@ impl Limiter {
             enforced: 0,
             matches: false,
         };
-        match decide(&[counter], &mut Alone(&mut kept.shard), &kept.rules.limits, at) {
+        match decide(&[counter], &mut Alone(&mut state.shard), &state.rules.limits, at) {
             Err(Refused::Blocked { lasts }) => Some((at.wall, lasts)),
             _ => None,
         }
@@ -154,16 +154,16 @@ impl Limiter {
 
     /// Lifts the block on the subject by the rule of that limit and drops its counted refusals. Returns whether it was blocked.
     pub fn forgive(&self, limit: &str, subject: &Subject) -> bool {
-        let mut kept = self.shards[subject.shard()].0.lock();
+        let mut state = self.shards[subject.shard()].0.lock();
         let at = self.moment();
-        let limit = kept.rules.limit_named(limit);
-        limit.is_some_and(|limit| kept.shard.forgive(limit, subject, at))
+        let limit = state.rules.limit_named(limit);
+        limit.is_some_and(|limit| state.shard.forgive(limit, subject, at))
     }
 
     /// Drops some expired counters. Call it every second.
     pub fn tick(&self) {
         for shard in &self.shards {
-            let Kept { shard, rules, .. } = &mut *shard.0.lock();
+            let ShardState { shard, rules, .. } = &mut *shard.0.lock();
             shard.sweep(&rules.limits, self.moment());
         }
     }
@@ -172,12 +172,12 @@ impl Limiter {
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         let mut sums = vec![(0, 0); rules.limits.len()];
         for shard in &self.shards {
-            let kept = shard.0.lock();
-            for ((callers, crowded), limit) in sums.iter_mut().zip(&rules.limits) {
-                let counted = kept.rules.limit_named(&limit.name).map(|id| kept.shard.counted(id));
+            let state = shard.0.lock();
+            for ((callers, aggregated), limit) in sums.iter_mut().zip(&rules.limits) {
+                let counted = state.rules.limit_named(&limit.name).map(|id| state.shard.counted(id));
                 let (more, requests) = counted.unwrap_or_default();
                 *callers += more;
-                *crowded += requests;
+                *aggregated += requests;
             }
         }
         sums
@@ -214,7 +214,7 @@ impl Shards for Alone<'_> {
 }
 
 /// The shards of one decision, in ascending order.
-struct Locked<'l>(SmallVec<[(usize, MutexGuard<'l, Kept>); COUNTERS_INLINE]>);
+struct Locked<'l>(SmallVec<[(usize, MutexGuard<'l, ShardState>); COUNTERS_INLINE]>);
 
 impl Shards for Locked<'_> {
     fn shard(&mut self, number: usize) -> &mut Shard {

@@ -54,7 +54,7 @@ pub struct Gate {
     clock: Clock,
     ledger: Arc<dyn Ledger>,
     /// Whether networks may have to be counted by prefix, as of the last second.
-    crowded: AtomicBool,
+    aggregating: AtomicBool,
     /// How often the wall clock was followed back. Changed under the lock.
     corrections: AtomicU64,
 }
@@ -90,15 +90,15 @@ pub enum Entered {
     /// With a slot.
     Running(Permit),
     /// Queued.
-    Seated(QueuedJob),
+    Queued(QueuedJob),
 }
 
 impl Entered {
     /// Quotas that would have refused the job if they were enforced.
     pub fn overdrawn(&self) -> &UnenforcedQuotas {
         match self {
-            Self::Running(pass) => pass.overdrawn(),
-            Self::Seated(waiting) => waiting.overdrawn(),
+            Self::Running(permit) => permit.overdrawn(),
+            Self::Queued(waiting) => waiting.overdrawn(),
         }
     }
 }
@@ -114,12 +114,12 @@ impl Gate {
             state: Mutex::new(GateState::new(policy, generation)),
             clock,
             ledger,
-            crowded: AtomicBool::new(false),
+            aggregating: AtomicBool::new(false),
             corrections: AtomicU64::new(0),
         })
     }
 
-    /// Admits a metered request, or refuses it, which takes nothing (semantics §2.4–5). The request must have been prepared by
+    /// Admits a metered request, or refuses it, which takes nothing (rules §2.4–5). The request must have been prepared by
     /// that generation.
     ///
     /// # Errors
@@ -142,13 +142,13 @@ impl Gate {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let mut woken = None;
-            if let Admission::Seated { job, displaced, .. } = &mut admission {
+            if let Admission::Queued { job, displaced, .. } = &mut admission {
                 state.expect(*job);
                 woken = displaced.take().and_then(|out| state.tell_displaced(out));
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
             let corrections = self.corrections.load(Ordering::Relaxed);
-            let terms = move |admitted, overdrawn| Terms {
+            let terms = move |admitted, overdrawn| JobTerms {
                 generation: Arc::clone(by),
                 caller,
                 tier,
@@ -163,9 +163,9 @@ impl Gate {
         wake(woken);
         Ok(Ok(match admission {
             Admission::Running { grant, overdrawn } => {
-                Entered::Running(self.pass(grant, terms(grant.admitted, overdrawn)))
+                Entered::Running(self.permit(grant, terms(grant.admitted, overdrawn)))
             }
-            Admission::Seated {
+            Admission::Queued {
                 job,
                 admitted,
                 priority,
@@ -174,12 +174,12 @@ impl Gate {
                 ..
             } => {
                 let terms = terms(admitted, overdrawn);
-                Entered::Seated(QueuedJob::new(Arc::clone(self), job, terms, priority, until))
+                Entered::Queued(QueuedJob::new(Arc::clone(self), job, terms, priority, until))
             }
         }))
     }
 
-    fn pass(self: &Arc<Self>, grant: Grant, terms: Terms) -> Permit {
+    fn permit(self: &Arc<Self>, grant: Grant, terms: JobTerms) -> Permit {
         terms.generation.meters.waited(grant.priority, grant.waited);
         Permit::new(Arc::clone(self), grant, terms)
     }
@@ -256,7 +256,7 @@ impl Gate {
 
     /// The id under which a network is counted: its own, unless there are too many networks.
     pub fn counted_as(&self, whereabouts: Whereabouts) -> NetworkId {
-        if !self.crowded.load(Ordering::Relaxed) {
+        if !self.aggregating.load(Ordering::Relaxed) {
             return whereabouts.network;
         }
         self.state.lock().policy.counted_as(whereabouts, self.clock.now())
@@ -284,7 +284,8 @@ impl Gate {
                 ClockStep::Forward(_) | ClockStep::Back(_) => None,
             };
             state.policy.sweep(now);
-            self.crowded.store(state.policy.is_crowded(now), Ordering::Relaxed);
+            self.aggregating
+                .store(state.policy.is_aggregating(now), Ordering::Relaxed);
             Tick { step, filling }
         };
         tell(tick.step);
@@ -304,11 +305,11 @@ impl Gate {
     }
 
     /// The current gate state. O(jobs), so for operators only.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> GateView {
         let state = self.state.lock();
         let (policy, now) = (&state.policy, self.clock.now());
         let rules = Arc::clone(policy.rules());
-        View {
+        GateView {
             rules,
             waiting: *policy.waiting(),
             pools: (policy.rules().upstreams.ids())
@@ -323,7 +324,7 @@ impl Gate {
                     priority: job.priority,
                     pool: job.pool,
                     state: job.state,
-                    in_house: now.since(job.entered),
+                    age: now.since(job.entered),
                     running: match job.state {
                         State::Running { since, .. } => Some(now.since(since)),
                         _ => None,
@@ -357,7 +358,7 @@ pub struct Tick {
 
 /// A snapshot of the gate state.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct GateView {
     /// The rules in force, to which the ids here belong.
     pub rules: Arc<Rules>,
     /// Queued jobs by priority.
@@ -387,7 +388,7 @@ pub struct Balance {
 
 /// The terms of a job that its record needs.
 #[derive(Clone, Debug)]
-struct Terms {
+struct JobTerms {
     generation: Arc<Generation>,
     caller: Caller,
     tier: TierId,
@@ -399,8 +400,8 @@ struct Terms {
     overdrawn: UnenforcedQuotas,
 }
 
-impl Terms {
-    fn record(&self, priority: Priority, end: End, status: u16, waited: Span, searched: Span) -> Record {
+impl JobTerms {
+    fn record(&self, priority: Priority, end: End, status: u16, waited: Span, slot_time: Span) -> Record {
         Record {
             admitted: self.admitted,
             caller: self.caller,
@@ -411,7 +412,7 @@ impl Terms {
             status,
             cost: self.cost,
             waited,
-            searched,
+            slot_time,
         }
     }
 }
@@ -449,7 +450,7 @@ pub struct JobView {
     /// Its state.
     pub state: State,
     /// How long it has been in flight.
-    pub in_house: Span,
+    pub age: Span,
     /// How long it has held its slot, if it has one.
     pub running: Option<Span>,
 }

@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Committing, Gate, Relocating, Terms, wake};
+use super::{Committing, Gate, JobTerms, Relocating, wake};
 use crate::policy::rules::{Priority, ServerId, UpstreamId};
 use crate::policy::time::{Span, Timestamp};
 use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation, UnenforcedQuotas};
-use crate::store::{Commit, Entry, Record};
+use crate::store::{Commit, LedgerEntry, Record};
 
-/// A job's slot, its caller's concurrency and its held quota (semantics §6). They are released in the order of the methods;
+/// A job's slot, its caller's concurrency and its held quota (rules §6). They are released in the order of the methods;
 /// dropped before that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it releases the slot"]
 pub struct Permit {
     pub(super) gate: Arc<Gate>,
     pub(super) job: JobId,
-    pub(super) terms: Terms,
+    pub(super) terms: JobTerms,
     priority: Priority,
     server: ServerId,
     waited: Span,
     since: Timestamp,
     /// How long it held its slot, once that is released.
-    searched: Span,
+    slot_time: Span,
     slot: bool,
     settled: bool,
 }
@@ -39,7 +39,7 @@ pub enum Relocated {
 }
 
 impl Permit {
-    pub(super) fn new(gate: Arc<Gate>, grant: Grant, terms: Terms) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, grant: Grant, terms: JobTerms) -> Self {
         let Grant {
             job,
             server,
@@ -56,7 +56,7 @@ impl Permit {
             server,
             waited,
             since,
-            searched: Span::ZERO,
+            slot_time: Span::ZERO,
             slot: true,
             settled: false,
         }
@@ -92,7 +92,7 @@ impl Permit {
     }
 
     /// The job's server can't be reached: marks it down and moves the job to another one, at once or as soon as a slot is free
-    /// (semantics §2.7).
+    /// (rules §2.7).
     pub fn relocate(mut self) -> Relocated {
         let relocation = {
             let mut state = self.gate.state.lock();
@@ -136,8 +136,8 @@ impl Permit {
     }
 
     fn has_held(&mut self, now: Timestamp) {
-        self.searched = now.since(self.since);
-        self.terms.generation.meters.held(self.terms.pool, self.searched);
+        self.slot_time = now.since(self.since);
+        self.terms.generation.meters.held(self.terms.pool, self.slot_time);
     }
 
     /// Last: the job is over and debits nothing. `status` is the upstream's, 0 without a response. Afterwards the caller may
@@ -173,11 +173,11 @@ impl Permit {
 
     fn record(&self, end: End, status: u16) -> Record {
         self.terms
-            .record(self.priority, end, status, self.waited, self.searched)
+            .record(self.priority, end, status, self.waited, self.slot_time)
     }
 
     fn note(&self, end: End, status: u16) {
-        self.gate.ledger.note(Entry::Job(self.record(end, status)));
+        self.gate.ledger.note(LedgerEntry::Job(self.record(end, status)));
     }
 
     pub(super) fn end(&mut self, outcome: Outcome) {

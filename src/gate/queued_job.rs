@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::state::WaitResult;
-use super::{Gate, Permit, Terms, wake};
+use super::{Gate, JobTerms, Permit, wake};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{End, JobId, UnenforcedQuotas};
-use crate::store::Entry;
+use crate::store::LedgerEntry;
 
 /// A queued job. Resolves to a slot or a refusal; dropping it earlier means that the client has hung up.
 #[derive(Debug)]
@@ -21,14 +21,14 @@ pub struct QueuedJob {
     gate: Arc<Gate>,
     /// `None` once the result is taken.
     job: Option<JobId>,
-    terms: Terms,
+    terms: JobTerms,
     priority: Priority,
     since: Timestamp,
     until: Timestamp,
 }
 
 impl QueuedJob {
-    pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: Terms, priority: Priority, until: Timestamp) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: JobTerms, priority: Priority, until: Timestamp) -> Self {
         let since = gate.now();
         Self {
             gate,
@@ -89,7 +89,7 @@ impl QueuedJob {
         match verdict {
             WaitResult::Granted(grant) => {
                 self.terms.admitted = grant.admitted;
-                Ok(self.gate.pass(grant, self.terms.clone()))
+                Ok(self.gate.permit(grant, self.terms.clone()))
             }
             WaitResult::Refused(refusal, admitted) => {
                 self.turned_away(&refusal, admitted);
@@ -111,7 +111,7 @@ impl QueuedJob {
         self.terms.generation.meters.job(self.terms.tier, end, self.terms.cost);
         let waited = self.gate.now().since(self.since);
         let record = self.terms.record(self.priority, end, 0, waited, Span::ZERO);
-        self.gate.ledger.note(Entry::Job(record));
+        self.gate.ledger.note(LedgerEntry::Job(record));
     }
 }
 

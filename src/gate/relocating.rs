@@ -1,5 +1,5 @@
 //! The wait of a job between two slots: its server could not be reached, and no other server has a free slot at the moment
-//! (semantics §2.7). Such a job is neither displaced nor refused at shutdown; its owner decides how long it waits.
+//! (rules §2.7). Such a job is neither displaced nor refused at shutdown; its owner decides how long it waits.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,12 +15,12 @@ use crate::policy::Outcome;
 #[must_use = "dropping it ends the job"]
 pub struct Relocating {
     /// Without a slot. `None` once it has one or is over.
-    pass: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl Relocating {
-    pub(super) fn new(pass: Permit) -> Self {
-        Self { pass: Some(pass) }
+    pub(super) fn new(permit: Permit) -> Self {
+        Self { permit: Some(permit) }
     }
 
     /// Ends the job without another slot. One granted at this very moment goes to the next in line.
@@ -29,16 +29,16 @@ impl Relocating {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        let Some(pass) = self.pass.take() else { return };
+        let Some(permit) = self.permit.take() else { return };
         let waker = {
-            let mut state = pass.gate.state.lock();
+            let mut state = permit.gate.state.lock();
             // In one step: a later grant would have no waiter.
-            state.forget(pass.job);
-            let next = state.policy.forgo(pass.job, pass.gate.now());
+            state.forget(permit.job);
+            let next = state.policy.forgo(permit.job, permit.gate.now());
             state.tell_granted(next)
         };
         wake(waker);
-        pass.settle(outcome, 0);
+        permit.settle(outcome, 0);
     }
 }
 
@@ -46,15 +46,15 @@ impl Future for Relocating {
     type Output = Permit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
-        let pass = self.pass.as_ref().expect("polled after completion");
-        let Poll::Ready(verdict) = pass.gate.state.lock().poll(pass.job, cx) else {
+        let permit = self.permit.as_ref().expect("polled after completion");
+        let Poll::Ready(verdict) = permit.gate.state.lock().poll(permit.job, cx) else {
             return Poll::Pending;
         };
         let WaitResult::Granted(grant) = verdict else {
             unreachable!("a moving job is never refused: only queued jobs are")
         };
-        let pass = self.pass.take().expect("checked above");
-        Poll::Ready(pass.at(grant.server))
+        let permit = self.permit.take().expect("checked above");
+        Poll::Ready(permit.at(grant.server))
     }
 }
 

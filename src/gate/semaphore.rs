@@ -9,21 +9,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub struct ResizableSemaphore {
     free: Arc<Semaphore>,
-    size: Mutex<Size>,
+    size: Mutex<SemaphoreSize>,
 }
 
 #[derive(Debug)]
-struct Size {
+struct SemaphoreSize {
     max: usize,
     /// Surplus permits that are taken or on their way to a waiter; they vanish when they are released or arrive.
-    owed: usize,
+    surplus: usize,
 }
 
 /// A permit; released on drop.
 #[derive(Debug)]
 #[must_use = "dropping it releases the permit"]
 pub struct SemaphorePermit {
-    cap: Arc<ResizableSemaphore>,
+    semaphore: Arc<ResizableSemaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -33,7 +33,7 @@ impl ResizableSemaphore {
         let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             free: Arc::new(Semaphore::new(max)),
-            size: Mutex::new(Size { max, owed: 0 }),
+            size: Mutex::new(SemaphoreSize { max, surplus: 0 }),
         })
     }
 
@@ -61,13 +61,13 @@ impl ResizableSemaphore {
     /// If the semaphore shrank while a permit was on its way to a waiter, that permit is the first to vanish.
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<SemaphorePermit> {
         let mut size = self.size.lock();
-        if size.owed > 0 {
-            size.owed -= 1;
+        if size.surplus > 0 {
+            size.surplus -= 1;
             permit.forget();
             return None;
         }
         Some(SemaphorePermit {
-            cap: Arc::clone(self),
+            semaphore: Arc::clone(self),
             permit: Some(permit),
         })
     }
@@ -78,12 +78,12 @@ impl ResizableSemaphore {
         let mut size = self.size.lock();
         if max >= size.max {
             let more = max - size.max;
-            let kept = more.min(size.owed);
-            size.owed -= kept;
+            let kept = more.min(size.surplus);
+            size.surplus -= kept;
             self.free.add_permits(more - kept);
         } else {
             let fewer = size.max - max;
-            size.owed += fewer - self.free.forget_permits(fewer);
+            size.surplus += fewer - self.free.forget_permits(fewer);
         }
         size.max = max;
     }
@@ -92,10 +92,10 @@ impl ResizableSemaphore {
 impl Drop for SemaphorePermit {
     fn drop(&mut self) {
         // Release under the lock, so that `resize` never counts it as taken.
-        let mut size = self.cap.size.lock();
+        let mut size = self.semaphore.size.lock();
         let Some(permit) = self.permit.take() else { return };
-        if size.owed > 0 {
-            size.owed -= 1;
+        if size.surplus > 0 {
+            size.surplus -= 1;
             permit.forget();
         }
     }
@@ -115,10 +115,10 @@ mod tests {
     /// became free again, and one more was taken than allowed.
     #[test]
     fn dropping_a_waiter_returns_its_permit() {
-        let cap = ResizableSemaphore::new(2);
-        let (one, other) = (cap.try_take(), cap.try_take());
+        let semaphore = ResizableSemaphore::new(2);
+        let (one, other) = (semaphore.try_take(), semaphore.try_take());
         {
-            let mut waits = pin!(cap.take());
+            let mut waits = pin!(semaphore.take());
             assert!(
                 waits
                     .as_mut()
@@ -126,46 +126,46 @@ mod tests {
                     .is_pending()
             );
             drop(other);
-            cap.resize(1);
+            semaphore.resize(1);
         }
-        assert!(cap.try_take().is_none(), "the only permit is taken");
+        assert!(semaphore.try_take().is_none(), "the only permit is taken");
         drop(one);
-        let taken = cap.try_take();
-        assert!(taken.is_some() && cap.try_take().is_none());
+        let taken = semaphore.try_take();
+        assert!(taken.is_some() && semaphore.try_take().is_none());
     }
 
     /// The same, but the waiter stays: it continues to wait.
     #[test]
-    fn who_waits_gets_no_place_that_there_is_no_more() {
-        let cap = ResizableSemaphore::new(2);
-        let (one, other) = (cap.try_take(), cap.try_take());
-        let mut waits = pin!(cap.take());
+    fn a_waiter_gets_no_permit_that_was_removed() {
+        let semaphore = ResizableSemaphore::new(2);
+        let (one, other) = (semaphore.try_take(), semaphore.try_take());
+        let mut waits = pin!(semaphore.take());
         let mut poll = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(poll().is_pending());
         drop(other);
-        cap.resize(1);
+        semaphore.resize(1);
         assert!(poll().is_pending());
         drop(one);
         let Poll::Ready(taken) = poll() else {
             panic!("a permit is free")
         };
-        assert!(cap.try_take().is_none());
+        assert!(semaphore.try_take().is_none());
         drop(taken);
-        assert!(cap.try_take().is_some());
+        assert!(semaphore.try_take().is_some());
     }
 
     #[derive(Clone, Copy, Debug)]
-    enum Step {
+    enum SemaphoreStep {
         Take,
         GiveBack(usize),
         Resize(usize),
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = SemaphoreStep> {
         prop_oneof![
-            4 => Just(Step::Take),
-            3 => (0..8usize).prop_map(Step::GiveBack),
-            1 => (0..6usize).prop_map(Step::Resize),
+            4 => Just(SemaphoreStep::Take),
+            3 => (0..8usize).prop_map(SemaphoreStep::GiveBack),
+            1 => (0..6usize).prop_map(SemaphoreStep::Resize),
         ]
     }
 
@@ -176,18 +176,18 @@ mod tests {
             begun_with in 0..6usize,
             steps in prop::collection::vec(step(), 0..64),
         ) {
-            let (cap, mut max, mut taken) = (ResizableSemaphore::new(begun_with), begun_with, Vec::new());
+            let (semaphore, mut max, mut taken) = (ResizableSemaphore::new(begun_with), begun_with, Vec::new());
             for step in steps {
                 match step {
-                    Step::Take => {
-                        let place = cap.try_take();
+                    SemaphoreStep::Take => {
+                        let place = semaphore.try_take();
                         prop_assert_eq!(place.is_some(), taken.len() < max);
                         taken.extend(place);
                     }
-                    Step::GiveBack(at) if at < taken.len() => drop(taken.swap_remove(at)),
-                    Step::GiveBack(_) => {}
-                    Step::Resize(to) => {
-                        cap.resize(to);
+                    SemaphoreStep::GiveBack(at) if at < taken.len() => drop(taken.swap_remove(at)),
+                    SemaphoreStep::GiveBack(_) => {}
+                    SemaphoreStep::Resize(to) => {
+                        semaphore.resize(to);
                         max = to;
                     }
                 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::error;
 
-use super::quotas::{self, Line, written};
+use super::quotas::{self, QuotaLine, written};
 use super::site::Site;
 use super::standing::Standing;
 use crate::policy::caller::Caller;
@@ -23,9 +23,9 @@ use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Traffic};
 use crate::store::{Database, ReadError};
 
 /// Queries of the statistics that run at once.
-const READINGS_MAX: usize = 2;
+const QUERIES_MAX: usize = 2;
 /// Queries of the statistics that may wait for their turn.
-const READINGS_WAITING_MAX: usize = 64;
+const QUERIES_WAITING_MAX: usize = 64;
 
 /// The paths of tiergate's own pages; `None`: the page is off.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +84,7 @@ struct Me {
     /// When all used units will have come back; `null` if none are used.
     #[serde(rename = "quotaReset")]
     quota_reset: Option<String>,
-    quotas: Vec<Line>,
+    quotas: Vec<QuotaLine>,
     running: u32,
     waiting: u32,
 }
@@ -116,9 +116,9 @@ impl Me {
 #[derive(Debug)]
 pub struct Pages {
     database: Arc<Database>,
-    readings: Arc<Semaphore>,
+    running: Arc<Semaphore>,
     /// Running and waiting queries.
-    asked: Arc<Semaphore>,
+    pending: Arc<Semaphore>,
 }
 
 /// Tiergate's own pages. A request carries its [`Visitor`] as an extension. If an answer carries a [`Refusal`] as an extension,
@@ -135,18 +135,18 @@ pub fn router(paths: &OwnPaths, pages: Arc<Pages>) -> Router {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Asked {
+struct PageQuery {
     period: Option<String>,
     r#type: Option<String>,
 }
 
-type Parameters = Result<Query<Asked>, axum::extract::rejection::QueryRejection>;
+type Parameters = Result<Query<PageQuery>, axum::extract::rejection::QueryRejection>;
 
-async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
-    let Ok(Query(asked)) = asked else {
+async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, query: Parameters) -> Response {
+    let Ok(Query(query)) = query else {
         return refused("the query is malformed or repeats a parameter");
     };
-    let Some(period) = asked.period else {
+    let Some(period) = query.period else {
         return Json(visitor.me).into_response();
     };
     let Some(period) = period_of(&period) else {
@@ -155,14 +155,14 @@ async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visit
     pages.traffic(Some(visitor.caller), period, visitor.now).await
 }
 
-async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
-    let Ok(Query(asked)) = asked else {
+async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, query: Parameters) -> Response {
+    let Ok(Query(query)) = query else {
         return refused("the query is malformed or repeats a parameter");
     };
-    let Some(period) = period_of(asked.period.as_deref().unwrap_or("hour")) else {
+    let Some(period) = period_of(query.period.as_deref().unwrap_or("hour")) else {
         return refused(BAD_PERIOD);
     };
-    match asked.r#type.as_deref().unwrap_or("traffic") {
+    match query.r#type.as_deref().unwrap_or("traffic") {
         "traffic" => pages.traffic(None, period, visitor.now).await,
         "speed" => pages.speed(period, visitor.now).await,
         _ => refused("type must be traffic or speed"),
@@ -189,8 +189,8 @@ impl Pages {
     pub fn new(database: Arc<Database>) -> Arc<Self> {
         Arc::new(Self {
             database,
-            readings: Arc::new(Semaphore::new(READINGS_MAX)),
-            asked: Arc::new(Semaphore::new(READINGS_MAX + READINGS_WAITING_MAX)),
+            running: Arc::new(Semaphore::new(QUERIES_MAX)),
+            pending: Arc::new(Semaphore::new(QUERIES_MAX + QUERIES_WAITING_MAX)),
         })
     }
 
@@ -210,13 +210,13 @@ impl Pages {
         read: impl FnOnce(&Database) -> Result<Vec<T>, ReadError> + Send + 'static,
         row: impl Fn(T) -> Row,
     ) -> Response {
-        let Ok(asked) = Arc::clone(&self.asked).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.pending).try_acquire_owned() else {
             return Extension(Refusal::StatisticsUnavailable).into_response();
         };
-        let turn = Arc::clone(&self.readings).acquire_owned().await;
+        let turn = Arc::clone(&self.running).acquire_owned().await;
         let database = Arc::clone(&self.database);
         let read = tokio::task::spawn_blocking(move || {
-            let _until_read = (asked, turn);
+            let _until_read = (place, turn);
             read(&database)
         });
         let read = read.await.map_err(|error| error.to_string());

@@ -35,13 +35,13 @@ pub enum ForwardedHeader {
 /// The proxies that are trusted to name the client's address.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
-    networks: Networks,
+    networks: NetworkSet,
     header: ForwardedHeader,
 }
 
 /// A set of networks.
 #[derive(Clone, Debug, Default)]
-pub struct Networks(Vec<IpNet>);
+pub struct NetworkSet(Vec<IpNet>);
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Trails {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-impl Networks {
+impl NetworkSet {
     /// These networks. IPv4-mapped IPv6 networks (`::ffff:10.0.0.0/104`) become IPv4 networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into_iter().map(canonical).collect())
@@ -99,7 +99,7 @@ impl TrustedProxies {
     /// Proxies with addresses in these networks, which name the client in that header.
     pub fn new(networks: Vec<IpNet>, header: ForwardedHeader) -> Self {
         Self {
-            networks: Networks::new(networks),
+            networks: NetworkSet::new(networks),
             header,
         }
     }
@@ -357,12 +357,12 @@ mod tests {
         );
         let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.8")];
         assert_eq!(by_either("10.0.0.1:1", &lines), "192.0.2.8");
-        let mapped = Networks::new(vec!["::ffff:10.0.0.0/104".parse().expect("a network")]);
+        let mapped = NetworkSet::new(vec!["::ffff:10.0.0.0/104".parse().expect("a network")]);
         assert!(mapped.contain("10.0.0.1".parse().expect("an address")));
     }
 
     #[test]
-    fn forwarded_as_rfc_7239_has_it() {
+    fn forwarded_is_read_as_in_rfc_7239() {
         for (line, client) in [
             ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
             ("For=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_hops_are_looked_at() {
+    fn the_number_of_hops_is_bounded() {
         let many: &'static str = Box::leak(format!("192.0.2.1{}", ", 10.0.0.2".repeat(HOPS_MAX)).into_boxed_str());
         assert_eq!(by_either("10.0.0.1:1", &[("x-forwarded-for", many)]), "10.0.0.2");
     }

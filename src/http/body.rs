@@ -11,12 +11,12 @@ use http_body::{Frame, SizeHint};
 use super::observation::Observation;
 use super::socket::Answering;
 use super::way::HungUp;
-use crate::upstream::answer::Answer;
+use crate::upstream::answer::UpstreamBody;
 
 /// The body of an answer.
 #[derive(Debug, Default)]
 pub struct Body {
-    kind: Kind,
+    kind: BodySource,
     /// Dropped with the body, when hyper has encoded it.
     answering: Option<Answering>,
     /// Ends with the body.
@@ -24,11 +24,11 @@ pub struct Body {
 }
 
 #[derive(Debug, Default)]
-enum Kind {
+enum BodySource {
     #[default]
     Empty,
     Whole(Option<Bytes>),
-    Worker(Answer, HangUp),
+    Upstream(UpstreamBody, HangUp),
     Own(axum::body::Body),
 }
 
@@ -36,15 +36,15 @@ impl Body {
     /// A whole body.
     pub fn whole(bytes: Bytes) -> Self {
         Self {
-            kind: Kind::Whole(Some(bytes)),
+            kind: BodySource::Whole(Some(bytes)),
             ..Self::default()
         }
     }
 
     /// The body of an upstream server's answer.
-    pub fn of_worker(answer: Answer) -> Self {
+    pub fn of_upstream(answer: UpstreamBody) -> Self {
         Self {
-            kind: Kind::Worker(answer, HangUp::default()),
+            kind: BodySource::Upstream(answer, HangUp::default()),
             ..Self::default()
         }
     }
@@ -52,7 +52,7 @@ impl Body {
     /// A body from tiergate's own router.
     pub fn own(body: axum::body::Body) -> Self {
         Self {
-            kind: Kind::Own(body),
+            kind: BodySource::Own(body),
             ..Self::default()
         }
     }
@@ -84,16 +84,16 @@ impl http_body::Body for Body {
             observation,
         } = &mut *self;
         let frame = match kind {
-            Kind::Empty => None,
-            Kind::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Kind::Worker(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
+            BodySource::Empty => None,
+            BodySource::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            BodySource::Upstream(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
                 Poll::Ready(frame) => frame.map(|frame| frame.map_err(Error::from)),
                 Poll::Pending => {
                     ready!(hang_up.poll(answering.as_ref(), cx));
                     Some(Err(HungUp.into()))
                 }
             },
-            Kind::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
+            BodySource::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
         };
         if let (Some(observation), Some(Ok(frame))) = (observation, &frame) {
             observation.sent(frame.data_ref().map_or(0, Bytes::len));
@@ -103,19 +103,19 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Empty => true,
-            Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Worker(answer, _) => answer.is_end_stream(),
-            Kind::Own(body) => body.is_end_stream(),
+            BodySource::Empty => true,
+            BodySource::Whole(bytes) => bytes.is_none(),
+            BodySource::Upstream(answer, _) => answer.is_end_stream(),
+            BodySource::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Worker(answer, _) => answer.size_hint(),
-            Kind::Own(body) => body.size_hint(),
+            BodySource::Empty => SizeHint::with_exact(0),
+            BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            BodySource::Upstream(answer, _) => answer.size_hint(),
+            BodySource::Own(body) => body.size_hint(),
         }
     }
 }

@@ -25,8 +25,8 @@ impl KeyPlaces {
     ///
     /// # Errors
     /// Two different keys ([`Refusal::AmbiguousKey`]).
-    pub fn take<'q>(&self, headers: &mut HeaderMap, query: Option<&'q str>) -> Result<Taken<'q>, Refusal> {
-        let mut keys = Keys::default();
+    pub fn take<'q>(&self, headers: &mut HeaderMap, query: Option<&'q str>) -> Result<TakenKey<'q>, Refusal> {
+        let mut keys = RequestKey::default();
         for name in &self.headers {
             keys.add_all(headers, name, |value| Some(value.as_bytes()))?;
         }
@@ -37,7 +37,7 @@ impl KeyPlaces {
             (Some(query), Some(name)) => self.take_from_query(query, name, &mut keys)?,
             (query, _) => query.map(Cow::Borrowed),
         };
-        Ok(Taken { key: keys.0, query })
+        Ok(TakenKey { key: keys.0, query })
     }
 
     /// Removes every parameter of that name, however it is encoded, and leaves the others untouched.
@@ -45,7 +45,7 @@ impl KeyPlaces {
         &self,
         query: &'q str,
         name: &str,
-        keys: &mut Keys,
+        keys: &mut RequestKey,
     ) -> Result<Option<Cow<'q, str>>, Refusal> {
         let is_key = |parameter: &str| is_called(parameter, name);
         if !query.split('&').any(is_key) {
@@ -83,7 +83,7 @@ pub fn parameter(part: &str, name: &str) -> Option<Vec<u8>> {
 
 /// What [`KeyPlaces::take`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken<'q> {
+pub struct TakenKey<'q> {
     /// The key, if there was one.
     pub key: Option<Vec<u8>>,
     /// The query without the key, `None` if nothing is left.
@@ -91,9 +91,9 @@ pub struct Taken<'q> {
 }
 
 #[derive(Default)]
-struct Keys(Option<Vec<u8>>);
+struct RequestKey(Option<Vec<u8>>);
 
-impl Keys {
+impl RequestKey {
     fn add(&mut self, key: &[u8]) -> Result<(), Refusal> {
         match &self.0 {
             _ if key.is_empty() => Ok(()),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_in_every_place_and_taken_out() {
+    fn a_key_is_found_in_every_place_and_removed() {
         for line in [
             ("x-api-key", "k1"),
             ("x-trace-key", " k1 "),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_is_none_and_two_different_ones_are_ambiguous() {
+    fn an_empty_key_is_none_and_two_keys_are_ambiguous() {
         assert_eq!(take(&[("x-api-key", "")], Some("key=")).0, Ok(None));
         assert_eq!(
             take(&[("x-api-key", ""), ("x-trace-key", "a")], Some("key=a")).0,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_query_is_taken_out_however_it_is_spelled() {
+    fn a_key_in_the_query_is_removed_in_every_spelling() {
         let left = |query| {
             let taken = places().take(&mut HeaderMap::new(), Some(query)).expect("one key");
             (

@@ -1,4 +1,4 @@
-//! Forwards a request to an upstream server: an unmetered one at once, a metered one through the gate (semantics §2.4–8).
+//! Forwards a request to an upstream server: an unmetered one at once, a metered one through the gate (rules §2.4–8).
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::body::Body;
 use super::observation::Observation;
-use super::ratelimit::Own;
+use super::ratelimit::HeldJob;
 use super::site::Route;
 use super::socket::Connection;
 use super::visit::Visit;
@@ -22,23 +22,23 @@ use crate::upstream::upload::Upload;
 
 impl Turn<'_> {
     /// Forwards an unmetered request: it needs no queue place and no slot, but the number in flight is capped.
-    pub(super) async fn forward(
+    pub(super) async fn forward_unmetered(
         &self,
         visit: &mut Visit<'_>,
         route: &Route,
         observation: &mut Observation,
     ) -> Result<Response<Body>, Stop> {
         let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
-        let place = self.site.unmetered.try_take();
-        let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
+        let permit = self.site.unmetered.try_take();
+        let permit = permit.ok_or(Refusal::TooManyInFlight { limit })?;
         let (head, upload) = visit.take(route.max_body);
         observation.uploads(upload.progress());
         observation.dispatched(self.upstream_name(route), None);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
-            place,
+            permit,
         };
-        let answered = exchange(self.connections, errand, head, upload).await.map_err(stop)?;
+        let answered = exchange(self.connections, errand, head, upload).await.map_err(stop_of)?;
         observation.served(Arc::clone(&answered.server), answered.took);
         Ok(response(answered))
     }
@@ -49,11 +49,11 @@ impl Turn<'_> {
 
     /// Forwards a metered request: it gets a slot or a queue place, then an upstream server. Returns the answer, with its
     /// job while that is still running.
-    pub(super) async fn search(
+    pub(super) async fn forward_metered(
         &self,
         visit: &mut Visit<'_>,
         route: &Route,
-        mut ask: AdmissionRequest,
+        mut request: AdmissionRequest,
         found: &mut Found,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, mut upload) = visit.take(route.max_body);
@@ -62,9 +62,9 @@ impl Turn<'_> {
         if !visit.expects {
             upload.take_arrived().await?;
         }
-        ask.ready = visit.expects || upload.may_ask();
-        let wait = ask.prefer_wait;
-        let entered = match self.enter(&mut ask, &mut head.headers, found) {
+        request.ready = visit.expects || upload.may_ask();
+        let wait = request.prefer_wait;
+        let entered = match self.admit(&mut request, &mut head.headers, found) {
             Ok(entered) => entered,
             Err(refusal) => {
                 visit.give_back(upload);
@@ -75,29 +75,31 @@ impl Turn<'_> {
             let site = found.newer.of_caller(self.site);
             site.note_unenforced(quota, found.standing.as_ref());
         }
-        let pass = match entered {
-            Entered::Running(pass) => pass,
-            Entered::Seated(waiting) => {
-                let (clock, begun) = (self.site.gate.clock(), self.site.gate.clock().now());
-                match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
-                    Ok(pass) => pass,
+        let permit = match entered {
+            Entered::Running(permit) => permit,
+            Entered::Queued(waiting) => {
+                let (clock, since) = (self.site.gate.clock(), self.site.gate.clock().now());
+                match self.wait(waiting, &mut upload, request.ready, visit.connection).await {
+                    Ok(permit) => permit,
                     Err(stop) => {
-                        found.observation.waited(clock.now().since(begun));
+                        found.observation.waited(clock.now().since(since));
                         visit.give_back(upload);
                         return Err(stop);
                     }
                 }
             }
         };
-        let waited = pass.waited();
+        let waited = permit.waited();
         found.observation.waited(waited);
-        let server = route.upstream.server(pass.server());
+        let server = route.upstream.server(permit.server());
         found.observation.dispatched(self.upstream_name(route), server);
-        let answered = self.work(pass, route, head, upload, visit.connection).await?;
+        let answered = self
+            .run_on_upstream(permit, route, head, upload, visit.connection)
+            .await?;
         found.observation.served(Arc::clone(&answered.server), answered.took);
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
-        found.own = answered.body.is_under_way().then_some(Own {
+        found.own = answered.body.is_under_way().then_some(HeldJob {
             released: if succeeds { 0 } else { route.cost },
         });
         let mut response = response(answered);
@@ -110,27 +112,27 @@ impl Turn<'_> {
 
     /// Asks the gate for admission by the active rules. If they are newer than those of the caller's identity, the identity is
     /// renewed first. The route and the cost stay.
-    fn enter(
+    fn admit(
         &self,
-        ask: &mut AdmissionRequest,
+        request: &mut AdmissionRequest,
         headers: &mut HeaderMap,
         found: &mut Found,
     ) -> Result<Entered, Refusal> {
         loop {
             let site = found.newer.of_caller(self.site);
-            if let Ok(entered) = site.gate.enter(&site.generation, ask) {
+            if let Ok(entered) = site.gate.enter(&site.generation, request) {
                 return entered;
             }
             let newest = self.newer_than(site)?;
             let newest = found.newer.caller_by(newest);
             if let Some(standing) = &mut found.standing {
-                *standing = newest.callers.renewed(standing, newest.gate.clock().wall());
-                ask.caller = standing.caller;
-                ask.tier = standing.tier_id;
-                ask.own.clone_from(&standing.own);
-                ask.delegate.clone_from(&standing.delegate);
+                *standing = newest.callers.refresh(standing, newest.gate.clock().wall());
+                request.caller = standing.caller;
+                request.tier = standing.tier_id;
+                request.own.clone_from(&standing.own);
+                request.delegate.clone_from(&standing.delegate);
                 let tier = standing.tier(&newest.generation.rules);
-                headers::introduce(headers, standing.account.as_deref(), tier);
+                headers::add_caller_headers(headers, standing.account.as_deref(), tier);
             }
         }
     }
@@ -141,7 +143,7 @@ impl Turn<'_> {
         &self,
         mut waiting: QueuedJob,
         upload: &mut Upload,
-        mut asked: bool,
+        mut is_ready: bool,
         connection: &Connection,
     ) -> Result<Permit, Stop> {
         let clock = self.site.gate.clock();
@@ -152,9 +154,9 @@ impl Turn<'_> {
                 verdict = &mut waiting => return verdict.map_err(Stop::from),
                 () = connection.hung_up() => return Err(Stop::HungUp),
                 () = &mut longest => return waiting.expire().map_err(Stop::from),
-                ready = upload.until_ready(clock), if !asked => {
+                ready = upload.until_ready(clock), if !is_ready => {
                     ready?;
-                    asked = true;
+                    is_ready = true;
                     waiting.ask_slot();
                 }
             }
@@ -162,10 +164,10 @@ impl Turn<'_> {
     }
 
     /// Runs the request on an upstream server. A client that hangs up cancels it only if the body is incomplete or the route says
-    /// so; otherwise the job goes on without its client (semantics §5.8).
-    async fn work(
+    /// so; otherwise the job goes on without its client (rules §5.8).
+    async fn run_on_upstream(
         &self,
-        pass: Permit,
+        permit: Permit,
         route: &Route,
         head: Parts,
         upload: Upload,
@@ -173,20 +175,20 @@ impl Turn<'_> {
     ) -> Result<Answered, Stop> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
-            pass,
+            permit,
             upstream: Arc::clone(&route.upstream),
             on_hangup: route.on_hangup,
             success: Arc::clone(&route.success),
         };
         tokio::select! {
             biased;
-            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop),
+            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop_of),
             () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }
 }
 
-fn stop(failure: Failure) -> Stop {
+fn stop_of(failure: Failure) -> Stop {
     match failure {
         Failure::Refused(refusal) => refusal.into(),
         Failure::ClientGone => Stop::HungUp,
@@ -196,7 +198,7 @@ fn stop(failure: Failure) -> Stop {
 /// The upstream server's answer as the client gets it.
 fn response(answered: Answered) -> Response<Body> {
     let Answered { head, body, .. } = answered;
-    let mut response = Response::from_parts(head, Body::of_worker(body));
+    let mut response = Response::from_parts(head, Body::of_upstream(body));
     *response.version_mut() = Version::HTTP_11;
     headers::remove_hop_by_hop(response.headers_mut());
     response

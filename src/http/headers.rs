@@ -1,5 +1,5 @@
 //! Request headers on their way to an upstream server: hop-by-hop headers are removed, then forged headers of tiergate's names,
-//! then tiergate adds its own (semantics §2, RFC 9110 §7.6.1).
+//! then tiergate adds its own (rules §2, RFC 9110 §7.6.1).
 //!
 //! API keys are removed in `caller`.
 
@@ -51,7 +51,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Turns a client's headers into those for the upstream server, except for the caller's identity ([`introduce`]). `host` is the
 /// requested host, empty if there was none. `Host` and the body's length are set when the request is sent.
-pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
+pub fn prepare_for_upstream(headers: &mut HeaderMap, client: Client, host: &str) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
     remove_look_alikes(headers, client.peer_is_trusted);
@@ -59,7 +59,7 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
 }
 
 /// Adds the headers that tell the upstream server the caller and its tier, in place of any sent by the client.
-pub fn introduce(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier) {
+pub fn add_caller_headers(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier) {
     if let Some(account) = account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
     }
@@ -197,8 +197,8 @@ mod tests {
                 forwarded: trusted,
             },
         };
-        for_worker(&mut headers, client, "api.example");
-        introduce(&mut headers, Some(&account), &tier);
+        prepare_for_upstream(&mut headers, client, "api.example");
+        add_caller_headers(&mut headers, Some(&account), &tier);
         headers
     }
 
@@ -226,7 +226,7 @@ mod tests {
     /// Regression: a non-ASCII byte in `X-Forwarded-For` dropped the whole line with the proxy's entry, so the upstream server
     /// took the proxy for the client. In `Connection` it kept the other named headers from being removed.
     #[test]
-    fn one_byte_that_is_no_ascii_takes_nothing_else_away() {
+    fn a_non_ascii_byte_removes_no_other_header() {
         let mut headers = HeaderMap::new();
         let lines: [(&'static str, &[u8]); 4] = [
             ("x-forwarded-for", b"\xff, 192.0.2.1"),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_forged_of_ours_is_gone() {
+    fn forged_copies_of_our_headers_are_removed() {
         let forged = [
             "x-tiergate-account",
             "x_tiergate_account",

@@ -1,4 +1,4 @@
-//! Which request limits match a request, which counters it is charged to, and each counter's maximum (semantics §7.3–7.6).
+//! Which request limits match a request, which counters it is charged to, and each counter's maximum (rules §7.3–7.6, §7.12–13).
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use http::Method;
 use smallvec::SmallVec;
 use tracing::info;
 
-use super::routes::Host;
+use super::host::Host;
 use super::standing::Standing;
 use crate::gate::{Limiter, Stale};
 use crate::path::{Folded, Pattern, Spelling};
@@ -19,12 +19,12 @@ use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
 use crate::policy::time::UnixTime;
 use crate::store::{OwnNumbers, Pseudonyms};
 
-/// The prefix length of an IPv6 neighbourhood.
+/// The prefix length of an IPv6 network's wider prefix.
 const V6_NEIGHBOURHOOD: u8 = 48;
 /// 2^64 divided by the golden ratio, odd: multiplication keeps different numbers different and spreads them.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The counter of all requests together.
-const EVERYBODY: Subject = Subject {
+/// The subject of `per: global`: all requests together.
+const GLOBAL: Subject = Subject {
     id: u64::MAX,
     wider: u64::MAX,
     region: 0,
@@ -127,7 +127,7 @@ impl Limits {
     }
 
     /// The size of each limit of `rules`, which may be newer than these around a reload: exact counters of single callers, and
-    /// the total of requests counted by neighbourhood.
+    /// the total of requests counted by prefix.
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         self.limiter.counted(rules)
     }
@@ -198,7 +198,7 @@ impl Limits {
             }) => {
                 let mut blocking = LimitSet::default();
                 for place in blocked {
-                    self.tell_of_block(&counters[place], sender);
+                    self.log_block(&counters[place], sender);
                     blocking = blocking.with(counters[place].limit);
                 }
                 let id = counters[by].limit;
@@ -225,7 +225,7 @@ impl Limits {
         })
     }
 
-    /// The pseudonyms of the address's usual network and its neighbourhood.
+    /// The pseudonyms of the address's usual network and its wider prefix.
     pub fn known_by(&self, address: IpAddr) -> Whereabouts {
         self.pseudonyms.whereabouts(Network::of(address))
     }
@@ -275,15 +275,15 @@ impl Limits {
         }
     }
 
-    fn tell_of_block(&self, counter: &Counter, sender: &Sender<'_>) {
+    fn log_block(&self, counter: &Counter, sender: &Sender<'_>) {
         let limit = &self.rules.limits[counter.limit.index()];
         let account = sender.standing.and_then(|standing| standing.account.as_ref());
-        let whom = match (counter.subject.is_network, account) {
+        let caller = match (counter.subject.is_network, account) {
             (false, Some(account)) => account.name.to_string(),
             _ => sender.address.to_string(),
         };
         let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();
-        info!(limit = %limit.name, whom, %lasts, "caller blocked by a limit's rule: too many refused requests");
+        info!(limit = %limit.name, caller, %lasts, "caller blocked by a limit's block_after: too many refused requests");
     }
 
     fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {
@@ -305,7 +305,7 @@ impl Limits {
                     matches,
                 });
             };
-            let terms = Terms::of(sender, id, &self.rules);
+            let terms = LimitTerms::of(sender, id, &self.rules);
             if let (true, Some(account)) = (limit.per.account, terms.account) {
                 let raise = terms.raise.map(|raise| raise.number);
                 count(of_account(account), raise.unwrap_or(limit.number), raise.is_some());
@@ -316,7 +316,7 @@ impl Limits {
                 count(subject, own.unwrap_or(limit.number), own.is_some());
             }
             if limit.per.global {
-                count(EVERYBODY, limit.number, false);
+                count(GLOBAL, limit.number, false);
             }
         }
         counters
@@ -333,7 +333,7 @@ impl Limits {
         let is_wide = v6_prefix < V6_NEIGHBOURHOOD && !address.is_ipv4();
         Subject {
             id,
-            wider: if is_wide { id } else { known_by.neighbourhood.0 },
+            wider: if is_wide { id } else { known_by.prefix.0 },
             region: known_by.region,
             is_network: true,
         }
@@ -363,7 +363,7 @@ fn of_account(account: AccountId) -> Subject {
 }
 
 /// The individual terms of a sender for one limit.
-struct Terms {
+struct LimitTerms {
     /// The account; for a delegated user, the delegating account.
     account: Option<AccountId>,
     /// The number of the account or its tier; without an account, of the anonymous tier.
@@ -372,7 +372,7 @@ struct Terms {
     network: Option<u32>,
 }
 
-impl Terms {
+impl LimitTerms {
     fn of(sender: &Sender<'_>, id: LimitId, rules: &Rules) -> Self {
         let limit = &rules.limits[id.index()];
         let of = |tier: &Tier| tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);

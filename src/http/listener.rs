@@ -27,7 +27,7 @@ use crate::policy::time::{Span, Timestamp};
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
 
 /// How often the log reports failed accepts.
-const WARN_EVERY: Span = Span::from_secs(10);
+const LOG_EVERY: Span = Span::from_secs(10);
 
 /// How often idle upstream connections are checked for expiry.
 const SWEEP_EVERY: Span = Span::from_secs(1);
@@ -37,7 +37,7 @@ const HEADERS_MAX_OF_HYPER: usize = 100;
 
 /// Bounds on the public listener's connections.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub struct ListenerBounds {
     /// Open connections of all threads together.
     pub connections: Arc<ResizableSemaphore>,
     /// The longest time for reading a request's head, and for an idle connection.
@@ -76,13 +76,13 @@ async fn accept(
 ) {
     let gate = Arc::clone(core.site.load().gate());
     let clock = gate.clock();
-    let mut warned: Option<Timestamp> = None;
+    let mut logged: Option<Timestamp> = None;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                if warned.is_none_or(|at| clock.now().since(at) >= WARN_EVERY) {
-                    warned = Some(clock.now());
+                if logged.is_none_or(|at| clock.now().since(at) >= LOG_EVERY) {
+                    logged = Some(clock.now());
                     warn!(%error, "accepting a connection failed");
                 }
                 clock.sleep(ACCEPT_PAUSE).await;
@@ -90,18 +90,18 @@ async fn accept(
             }
         };
         // Taken after accepting: a thread that holds a permit while it waits for a connection would keep it from the others.
-        let places = Arc::clone(&core.site.load().bounds().connections);
-        let place = places.take().await;
+        let permits = Arc::clone(&core.site.load().bounds().connections);
+        let permit = permits.take().await;
         let bounds = core.site.load().bounds().clone();
         let (core, watcher, closing) = (Arc::clone(core), graceful.watcher(), closing.clone());
         let clock = *clock;
         tasks.spawn(async move {
             // The site must not be held here: it would live as long as the connection, and removing an upstream waits for its
             // end.
-            if let Some(greeted) = greet(clock, stream, peer, &bounds, &closing).await {
+            if let Some(greeted) = read_proxy_header(clock, stream, peer, &bounds, &closing).await {
                 serve_connection(core, greeted, bounds, watcher).await;
             }
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -115,19 +115,19 @@ struct Greeted {
 }
 
 /// Reads the PROXY protocol header, if the peer uses that. `None`: there was none, and the connection is closed.
-async fn greet(
+async fn read_proxy_header(
     clock: Clock,
     mut stream: TcpStream,
     peer: SocketAddr,
-    bounds: &Bounds,
+    bounds: &ListenerBounds,
     closing: &CancellationToken,
 ) -> Option<Greeted> {
-    if !bounds.proxy_protocol.is_spoken_by(peer) {
+    if !bounds.proxy_protocol.is_expected_from(peer) {
         let ahead = Vec::new();
         return Some(Greeted { stream, peer, ahead });
     }
     tokio::select! {
-        greeted = bounds.proxy_protocol.greeted(&mut stream, peer) => match greeted {
+        greeted = bounds.proxy_protocol.read_from(&mut stream, peer) => match greeted {
             Ok((peer, ahead)) => Some(Greeted { stream, peer, ahead }),
             Err(error) => {
                 debug!(%peer, %error, "invalid PROXY protocol header");
@@ -142,7 +142,7 @@ async fn greet(
     }
 }
 
-async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, watcher: Watcher) {
+async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: ListenerBounds, watcher: Watcher) {
     let Greeted { stream, peer, ahead } = greeted;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "connection closed before it was served");
@@ -168,7 +168,7 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
     let served = watcher
         .watch(http.serve_connection(TokioIo::new(socket), service))
         .await;
-    if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
+    if let Some(refusal) = final_refusal(&connection, served.as_ref().err()) {
         let site = core.site.load_full();
         let request_id = site.note_unreadable(&refusal, peer.ip());
         if let Err(error) = connection
@@ -204,7 +204,7 @@ pub(crate) async fn serve_overtaken(core: &Core, by: &super::site::Site, stream:
 const NOT_HTTP: Refusal = Refusal::BadRequest(Cow::Borrowed("the request is not HTTP/1.1"));
 
 /// The refusal for a request that hyper could not parse or that timed out.
-fn last_word(connection: &Connection, error: Option<&hyper::Error>) -> Option<Refusal> {
+fn final_refusal(connection: &Connection, error: Option<&hyper::Error>) -> Option<Refusal> {
     match connection.rejected() {
         Some(414 | 431) => Some(Refusal::HeadersTooLarge),
         Some(_) => Some(NOT_HTTP),

@@ -12,6 +12,7 @@ pub mod caller;
 pub mod cors;
 mod forward;
 pub mod headers;
+mod host;
 pub mod limits;
 pub mod listener;
 mod newer;

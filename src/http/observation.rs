@@ -18,8 +18,8 @@ use crate::store::Account;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RouteMeters;
-use crate::upstream::Server;
-use crate::upstream::upload::Progress;
+use crate::upstream::UpstreamServer;
+use crate::upstream::upload::UploadProgress;
 
 /// A request under observation.
 #[derive(Debug)]
@@ -47,10 +47,10 @@ struct Line {
     account: Option<Arc<Account>>,
     tier: Option<Arc<str>>,
     reason: Option<Reason>,
-    upload: Option<Arc<Progress>>,
+    upload: Option<Arc<UploadProgress>>,
     wait: Option<Span>,
     upstream: Option<Arc<str>>,
-    server: Option<Arc<Server>>,
+    server: Option<Arc<UpstreamServer>>,
     service: Option<Span>,
 }
 
@@ -102,7 +102,7 @@ impl Observation {
     }
 
     /// The request's body is read with that progress.
-    pub(super) fn uploads(&mut self, upload: &Arc<Progress>) {
+    pub(super) fn uploads(&mut self, upload: &Arc<UploadProgress>) {
         if let Some(line) = &mut self.line {
             line.upload = Some(Arc::clone(upload));
         }
@@ -116,7 +116,7 @@ impl Observation {
     }
 
     /// It is sent to that server of that upstream.
-    pub(super) fn dispatched(&mut self, upstream: &Arc<str>, server: Option<Arc<Server>>) {
+    pub(super) fn dispatched(&mut self, upstream: &Arc<str>, server: Option<Arc<UpstreamServer>>) {
         if let Some(line) = &mut self.line {
             line.upstream = Some(Arc::clone(upstream));
             line.server = server;
@@ -124,7 +124,7 @@ impl Observation {
     }
 
     /// The server that has answered, and the time from the slot to the head of its answer.
-    pub(super) fn served(&mut self, server: Arc<Server>, service: Span) {
+    pub(super) fn served(&mut self, server: Arc<UpstreamServer>, service: Span) {
         if let Some(line) = &mut self.line {
             line.server = Some(server);
             line.service = Some(service);

@@ -13,7 +13,7 @@ use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::address::Networks;
+use super::address::NetworkSet;
 
 /// The most bytes of a header of either version. Version 1 has at most [`LINE_BYTES_MAX`], and addresses need at most 232 in
 /// version 2; the rest is for its other data.
@@ -136,16 +136,16 @@ fn parsed(whole: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
 
 /// The peers that use the protocol.
 #[derive(Clone, Debug, Default)]
-pub struct ProxyProtocol(Networks);
+pub struct ProxyProtocol(NetworkSet);
 
 impl ProxyProtocol {
     /// Peers with addresses in these networks.
     pub fn new(peers: Vec<IpNet>) -> Self {
-        Self(Networks::new(peers))
+        Self(NetworkSet::new(peers))
     }
 
     /// Whether this peer uses the protocol.
-    pub fn is_spoken_by(&self, peer: SocketAddr) -> bool {
+    pub fn is_expected_from(&self, peer: SocketAddr) -> bool {
         self.0.contain(peer.ip())
     }
 
@@ -154,7 +154,7 @@ impl ProxyProtocol {
     ///
     /// # Errors
     /// I/O errors, or a missing or invalid header.
-    pub async fn greeted(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(SocketAddr, Vec<u8>)> {
+    pub async fn read_from(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(SocketAddr, Vec<u8>)> {
         let mut read = Vec::with_capacity(256);
         loop {
             match header(&read) {
@@ -184,7 +184,7 @@ mod tests {
     /// Regression: a line in one piece was accepted at any length, with `+80`, 080 or anything at all between `PROXY` and `TCP4`.
     /// The same line in two pieces might be refused.
     #[test]
-    fn a_line_is_read_as_it_is_defined() {
+    fn a_version_1_line_is_read_as_specified() {
         assert_eq!(
             source(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"),
             Ok(Some("192.0.2.7:4711".to_owned()))
@@ -223,7 +223,7 @@ mod tests {
     /// Regression: a balancer's health check (LOCAL) may keep the family of its last client, without addresses. The rest of the
     /// header was then expected in the request, which was rejected as garbage.
     #[test]
-    fn a_balancer_that_asks_for_itself_may_name_any_family() {
+    fn a_balancers_own_connection_may_name_any_family() {
         for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
             assert_eq!(source(&[SIGNATURE, &[LOCAL, family, 0, 0]].concat()), Ok(None));
         }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_header_that_is_too_long_nothing_is_waited_for() {
+    fn a_too_long_header_is_not_waited_for() {
         let length = |length: u16| length.to_be_bytes();
         let [high, low] = length((HEADER_BYTES_MAX - FIXED_BYTES) as u16);
         assert_eq!(header(&[SIGNATURE, &[PROXY, 0x11, high, low]].concat()), Ok(None));

@@ -11,7 +11,7 @@ use crate::policy::time::{Span, UnixTime};
 
 /// One quota of a caller.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct QuotaLine {
     name: String,
     /// Units that may be used within the window.
     pub limit: u64,
@@ -39,10 +39,10 @@ pub fn balance(standing: &Standing, gate: &Gate, rules: &Rules) -> Balance {
 }
 
 /// The balance as `/me` shows it.
-pub fn lines(standing: &Standing, rules: &Rules, balance: &Balance) -> Vec<Line> {
+pub fn lines(standing: &Standing, rules: &Rules, balance: &Balance) -> Vec<QuotaLine> {
     let line = |(quota, usage): (&Quota, &Usage)| {
         let limit = standing.limit(quota);
-        Line {
+        QuotaLine {
             name: quota.name.to_string(),
             limit,
             used: usage.used,

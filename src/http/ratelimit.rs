@@ -1,5 +1,5 @@
 //! Rate limit headers of answers: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency
-//! together (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (semantics §7.7).
+//! together (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (rules §7.7).
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ pub struct Telling {
 
 /// The job whose answer is being sent, while it holds units.
 #[derive(Clone, Copy, Debug)]
-pub struct Own {
+pub struct HeldJob {
     /// Units that it will release: none if it succeeds.
     pub released: u32,
 }
@@ -60,14 +60,20 @@ pub struct Metered<'a> {
     /// The rules of its identity.
     pub rules: &'a Rules,
     /// The job of this answer.
-    pub own: Option<Own>,
+    pub job: Option<HeldJob>,
 }
 
 impl Telling {
     /// Sets the headers for the limits that the request met, and for the caller's quotas and concurrency as they will be when
     /// this answer has ended. The upstream server's own rate limit headers would contradict them and are removed.
-    pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
-        // A refusal by an undisclosed limit discloses no limit at all (semantics §7.4).
+    pub fn set_headers(
+        &self,
+        headers: &mut HeaderMap,
+        rules: &[Limit],
+        met: Option<&Met>,
+        metered: Option<Metered<'_>>,
+    ) {
+        // A refusal by an undisclosed limit discloses no limit at all (rules §7.4).
         let refused = met.and_then(|met| met.refused);
         let is_secret = refused.is_some_and(|id| !rules[id.index()].disclosed);
         if self.fields && (met.is_some() || metered.is_some()) {
@@ -87,7 +93,7 @@ impl Telling {
             }
         }
         if self.fields && !is_secret {
-            let mut lefts: Vec<Left<'_>> = Vec::with_capacity(8);
+            let mut lefts: Vec<Allowance<'_>> = Vec::with_capacity(8);
             lefts.extend(met.into_iter().flat_map(|met| of_limits(rules, met)));
             if let Some(metered) = metered {
                 lefts.extend(of_caller(metered));
@@ -118,7 +124,7 @@ impl Telling {
 }
 
 /// What is left of a limit, a quota or the concurrency.
-struct Left<'a> {
+struct Allowance<'a> {
     name: &'a str,
     limit: u64,
     remaining: u64,
@@ -132,15 +138,15 @@ const CONCURRENCY: &str = "concurrency";
 
 /// The disclosed limits, each by the counter with the least left. A 429 reports limits that count accounts only if they refused:
 /// otherwise an account's numbers would tell a right key from a wrong one.
-fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>> {
-    let mut told: Vec<(LimitId, Left<'a>)> = Vec::with_capacity(met.left.len());
+fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Allowance<'a>> {
+    let mut told: Vec<(LimitId, Allowance<'a>)> = Vec::with_capacity(met.left.len());
     for left in &met.left {
         let limit = &rules[left.limit.index()];
         let is_kept_back = met.refused.is_some_and(|by| by != left.limit && limit.per.account);
         if !limit.disclosed || is_kept_back {
             continue;
         }
-        let new = Left {
+        let new = Allowance {
             name: &limit.name,
             limit: left.number.into(),
             remaining: left.remaining.into(),
@@ -158,7 +164,7 @@ fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>
 
 /// What will be left of each of the caller's quotas, and last of its concurrency. A delegated user is also limited by its
 /// account's: of two with the same name, the one with less left is reported.
-fn of_caller<'a>(metered: Metered<'a>) -> Vec<Left<'a>> {
+fn of_caller<'a>(metered: Metered<'a>) -> Vec<Allowance<'a>> {
     let mut all = left(metered.standing, metered);
     if let Some(account) = metered.standing.delegating() {
         for other in left(&account, metered) {
@@ -172,7 +178,7 @@ fn of_caller<'a>(metered: Metered<'a>) -> Vec<Left<'a>> {
     all
 }
 
-fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
+fn write_fields(headers: &mut HeaderMap, lefts: &[Allowance<'_>]) {
     if lefts.is_empty() {
         return;
     }
@@ -202,13 +208,13 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
 
 /// What will be left of each of the caller's enforced quotas, and last of its concurrency. If the job has ended meanwhile, the
 /// number is once too high by its units.
-fn left<'a>(standing: &Standing, Metered { gate, rules, own, .. }: Metered<'a>) -> Vec<Left<'a>> {
+fn left<'a>(standing: &Standing, Metered { gate, rules, job, .. }: Metered<'a>) -> Vec<Allowance<'a>> {
     let balance = balance(standing, gate, rules);
-    let released = own.map_or(0, |own| u64::from(own.released));
-    let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
+    let released = job.map_or(0, |job| u64::from(job.released));
+    let jobs = balance.jobs.saturating_sub(job.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {
         let limit = standing.limit(quota);
-        Left {
+        Allowance {
             name: &quota.name,
             limit,
             remaining: limit.saturating_sub(usage.used + usage.held.saturating_sub(released)),
@@ -220,7 +226,7 @@ fn left<'a>(standing: &Standing, Metered { gate, rules, own, .. }: Metered<'a>) 
         }
     };
     let concurrency = standing.concurrency(rules);
-    let concurrent = Left {
+    let concurrent = Allowance {
         name: CONCURRENCY,
         limit: concurrency.into(),
         remaining: concurrency.saturating_sub(jobs).into(),

@@ -1,4 +1,4 @@
-//! The table that turns a refusal into its status, headers and body (semantics §8). Nothing else in the program knows a refusal's
+//! The table that turns a refusal into its status, headers and body (rules §8). Nothing else in the program knows a refusal's
 //! status.
 //!
 //! Operators may set other statuses, headers and bodies for single reasons; only [`Answers`] knows them.
@@ -81,7 +81,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::JournalUnavailable => "Temporarily unable to record usage",
         Refusal::StatisticsUnavailable => "Statistics can't be read now",
         Refusal::UpstreamUnreachable => "The search server can't be reached",
-        Refusal::UpstreamFailed => "The search server broke off",
+        Refusal::UpstreamFailed => "The search server closed the connection early",
         Refusal::UpstreamTimeout => "The search server took too long",
     }
 }
@@ -144,7 +144,7 @@ impl Form {
 
 /// An operator's answer to one reason.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct CustomAnswer {
     /// Its status, 400 to 599.
     pub status: Option<StatusCode>,
     /// Headers in addition to the usual ones, at most 16.
@@ -157,7 +157,7 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct Answers {
     /// By reason.
-    own: [Option<Box<Answer>>; Reason::ALL.len()],
+    own: [Option<Box<CustomAnswer>>; Reason::ALL.len()],
     /// Whether pages of all origins may read refusals.
     for_all_origins: bool,
 }
@@ -165,7 +165,7 @@ pub struct Answers {
 impl Answers {
     /// The defaults, except for `own`. `for_all_origins`: pages of all origins may read even refusals that are sent outside of
     /// the CORS layer ([`Self::reply_bytes`]).
-    pub fn new(own: Vec<(Reason, Answer)>, for_all_origins: bool) -> Self {
+    pub fn new(own: Vec<(Reason, CustomAnswer)>, for_all_origins: bool) -> Self {
         let mut answers = Self {
             for_all_origins,
             ..Self::default()
@@ -176,7 +176,7 @@ impl Answers {
         answers
     }
 
-    fn own(&self, reason: Reason) -> Option<&Answer> {
+    fn own(&self, reason: Reason) -> Option<&CustomAnswer> {
         self.own[reason as usize].as_deref()
     }
 
@@ -269,7 +269,7 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn headers(&self, own: Option<&'a Answer>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    fn headers(&self, own: Option<&'a CustomAnswer>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let own = own.map_or(&[][..], |own| &own.headers);
         own.iter().filter_map(|(name, template)| {
             let mut text = String::new();
@@ -279,7 +279,7 @@ impl<'a> Told<'a> {
         })
     }
 
-    fn body(&self, own: Option<&Answer>, form: Form) -> (HeaderValue, String) {
+    fn body(&self, own: Option<&CustomAnswer>, form: Form) -> (HeaderValue, String) {
         let mut text = String::with_capacity(320);
         if let Some((kind, template)) = own.and_then(|own| own.body.as_ref()) {
             template.render(&mut text, |place| self.value(Member::ALL[place].0));
@@ -386,7 +386,7 @@ fn explain(refusal: &Refusal, member: Member) -> Value<'_> {
         (Refusal::ConcurrencyExceeded { limit, .. }, Member::Limit) => number(*limit),
         (Refusal::ConcurrencyExceeded { used, .. }, Member::Used) => number(*used),
         (Refusal::QueueFull { .. }, Member::Name) => Value::Text("queue"),
-        (Refusal::QueueFull { seats, .. }, Member::Limit) => number(*seats),
+        (Refusal::QueueFull { capacity, .. }, Member::Limit) => number(*capacity),
         (Refusal::QueueFull { admits_from, .. }, Member::LowestAdmittedPriority) => {
             admits_from.map_or(Value::Missing, |priority| number(priority.get().into()))
         }
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn a_refusal_explains_itself() {
         let full = Refusal::QueueFull {
-            seats: 8,
+            capacity: 8,
             admits_from: Priority::new(5),
             retry_after: Span::from_millis(2_100),
         };
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_as_one_only_to_whoever_asks() {
+    fn a_problem_document_is_sent_only_on_request() {
         let wanted = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));

@@ -13,10 +13,10 @@
 //! who sends `Host: other`; so metered routes of all hosts hold against such a route. Against one that names its host, those of
 //! that host and of none hold.
 
+use super::host::Host;
 use crate::path::{BadPath, Folded, Pattern, Spelling};
 use http::{HeaderValue, Method};
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
 
 /// `Allow` for a route without a list of methods.
 const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -130,11 +130,11 @@ impl RouteTable {
         }
         let spelling = Spelling::of(raw_path)?;
         let folded = Folded::of(&spelling)?;
-        let open = self
+        let unmetered = self
             .unmetered
             .iter()
             .find(|group| group.is_for(&host) && group.pattern.matches_exactly(&spelling));
-        if let Some(group) = open.filter(|group| !self.is_held(group, &host, &folded)) {
+        if let Some(group) = unmetered.filter(|group| !self.is_held(group, &host, &folded)) {
             let route = self.choose(group, method)?;
             let path = spelling.into_text();
             return Ok(Found { route, path });
@@ -171,13 +171,13 @@ impl RouteTable {
     }
 
     /// Whether a metered route holds a path against this unmetered group, in any reading.
-    fn is_held(&self, open: &Group, host: &Host<&str>, folded: &Folded<'_>) -> bool {
+    fn is_held(&self, unmetered: &Group, host: &Host<&str>, folded: &Folded<'_>) -> bool {
         folded.readings().any(|reading| {
-            let mut holding = self.metered.iter().zip(&open.narrower);
+            let mut holding = self.metered.iter().zip(&unmetered.narrower);
             holding.any(|(metered, &narrower)| {
-                (metered.is_for(host) || open.host.is_none())
+                (metered.is_for(host) || unmetered.host.is_none())
                     && metered.pattern.matches_reading(reading)
-                    && !(narrower && open.pattern.matches_reading(reading))
+                    && !(narrower && unmetered.pattern.matches_reading(reading))
             })
         })
     }
@@ -293,47 +293,6 @@ fn allow_of<'a>(lists: impl Iterator<Item = Option<&'a [Method]>>) -> HeaderValu
     HeaderValue::try_from(union.join(", ")).expect("a method is a token, and tokens are visible ASCII")
 }
 
-/// A host in its canonical spelling, except for case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Host<T> {
-    /// Without port and trailing dot.
-    Name(T),
-    V6(Ipv6Addr),
-}
-
-impl<'h> Host<&'h str> {
-    /// Parses a host with or without port. A malformed one becomes a name that no route has.
-    pub(super) fn parse(text: &'h str) -> Self {
-        let bracketed = text.strip_prefix('[').and_then(|inner| inner.split_once(']'));
-        if let Ok(address) = bracketed.map_or(text, |(inner, _)| inner).parse() {
-            return Self::V6(address);
-        }
-        let name = match text.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => text,
-        };
-        Self::Name(name.strip_suffix('.').unwrap_or(name))
-    }
-
-    pub(super) fn to_owned(&self) -> Host<String> {
-        match self {
-            Self::Name(name) => Host::Name(name.to_ascii_lowercase()),
-            Self::V6(address) => Host::V6(*address),
-        }
-    }
-}
-
-impl Host<String> {
-    /// Whether both are the same host.
-    pub(super) fn is(&self, other: &Host<&str>) -> bool {
-        match (self, other) {
-            (Self::Name(own), Host::Name(other)) => own.eq_ignore_ascii_case(other),
-            (Self::V6(own), Host::V6(other)) => own == other,
-            _ => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,8 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_one_however_it_is_written() {
-        let table = table(&["metered Api.Example:443/a", "open [::1]/a", "open b.example/a"]);
+    fn hosts_are_compared_in_canonical_form() {
+        let table = table(&[
+            "metered Api.Example:443/a",
+            "unmetered [::1]/a",
+            "unmetered b.example/a",
+        ]);
         for (host, answer) in [
             ("api.example", "0 /a"),
             ("API.example.:8080", "0 /a"),
@@ -387,7 +350,7 @@ mod tests {
 
     #[test]
     fn host_then_path_then_method_are_checked() {
-        let table = table(&["open a.example/a GET"]);
+        let table = table(&["unmetered a.example/a GET"]);
         assert_eq!(found(&table, "b.example", "/%zz", "GET"), "421");
         assert_eq!(found(&table, "a.example", "/%zz", "PUT"), "400 BrokenEscape");
         assert_eq!(found(&table, "a.example", "/b", "PUT"), "404");
@@ -397,11 +360,11 @@ mod tests {
     #[test]
     fn routes_go_by_host_then_pattern_then_order() {
         let table = table(&[
-            "open /{*rest}",
-            "open /a/{id}",
-            "open a.example/{*rest}",
-            "open /{x}/b",
-            "open /a/c",
+            "unmetered /{*rest}",
+            "unmetered /a/{id}",
+            "unmetered a.example/{*rest}",
+            "unmetered /{x}/b",
+            "unmetered /a/c",
         ]);
         for (host, path, answer) in [
             ("", "/x/y/z", "0 /x/y/z"),
@@ -418,8 +381,8 @@ mod tests {
     fn an_unmetered_route_wins_only_if_it_is_strictly_narrower() {
         let table = table(&[
             "metered /{*rest}",
-            "open /image/{*rest}",
-            "open a.example/{*rest}",
+            "unmetered /image/{*rest}",
+            "unmetered a.example/{*rest}",
             "metered /image/{id}/raw",
         ]);
         for (host, path, answer) in [
@@ -441,8 +404,8 @@ mod tests {
     }
 
     #[test]
-    fn a_metered_path_is_not_had_by_another_method() {
-        let table = table(&["open /{*rest}", "metered /search POST", "open /search GET"]);
+    fn another_method_does_not_reach_a_metered_path() {
+        let table = table(&["unmetered /{*rest}", "metered /search POST", "unmetered /search GET"]);
         assert_eq!(found(&table, "", "/search", "POST"), "1 /search");
         for path in ["/search", "/Search;x/", "/%2573earch"] {
             assert_eq!(found(&table, "", path, "GET"), "405 POST, OPTIONS", "{path}");
@@ -454,9 +417,9 @@ mod tests {
     #[test]
     fn one_pattern_is_shared_out_by_method() {
         let table = table(&[
-            "open /{a}/x GET",
-            "open /{b}/x PUT GET",
-            "open /any",
+            "unmetered /{a}/x GET",
+            "unmetered /{b}/x PUT GET",
+            "unmetered /any",
             "metered /S POST",
             "metered /s/ GET",
         ]);
@@ -472,8 +435,12 @@ mod tests {
 
     /// Regression: with a metered route of one host and an unmetered one of no host, another `Host` gave free access.
     #[test]
-    fn another_host_opens_no_way_around_the_meter() {
-        let table = table(&["metered api.example/search", "open /{*rest}", "open www.example/search"]);
+    fn another_host_does_not_bypass_metering() {
+        let table = table(&[
+            "metered api.example/search",
+            "unmetered /{*rest}",
+            "unmetered www.example/search",
+        ]);
         assert_eq!(found(&table, "api.example", "/search", "GET"), "0 /search");
         assert_eq!(found(&table, "other.example", "/search", "GET"), "404");
         assert_eq!(found(&table, "other.example", "/Search;x", "GET"), "404");
@@ -484,7 +451,7 @@ mod tests {
     /// Regression: the cheaper of two metered routes was charged, and an upstream server that strips parameters served the dearer
     /// one.
     #[test]
-    fn one_metered_route_is_no_way_to_another() {
+    fn a_metered_route_does_not_bypass_another() {
         let table = table(&["metered /cheap/{*rest}", "metered /dear", "metered /{a}"]);
         assert_eq!(found(&table, "", "/cheap/..;/dear", "GET"), "400 Ambiguous");
         assert_eq!(found(&table, "", "/cheap/a;b", "GET"), "0 /cheap/a;b");
@@ -493,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_plain_request_allocates_nothing() {
-        let table = table(&["metered /search", "metered /search/{id}", "open /image/{*rest}"]);
+        let table = table(&["metered /search", "metered /search/{id}", "unmetered /image/{*rest}"]);
         for path in ["/search", "/search/abc", "/image/a/b"] {
             let found = table.find("a.example:80", path, &Method::GET).unwrap();
             assert!(matches!(found.path, Cow::Borrowed(_)), "{path}");

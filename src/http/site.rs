@@ -9,7 +9,7 @@ use super::account::{self, OwnPaths, Pages};
 use super::address::TrustedProxies;
 use super::caller::KeyPlaces;
 use super::limits::Limits;
-use super::listener::Bounds;
+use super::listener::ListenerBounds;
 use super::observation::Observation;
 use super::ratelimit::Telling;
 use super::reply::Answers;
@@ -19,7 +19,7 @@ use super::unenforced::Unenforced;
 use crate::gate::{Gate, Generation, ResizableSemaphore};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
-use crate::store::statistics::Refusals;
+use crate::store::statistics::RefusalCounts;
 use crate::store::{Networks, Pseudonyms};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::request_id::RequestId;
@@ -48,7 +48,7 @@ pub struct Route {
 
 /// The parts of a site, as the composition root provides them.
 #[derive(Debug)]
-pub struct Settings {
+pub struct SiteSettings {
     /// The routes, in the file's order.
     pub routes: Vec<(RouteSpec, Route)>,
     /// Where API keys may be.
@@ -66,7 +66,7 @@ pub struct Settings {
     /// The content of tiergate's own pages.
     pub pages: Arc<Pages>,
     /// Counts refusals on metered routes.
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<RefusalCounts>,
     /// The request limits.
     pub limits: Arc<Limits>,
     /// Which rate limit headers answers carry.
@@ -78,7 +78,7 @@ pub struct Settings {
     /// The size of that bound.
     pub unmetered_max: usize,
     /// Bounds on connections.
-    pub bounds: Bounds,
+    pub bounds: ListenerBounds,
     /// Metrics of every request.
     pub request_meters: RequestMeters,
     /// The access log, if there is one.
@@ -102,18 +102,18 @@ pub struct Site {
     pub(super) cors: Option<CorsLayer>,
     pub(super) own_paths: OwnPaths,
     pub(super) own: axum::Router,
-    pub(super) refusals: Arc<Refusals>,
+    pub(super) refusals: Arc<RefusalCounts>,
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: ListenerBounds,
     pub(super) request_meters: RequestMeters,
     pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
 impl Site {
     /// A site with this gate and the rules of that generation.
-    pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: Settings) -> Self {
-        let Settings {
+    pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: SiteSettings) -> Self {
+        let SiteSettings {
             routes,
             keys,
             trusted_proxies,
@@ -183,7 +183,7 @@ impl Site {
     }
 
     /// Bounds on connections.
-    pub fn bounds(&self) -> &Bounds {
+    pub fn bounds(&self) -> &ListenerBounds {
         &self.bounds
     }
 

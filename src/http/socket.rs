@@ -80,7 +80,7 @@ impl Connection {
         Answering(Arc::clone(self))
     }
 
-    /// Completes when the client has hung up. Half-closed counts as hung up (semantics §5.8).
+    /// Completes when the client has hung up. Half-closed counts as hung up (rules §5.8).
     pub async fn hung_up(&self) {
         loop {
             match self.stream().ready(READ_CLOSED).await {
@@ -225,7 +225,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.holds_back(buf) {
+        if self.suppresses(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
         self.write_with(cx, |stream| stream.try_write(buf))
@@ -237,7 +237,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-        if self.holds_back(first) {
+        if self.suppresses(first) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         self.write_with(cx, |stream| stream.try_write_vectored(bufs))
@@ -266,7 +266,7 @@ impl AsyncWrite for Socket {
 
 impl Socket {
     /// Whether these bytes are an automatic answer of hyper, since no request is being answered: then only its status is kept.
-    fn holds_back(&self, bytes: &[u8]) -> bool {
+    fn suppresses(&self, bytes: &[u8]) -> bool {
         if self.connection.is_answering() {
             return false;
         }

@@ -1,5 +1,5 @@
 //! A caller's terms: the account of its key, the network of its address, or the user for whom a delegating account asks
-//! (semantics §2.2, §5.9). The look-up charges nothing.
+//! (rules §2.2, §5.9). The look-up charges nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -115,16 +115,16 @@ impl Callers {
     ///
     /// # Errors
     /// Two different keys, an unknown or expired key, a blocked account, or a user's name that is too long or given twice.
-    pub fn who(
+    pub fn identify(
         &self,
         head: &mut Parts,
-        stranger: NetworkId,
+        network: NetworkId,
         now: UnixTime,
     ) -> Result<(Standing, Option<String>), Refusal> {
         let taken = self.keys.take(&mut head.headers, head.uri.query())?;
         let query = taken.query.map(std::borrow::Cow::into_owned);
         let standing = match taken.key {
-            None => self.standing(Caller::Network(stranger), None, now),
+            None => self.standing(Caller::Network(network), None, now),
             Some(key) => {
                 let account = self.accounts.find(&key, now).ok_or(Refusal::InvalidKey)?;
                 if account.blocked {
@@ -143,7 +143,7 @@ impl Callers {
 
     /// The same caller's terms by these accounts and rules, which came into force meanwhile. An account that tiers.yaml
     /// does not declare is unchanged; a delegated user whose account may no longer delegate is counted as that account.
-    pub fn renewed(&self, before: &Standing, now: UnixTime) -> Standing {
+    pub fn refresh(&self, before: &Standing, now: UnixTime) -> Standing {
         let Some(account) = &before.account else {
             return self.standing(before.caller, None, now);
         };

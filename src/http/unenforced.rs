@@ -11,7 +11,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::{Span, Timestamp};
 
 /// At most one line per limit or quota in this time.
-const TOLD_EVERY: Span = Span::from_secs(60);
+const LOG_EVERY: Span = Span::from_secs(60);
 
 /// The unenforced limits and quotas.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct Told {
     /// The time of the next line, in nanoseconds of tiergate's clock.
     next: AtomicU64,
     /// Would-be refusals since the last line.
-    untold: AtomicU64,
+    unlogged: AtomicU64,
 }
 
 impl Unenforced {
@@ -39,14 +39,16 @@ impl Unenforced {
     /// logged: they were not refused.
     pub fn note(&self, name: &str, standing: Option<&Standing>, now: Timestamp) {
         let known = self.of.iter().find(|(known, _)| **known == *name);
-        let Some(refusals) = known.and_then(|(_, told)| told.due(now)) else {
+        let Some(requests) = known.and_then(|(_, log_state)| log_state.due(now)) else {
             return;
         };
         let account = standing.and_then(|standing| standing.account.as_ref());
-        let last = account.map_or("anonymous", |account| &account.name);
+        let last_caller = account.map_or("anonymous", |account| &account.name);
         info!(
             limit = name,
-            refusals, last, "dry run: these requests would have been refused since the last such line"
+            requests,
+            last_caller,
+            "dry run: a limit that is not enforced would have refused requests since the last such line"
         );
     }
 }
@@ -54,17 +56,17 @@ impl Unenforced {
 impl Told {
     /// The number to log now, including this one.
     fn due(&self, now: Timestamp) -> Option<u64> {
-        self.untold.fetch_add(1, Ordering::Relaxed);
+        self.unlogged.fetch_add(1, Ordering::Relaxed);
         let next = self.next.load(Ordering::Relaxed);
         if now.as_nanos() < next {
             return None;
         }
         // Of several threads one logs.
-        let after = (now + TOLD_EVERY).as_nanos();
+        let after = (now + LOG_EVERY).as_nanos();
         self.next
             .compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed)
             .ok()?;
-        Some(self.untold.swap(0, Ordering::Relaxed))
+        Some(self.unlogged.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -73,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_others_once_a_minute() {
-        let (told, at) = (Told::default(), |secs| Timestamp::ZERO + Span::from_secs(secs));
-        assert_eq!(told.due(at(5)), Some(1));
-        assert_eq!([told.due(at(5)), told.due(at(64))], [None, None]);
-        assert_eq!(told.due(at(65)), Some(3));
-        assert_eq!(told.due(at(66)), None);
-        assert_eq!(told.due(at(1_000)), Some(2));
+    fn the_first_refusal_is_logged_at_once_then_one_line_a_minute() {
+        let (log_state, at) = (Told::default(), |secs| Timestamp::ZERO + Span::from_secs(secs));
+        assert_eq!(log_state.due(at(5)), Some(1));
+        assert_eq!([log_state.due(at(5)), log_state.due(at(64))], [None, None]);
+        assert_eq!(log_state.due(at(65)), Some(3));
+        assert_eq!(log_state.due(at(66)), None);
+        assert_eq!(log_state.due(at(1_000)), Some(2));
     }
 }

@@ -1,4 +1,4 @@
-//! A request as it came, and what is left unread of it when the answer goes out (semantics §8).
+//! A request as it came, and what is left unread of it when the answer goes out (rules §8).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::socket::Connection;
-use crate::upstream::upload::{Progress, Upload, has_arrived};
+use crate::upstream::upload::{Upload, UploadProgress, has_arrived};
 
 /// A request as it came, until its body is taken.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Visit<'c> {
     pub(super) expects: bool,
     body: Option<Incoming>,
     /// The progress of the body, once it is taken.
-    progress: Option<Arc<Progress>>,
+    progress: Option<Arc<UploadProgress>>,
 }
 
 impl<'c> Visit<'c> {
@@ -90,7 +90,7 @@ impl<'c> Visit<'c> {
     }
 
     /// Called for every answer. If the body hasn't completely arrived by now, the connection is closed after the answer, in a way
-    /// that lets the client read it (semantics §8).
+    /// that lets the client read it (rules §8).
     pub(super) async fn leave_unread(&mut self, response: &mut Response<Body>) {
         let complete = match (self.body.take(), &self.progress) {
             // A body reports its fault once: polled again, it would look complete.

@@ -1,5 +1,5 @@
-//! The request path, top to bottom (semantics §2). `forward` continues once the destination is known; `policy` makes the
-//! decisions.
+//! The request path, top to bottom (rules §2): [`Turn::handle`] has its steps in order. `forward` continues once the route and
+//! the caller are known; `policy` makes the decisions.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::body::Body;
 use super::limits::{Met, Sender};
 use super::newer::Newer;
 use super::observation::Observation;
-use super::ratelimit::{Metered, Own};
+use super::ratelimit::{HeldJob, Metered};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
 use super::site::Site;
@@ -37,7 +37,7 @@ use crate::store::OwnNumbers;
 use crate::telemetry::request_id::{REQUEST_ID, RequestId};
 use crate::upstream::Connections;
 use crate::upstream::exchange::{SLOW_BODY, malformed_body};
-use crate::upstream::upload::Fault;
+use crate::upstream::upload::UploadError;
 
 /// What one thread serves requests with: the shared site, which a reload may replace, and the thread's own connections.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl std::fmt::Display for HungUp {
 
 impl std::error::Error for HungUp {}
 
-/// Why a request ends before an upstream server has answered it.
+/// Why a request ends without an upstream server's answer.
 #[derive(Debug)]
 pub(super) enum Stop {
     Refused {
@@ -91,20 +91,20 @@ impl From<Contradiction> for Stop {
     }
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
+impl From<UploadError> for Stop {
+    fn from(fault: UploadError) -> Self {
         match fault {
-            Fault::ClientGone => Self::HungUp,
-            Fault::Malformed => malformed_body().into(),
-            Fault::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
-            Fault::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
+            UploadError::ClientGone => Self::HungUp,
+            UploadError::Malformed => malformed_body().into(),
+            UploadError::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
+            UploadError::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
         }
     }
 }
 
 /// Where a request comes from.
 #[derive(Debug)]
-struct Origin {
+struct RequestOrigin {
     client: Client,
     /// The network's individual numbers.
     network: Option<OwnNumbers>,
@@ -122,7 +122,7 @@ pub(super) struct Found {
     /// The request limits' result.
     met: Option<Met>,
     /// Its job, while that holds units.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<HeldJob>,
     /// Newer sites that it met after the one that it came to.
     pub(super) newer: Newer,
 }
@@ -229,9 +229,9 @@ impl Turn<'_> {
             .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
         let mut found = Found::new(Observation::begin(self.site, &visit.head, visit.address()));
-        match self.way(&mut visit, &mut found).await {
+        match self.handle(&mut visit, &mut found).await {
             Ok(mut response) => {
-                self.tell(response.headers_mut(), &found);
+                self.set_limit_headers(response.headers_mut(), &found);
                 found.observation.answered(response.status().as_u16(), None);
                 debug!(method, path, status = response.status().as_u16(), "request answered");
                 visit.leave_unread(&mut response).await;
@@ -277,12 +277,12 @@ impl Turn<'_> {
             let status = response.status().as_u16();
             site.refusals.refused(caller, &tier, refusal.reason(), status);
         }
-        self.tell(response.headers_mut(), found);
+        self.set_limit_headers(response.headers_mut(), found);
         response
     }
 
     /// Sets the rate limit headers. A flood is refused by request limits: then the gate isn't asked.
-    fn tell(&self, headers: &mut HeaderMap, found: &Found) {
+    fn set_limit_headers(&self, headers: &mut HeaderMap, found: &Found) {
         let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
         let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
         let (of_limits, of_caller) = (found.newer.of_limits(self.site), found.newer.of_caller(self.site));
@@ -290,22 +290,22 @@ impl Turn<'_> {
             standing,
             gate: &of_caller.gate,
             rules: &of_caller.generation.rules,
-            own: found.own,
+            job: found.own,
         });
         // The site that decided the limits chooses the headers; if no limit matched, the site of the identity does.
         let telling = &if found.met.is_some() { of_limits } else { of_caller }.telling;
-        telling.tell(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
+        telling.set_headers(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 
-    /// The steps of semantics §2, in their order.
-    async fn way(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
+    /// The steps of rules §2, in their order.
+    async fn handle(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
         // 1. Malformed or no route: answered before anything is charged.
         if visit.head_length() > self.site.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
-        let origin = self.let_in(visit.client?)?;
+        let origin = self.check_network(visit.client?)?;
         let host = host(&visit.head)?;
-        // Also before tiergate's own paths: with limits that name hosts, keys could be guessed under any other host.
+        // Also before tiergate's own paths: otherwise keys could be guessed without a limit, under a host that no limit names.
         if !self.site.table.knows(&host) {
             return Err(Refusal::UnknownHost.into());
         }
@@ -324,7 +324,7 @@ impl Turn<'_> {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Identity and request limits.
-        let known = self.limited(visit, &host, &origin, route.metered, found)?;
+        let known = self.identify_and_limit(visit, &host, &origin, route.metered, found)?;
         let Known {
             standing,
             query,
@@ -333,14 +333,14 @@ impl Turn<'_> {
         } = &known;
         let wait = prefer::wait(&visit.head.headers);
         let tier = standing.tier(&known.site.generation.rules);
-        headers::for_worker(&mut visit.head.headers, origin.client, &host);
-        headers::introduce(&mut visit.head.headers, standing.account.as_deref(), tier);
+        headers::prepare_for_upstream(&mut visit.head.headers, origin.client, &host);
+        headers::add_caller_headers(&mut visit.head.headers, standing.account.as_deref(), tier);
         visit.head.headers.insert(REQUEST_ID, request_id.value().clone());
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         // 4. Not metered: forward.
         if !route.metered {
-            return self.forward(visit, route, &mut found.observation).await;
+            return self.forward_unmetered(visit, route, &mut found.observation).await;
         }
         // 4–8. Metered.
         let ask = AdmissionRequest {
@@ -355,16 +355,16 @@ impl Turn<'_> {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        self.search(visit, route, ask, found).await
+        self.forward_metered(visit, route, ask, found).await
     }
 
     /// Refuses a blocked network, whatever it requests.
-    fn let_in(&self, client: Client) -> Result<Origin, Refusal> {
+    fn check_network(&self, client: Client) -> Result<RequestOrigin, Refusal> {
         let known = self.site.networks.find(client.address, self.site.gate.clock().wall());
         if known.blocked {
             return Err(Refusal::Blocked);
         }
-        Ok(Origin {
+        Ok(RequestOrigin {
             client,
             network: known.limits,
         })
@@ -385,19 +385,19 @@ impl Turn<'_> {
     }
 
     /// Identifies the caller, which charges nothing, then applies the request limits: all matching ones are charged, or none. An
-    /// unknown key is refused after its network has been charged, so that guessing is limited. The gate is asked as whom a
-    /// network is counted only if that `matters`: for metered requests and for `/me`.
-    fn limited<'f>(
+    /// unknown key is refused after its network has been charged, so that guessing is limited. Whether the network is counted by
+    /// itself or by its prefix is looked up only if `needs_caller`: for metered requests and for `/me`.
+    fn identify_and_limit<'f>(
         &'f self,
         visit: &mut Visit<'_>,
         host: &str,
-        origin: &Origin,
-        matters: bool,
+        origin: &RequestOrigin,
+        needs_caller: bool,
         found: &'f mut Found,
     ) -> Result<Known<'f>, Refusal> {
         let now = self.site.gate.clock().wall();
         let known_by = self.site.limits.known_by(origin.client.address);
-        let mut known = match self.site.callers.who(&mut visit.head, known_by.network, now) {
+        let mut known = match self.site.callers.identify(&mut visit.head, known_by.network, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
@@ -416,7 +416,7 @@ impl Turn<'_> {
                 let newest = self.newer_than(site)?;
                 let newest = found.newer.limits_by(newest);
                 if let Ok((standing, _)) = &mut known {
-                    *standing = newest.callers.renewed(standing, now);
+                    *standing = newest.callers.refresh(standing, now);
                 }
                 continue;
             };
@@ -435,7 +435,7 @@ impl Turn<'_> {
             }
             (Err(unknown), charged) => charged.and(Err(unknown)),
             (Ok((mut standing, query)), Ok(())) => {
-                if matters && standing.account.is_none() {
+                if needs_caller && standing.account.is_none() {
                     standing.caller = Caller::Network(self.site.gate.counted_as(known_by));
                 }
                 found.identified(standing, self.site);
@@ -454,7 +454,7 @@ impl Turn<'_> {
         &self,
         visit: &mut Visit<'_>,
         host: &str,
-        origin: &Origin,
+        origin: &RequestOrigin,
         found: &mut Found,
     ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
@@ -479,7 +479,7 @@ impl Turn<'_> {
         }
         found.observation.routed(self.site.request_meters.own(page), false);
         let is_me = own.me.as_deref() == Some(page);
-        let known = self.limited(visit, host, origin, is_me, found)?;
+        let known = self.identify_and_limit(visit, host, origin, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, known.query.as_deref())?;

@@ -73,7 +73,7 @@ pub(super) fn push_encoded(text: &mut String, segment: &[u8]) {
 }
 
 /// The effect of a segment on the path so far.
-pub(super) enum Step {
+pub(super) enum SegmentEffect {
     /// Adds a segment.
     Down,
     /// No effect.
@@ -83,20 +83,24 @@ pub(super) enum Step {
 }
 
 /// Joins the segments of a decoded path in canonical spelling: it starts with `/`, has no empty segment, and ends with `/` if it
-/// is the root or if the last segment was not a [`Step::Down`].
-pub(super) fn spell(decoded: &[u8], step: impl Fn(&[u8]) -> Step) -> String {
+/// is the root or if the last segment was not a [`SegmentEffect::Down`].
+pub(super) fn spell(decoded: &[u8], step: impl Fn(&[u8]) -> SegmentEffect) -> String {
     let mut text = String::with_capacity(decoded.len() + 8);
     let mut open = true;
     for segment in decoded.split(|&byte| is_slash(byte)) {
-        let step = if segment.is_empty() { Step::Stay } else { step(segment) };
-        open = !matches!(step, Step::Down);
+        let step = if segment.is_empty() {
+            SegmentEffect::Stay
+        } else {
+            step(segment)
+        };
+        open = !matches!(step, SegmentEffect::Down);
         match step {
-            Step::Down => {
+            SegmentEffect::Down => {
                 text.push('/');
                 push_encoded(&mut text, segment);
             }
-            Step::Stay => {}
-            Step::Up => text.truncate(text.rfind('/').unwrap_or(0)),
+            SegmentEffect::Stay => {}
+            SegmentEffect::Up => text.truncate(text.rfind('/').unwrap_or(0)),
         }
     }
     if open {

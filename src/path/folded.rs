@@ -18,7 +18,7 @@
 //!
 //! Not covered: Unicode's compatibility forms (full-width letters), `%u0073`, and a file system's short names.
 
-use super::escape::{self, Step};
+use super::escape::{self, SegmentEffect};
 use super::spelling::{BadPath, Spelling};
 use std::borrow::Cow;
 
@@ -49,13 +49,13 @@ const STEPS: [ReadStep; 7] = [
 
 /// One way to read a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading<'s> {
+pub struct PathReading<'s> {
     text: Cow<'s, str>,
     key: Cow<'s, str>,
     rounds: u8,
 }
 
-impl<'s> Reading<'s> {
+impl<'s> PathReading<'s> {
     fn new(text: Cow<'s, str>, rounds: u8) -> Self {
         let key = match &text {
             Cow::Borrowed(text) => fold_key(text),
@@ -69,7 +69,7 @@ impl<'s> Reading<'s> {
         &self.text
     }
 
-    /// The folded form for comparison, with as many segments as [`Reading::as_str`].
+    /// The folded form for comparison, with as many segments as [`PathReading::as_str`].
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -78,8 +78,8 @@ impl<'s> Reading<'s> {
 /// All readings of a path: at least one, at most [`READINGS_MAX`], no two alike. The first is the spelling itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded<'s> {
-    first: Reading<'s>,
-    others: Vec<Reading<'s>>,
+    first: PathReading<'s>,
+    others: Vec<PathReading<'s>>,
 }
 
 impl<'s> Folded<'s> {
@@ -91,7 +91,7 @@ impl<'s> Folded<'s> {
     pub fn of(spelling: &'s Spelling<'_>) -> Result<Self, BadPath> {
         let text = spelling.as_str();
         let mut folded = Self {
-            first: Reading::new(Cow::Borrowed(text), 0),
+            first: PathReading::new(Cow::Borrowed(text), 0),
             others: Vec::new(),
         };
         if text.contains(['%', ';']) || text.contains("/...") {
@@ -101,7 +101,7 @@ impl<'s> Folded<'s> {
     }
 
     /// The readings, the spelling's own first.
-    pub fn readings(&self) -> impl Iterator<Item = &Reading<'s>> {
+    pub fn readings(&self) -> impl Iterator<Item = &PathReading<'s>> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
@@ -143,14 +143,14 @@ impl<'s> Folded<'s> {
         if decoded.iter().any(u8::is_ascii_control) {
             return Err(BadPath::ControlCharacter);
         }
-        let text = escape::spell(decoded, |_| Step::Down);
+        let text = escape::spell(decoded, |_| SegmentEffect::Down);
         if self.readings().any(|reading| reading.text == text) {
             return Ok(());
         }
         if self.others.len() + 1 == READINGS_MAX {
             return Err(BadPath::Ambiguous);
         }
-        self.others.push(Reading::new(Cow::Owned(text), rounds));
+        self.others.push(PathReading::new(Cow::Owned(text), rounds));
         Ok(())
     }
 }
@@ -379,7 +379,7 @@ mod tests {
 
     /// Regression: one step passed over a segment of a space and climbed `..`; an upstream that only climbs reads another path.
     #[test]
-    fn a_part_of_the_steps_is_a_reading_too() {
+    fn partial_normalization_is_a_reading_too() {
         assert!(keys("/search/..;x/..;y").contains(&"/search".to_owned()));
         assert!(keys("/search/%20/..;").contains(&"/search".to_owned()));
         assert!(keys("/;x/search;y").contains(&"/;x/search".to_owned()));

@@ -1,83 +1,13 @@
 //! Patterns of routes: matching, forwarding, and which of two is narrower.
 
 use super::escape;
-use super::folded::{Folded, Reading, fold_key};
+use super::folded::{Folded, PathReading, fold_key};
+use super::pattern_error::PatternError;
 use super::spelling::{BadPath, PATH_BYTES_MAX, Spelling};
 use std::borrow::Cow;
-use std::fmt;
 
 /// The most segments of a pattern.
 pub const SEGMENTS_MAX: usize = 32;
-
-/// Why a text is not a valid pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternError {
-    /// It would be refused as a path.
-    BadPath(BadPath),
-    /// It isn't canonical.
-    NotCanonical {
-        /// The canonical spelling.
-        canonical: String,
-    },
-    /// A segment that some upstream reads differently: path parameters, a double escape, a trailing dot or space.
-    Ambiguous {
-        /// The segment as written.
-        segment: String,
-    },
-    /// A `*` outside `{*name}`, which would be a literal star.
-    Star {
-        /// The segment as written.
-        segment: String,
-    },
-    /// A brace that isn't part of a `{name}` or `{*name}` of a whole segment.
-    Brace {
-        /// The segment as written.
-        segment: String,
-    },
-    /// A capture whose name isn't made of ASCII letters, digits and `_`.
-    Name {
-        /// The segment as written.
-        segment: String,
-    },
-    /// A `{*name}` that isn't last.
-    RestNotLast,
-    /// More than [`SEGMENTS_MAX`] segments.
-    TooManySegments,
-}
-
-impl fmt::Display for PatternError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadPath(bad) => bad.fmt(f),
-            Self::NotCanonical { canonical } => write!(f, "a path has one spelling; write `{canonical}`"),
-            Self::Ambiguous { segment } => write!(
-                f,
-                "some servers read `{segment}` as something else; leave out `;`, double escapes, and dots or spaces at its end"
-            ),
-            Self::Star { segment } => write!(
-                f,
-                "the * in `{segment}` stands for nothing but itself: write {{*rest}} as the last segment, or {{name}} for one"
-            ),
-            Self::Brace { segment } => {
-                write!(
-                    f,
-                    "braces stand around a whole segment, `{{name}}` or `{{*name}}`; `{segment}` is neither"
-                )
-            }
-            Self::Name { segment } => write!(f, "`{segment}` needs a name of ASCII letters, digits and `_`"),
-            Self::RestNotLast => f.write_str("nothing may follow `{*name}`"),
-            Self::TooManySegments => write!(f, "more than {SEGMENTS_MAX} segments"),
-        }
-    }
-}
-
-impl std::error::Error for PatternError {}
-
-impl From<BadPath> for PatternError {
-    fn from(bad: BadPath) -> Self {
-        Self::BadPath(bad)
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
@@ -145,7 +75,7 @@ impl Pattern {
     }
 
     /// Whether it matches this reading, ignoring case and a trailing slash.
-    pub fn matches_reading(&self, reading: &Reading<'_>) -> bool {
+    pub fn matches_reading(&self, reading: &PathReading<'_>) -> bool {
         self.matches(escape::segments(reading.key()), |_, key, segment| key == segment)
     }
 
@@ -167,7 +97,7 @@ impl Pattern {
     ///
     /// Captures come from the very reading that matched, so what was matched is what is forwarded, and no segment becomes two.
     /// `None` if the pattern doesn't match, or if a capture is a dot segment, which can't be forwarded as one.
-    pub fn forwards(&self, reading: &Reading<'_>) -> Option<Cow<'_, str>> {
+    pub fn forwards(&self, reading: &PathReading<'_>) -> Option<Cow<'_, str>> {
         if !self.matches_reading(reading) {
             return None;
         }
@@ -351,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         let segment = |text: &str| text.to_owned();
         assert_eq!(Pattern::parse("search"), Err(BadPath::NotAbsolute.into()));
         assert_eq!(Pattern::parse("/%zz"), Err(BadPath::BrokenEscape.into()));
@@ -433,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_matched_is_what_is_forwarded() {
+    fn the_matched_path_is_the_forwarded_path() {
         for (text, path, forwarded) in [
             ("/search", "/Search;x/", Some("/search")),
             ("/search/", "/SEARCH", Some("/search/")),

@@ -1,7 +1,7 @@
 //! The canonical text of a request's path. A path without one is refused. `folded` finds how else an upstream may read it,
 //! `pattern` matches it to routes.
 
-use super::escape::{self, Step};
+use super::escape::{self, SegmentEffect};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -108,11 +108,11 @@ impl<'a> Spelling<'a> {
 }
 
 /// RFC 3986's dot segments.
-fn dots(segment: &[u8]) -> Step {
+fn dots(segment: &[u8]) -> SegmentEffect {
     match segment {
-        b"." => Step::Stay,
-        b".." => Step::Up,
-        _ => Step::Down,
+        b"." => SegmentEffect::Stay,
+        b".." => SegmentEffect::Up,
+        _ => SegmentEffect::Down,
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_spelled_is_refused() {
+    fn paths_without_a_spelling_are_refused() {
         let long = format!("/{}", "a".repeat(PATH_BYTES_MAX));
         let grows = format!("/{}", " ".repeat(PATH_BYTES_MAX / 2));
         for (raw, bad) in [

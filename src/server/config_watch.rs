@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use self::debounce::Debounce;
+use self::file::{FileStamp, read_unless};
 pub use self::file::{Saved, Unreadable, read};
-use self::file::{Stamp, read_unless};
 use crate::clock::Clock;
 use crate::policy::time::{Span, Timestamp};
 
@@ -56,7 +56,7 @@ pub struct Watch {
 
 /// A file, and its stamp when it was last read; `None` if it could not be read.
 #[derive(Debug)]
-struct Watched(PathBuf, Option<Stamp>);
+struct Watched(PathBuf, Option<FileStamp>);
 
 impl Watched {
     /// The file's content; `None` if it was read before, shows no sign of change, and `reads` is not set. Blocks on the disk.
@@ -109,7 +109,7 @@ impl Watch {
             let told = found.is_some_and(|found| self.debounce.judge(found));
             self.rest();
             if told {
-                return self.debounce.told().clone();
+                return self.debounce.reported().clone();
             }
         }
     }
@@ -126,10 +126,10 @@ impl Watch {
             }
         };
         if let Some(found) = found {
-            self.debounce.tell(found);
+            self.debounce.report(found);
         }
         self.rest();
-        self.debounce.told().clone()
+        self.debounce.reported().clone()
     }
 
     async fn fresh(&mut self) -> Option<Saved> {

@@ -16,9 +16,9 @@ use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::{
-    ADDRESS_FILE, Account, AccountStore, AdminToken, DataDir, Database, Directory, Durability, History, KEY_FILE,
-    Listed, Lost, OldData, OpenError, Pace, Pseudonyms, Restored, Settings, TOKEN_FILE, TOKEN_VARIABLE, TokenError,
-    clear_address, leave_address,
+    ADDRESS_FILE, Account, AccountStore, AdminToken, CommitSettings, DataDir, Database, Directory, Durability, History,
+    KEY_FILE, LedgerSettings, ListedAccount, Lost, OldData, OpenError, Pseudonyms, RestoredUsage, TOKEN_FILE,
+    TOKEN_VARIABLE, TokenError, clear_address, leave_address,
 };
 use crate::telemetry::DatabaseMeters;
 
@@ -110,7 +110,7 @@ fn set_aside(dir: &DataDir, now: UnixTime) -> Result<(), OpenError> {
 }
 
 /// Records the admin address for commands. Blocks on the disk.
-pub(super) fn tell_whereabouts(folder: &Path, admin: SocketAddr) {
+pub(super) fn record_admin_address(folder: &Path, admin: SocketAddr) {
     if let Err(error) = leave_address(folder, admin) {
         warn!(%error, "can't write {ADDRESS_FILE}: commands use the admin address in tiers.yaml");
     }
@@ -123,16 +123,16 @@ fn open_database(
     clock: Clock,
     meters: Arc<DatabaseMeters>,
 ) -> Result<Arc<Database>, OpenError> {
-    let Pace {
+    let CommitSettings {
         durability,
         commit_every,
         commit_patience,
-    } = pace(config);
-    let settings = Settings {
+    } = commit_settings(config);
+    let settings = LedgerSettings {
         durability,
         commit_every,
         commit_patience,
-        ..Settings::new(clock, Arc::new(move || clock.wall()), meters)
+        ..LedgerSettings::new(clock, Arc::new(move || clock.wall()), meters)
     };
     Database::open(dir, settings, rules.windows.iter(), history(config)).map(Arc::new)
 }
@@ -146,11 +146,11 @@ pub(super) fn history(config: &Config) -> History {
 }
 
 /// How the ledger commits.
-pub(super) fn pace(config: &Config) -> Pace {
-    Pace {
+pub(super) fn commit_settings(config: &Config) -> CommitSettings {
+    CommitSettings {
         durability: match config.durability {
-            config::Durability::Strict => Durability::Strict,
-            config::Durability::Relaxed => Durability::Relaxed,
+            config::DurabilitySetting::Strict => Durability::Strict,
+            config::DurabilitySetting::Relaxed => Durability::Relaxed,
         },
         commit_every: config.commit_every.into(),
         commit_patience: config.commit_patience.into(),
@@ -163,7 +163,7 @@ fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Poli
     let mut policy = Policy::new(Arc::clone(rules));
     policy.follow_clock(clock.wall(), began, CLOCK_STEP_MAX_DEFAULT);
     let restored = database.restore(&mut policy, began);
-    let Restored { debits, future } = restored.map_err(ServeError::Restore)?;
+    let RestoredUsage { debits, future } = restored.map_err(ServeError::Restore)?;
     let took = clock.now().since(began);
     info!(debits, %took, "quota usage restored");
     if future > 0 {
@@ -179,13 +179,13 @@ fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Re
     let (listed, blocked) = (listed(config), config.blocked_networks.clone());
     let opened = AccountStore::open(Arc::clone(database), &listed, blocked, now);
     let store = Arc::new(opened.map_err(ServeError::Accounts)?);
-    tell_of_lost_tiers(&config.rules, store.directory());
+    warn_of_missing_tiers(&config.rules, store.directory());
     Ok(store)
 }
 
 /// The accounts that the file lists.
-pub(super) fn listed(config: &Config) -> Vec<Listed> {
-    let listed = |account: &config::Account| Listed {
+pub(super) fn listed(config: &Config) -> Vec<ListedAccount> {
+    let listed = |account: &config::AccountSection| ListedAccount {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),
@@ -222,7 +222,7 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
 }
 
 /// Warns of accounts whose tier is no longer in the file: they get the anonymous tier's terms.
-pub(super) fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
+pub(super) fn warn_of_missing_tiers(rules: &Rules, directory: &Directory) {
     let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
     let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
     if count == 0 {

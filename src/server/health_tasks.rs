@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use super::upstreams::Upstreams;
 use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
-use crate::upstream::{ProbeSettings, Server, health};
+use crate::upstream::{ProbeSettings, UpstreamServer, health};
 
 /// The tasks, by server id. Dropping it ends them.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct HealthTasks {
 
 #[derive(Debug)]
 struct HealthTask {
-    server: Arc<Server>,
+    server: Arc<UpstreamServer>,
     probe: Option<ProbeSettings>,
     task: AbortHandle,
 }
@@ -43,15 +43,20 @@ impl HealthTasks {
         for (id, server, probe) in upstreams.watched() {
             let goes_on = before
                 .remove(&id)
-                .filter(|watcher| Arc::ptr_eq(&watcher.server, server) && watcher.probe == probe);
-            let watcher = goes_on.unwrap_or_else(|| self.start(id, server, probe));
-            self.tasks.insert(id, watcher);
+                .filter(|health_task| Arc::ptr_eq(&health_task.server, server) && health_task.probe == probe);
+            let health_task = goes_on.unwrap_or_else(|| self.start(id, server, probe));
+            self.tasks.insert(id, health_task);
         }
     }
 
-    fn start(&self, id: (UpstreamId, ServerId), server: &Arc<Server>, probe: Option<ProbeSettings>) -> HealthTask {
+    fn start(
+        &self,
+        id: (UpstreamId, ServerId),
+        server: &Arc<UpstreamServer>,
+        probe: Option<ProbeSettings>,
+    ) -> HealthTask {
         // A server that was removed while it was down, and is listed again, gets another try.
-        if server.is_well() {
+        if server.is_healthy() {
             self.gate.server_up(id.0, id.1);
         }
         let watching = health::watch(Arc::clone(&self.gate), id, Arc::clone(server), probe.clone());
@@ -110,17 +115,22 @@ mod tests {
         for after in [&["a"][..], &["a", "c"]] {
             let (before, after) = (config(&["a", "b"], at), config(after, at));
             let mut upstreams = Upstreams::default();
-            let begun = Generation::unobserved(Arc::new(upstreams.take_up(&before).expect("few names")));
+            let begun = Generation::unobserved(Arc::new(upstreams.apply(&before).expect("few names")));
             let policy = Policy::new(Arc::clone(&begun.rules));
             let gate = Gate::new(policy, begun, Clock::start(), Arc::new(MemoryLedger::default()));
-            let mut watchers = HealthTasks::new(Arc::clone(&gate));
-            watchers.watch(&upstreams);
+            let mut health_tasks = HealthTasks::new(Arc::clone(&gate));
+            health_tasks.watch(&upstreams);
             tokio::task::yield_now().await;
-            let next = Generation::unobserved(Arc::new(upstreams.take_up(&after).expect("few names")));
+            let next = Generation::unobserved(Arc::new(upstreams.apply(&after).expect("few names")));
             assert!(gate.reload(next, || {}).filling.is_none());
             // Long enough for every probe to fail as often as it takes.
             gate.clock().sleep(Span::from_secs(20)).await;
-            assert!(watchers.tasks.values().all(|watcher| !watcher.task.is_finished()));
+            assert!(
+                health_tasks
+                    .tasks
+                    .values()
+                    .all(|health_task| !health_task.task.is_finished())
+            );
             let slots: Vec<u32> = gate.view().pools.iter().map(|(slots, _)| *slots).collect();
             assert_eq!(slots, [&[0][..], &[0, 2]][after.upstreams.len() - 1]);
         }

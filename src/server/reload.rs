@@ -1,11 +1,11 @@
 //! Reloads the configuration of the running server. A file is read, validated whole, compared with the running configuration, and
 //! swapped; an invalid one changes nothing.
 //!
-//! What can fail comes first: the operator's token, and the list of accounts. Then, without another wait: the ledger's pace and
-//! windows; under the locks of the request limits and of the gate state, in this order, the rules of both, the upstreams, and the
-//! site that requests enter, which knows the file's accounts; then the blocked networks. A request keeps the routes and keys of
-//! its site. If that site is outdated, the limits and the gate report its rules as stale, and the request looks up the newest
-//! site. So no request is judged by two files together, and none is dropped.
+//! What can fail comes first: the operator's token, and the list of accounts. Then, without another wait: the ledger's commit
+//! settings and windows; under the locks of the request limits and of the gate state, in this order, the rules of both, the
+//! upstreams, and the site that requests enter, which knows the file's accounts; then the blocked networks. A request keeps the
+//! routes and keys of its site. If that site is outdated, the limits and the gate report its rules as stale, and the request
+//! looks up the newest site. So no request is judged by two files together, and none is dropped.
 //!
 //! A panic before the first of these steps is a failed reload. A panic after it may leave the reload half done, so it shuts the
 //! server down, for its supervisor to restart it.
@@ -22,20 +22,20 @@ use tracing::{error, info, warn};
 
 use super::clock_steps::fill;
 use super::config_watch::{Saved, Unreadable, Watch};
-use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
+use super::data_dir::{commit_settings, history, listed, open_token, warn_of_missing_tiers};
 use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
-use super::{Fault, Services, Source, attempt, blocking, connections_max, generation, settings};
-use crate::config::diff::{Diff, Line, diff};
+use super::{Services, Source, TaskPanicked, attempt, blocking, connections_max, generation, settings};
+use crate::config::diff::{Diff, DiffLine, diff};
 use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::{self, Backfill};
-use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
+use crate::http::admin::config::{ConfigLoad, ConfigRequest, Json, ReloadOutcome, Running};
 use crate::http::site::Site;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::audit::{self, Actor, Stamp};
 use crate::store::{AccountView, AdminToken, JobHistory};
-use crate::telemetry::{ConfigMeters, Reload};
+use crate::telemetry::{ConfigMeters, ReloadResult};
 
 /// How often removed upstreams are checked for remaining use.
 const TIDY_EVERY: Span = Span::from_secs(1);
@@ -43,7 +43,7 @@ const TIDY_EVERY: Span = Span::from_secs(1);
 /// The running configuration, and everything that depends on it.
 pub(super) struct Reloader {
     parts: Parts,
-    watchers: HealthTasks,
+    health_tasks: HealthTasks,
 }
 
 /// The parts that a reload swaps, and those that stay.
@@ -63,13 +63,13 @@ pub(super) struct Parts {
 impl Reloader {
     /// Takes the initial configuration, and starts health checks.
     pub(super) fn new(parts: Parts) -> Self {
-        let mut watchers = HealthTasks::new(Arc::clone(&parts.services.gate));
-        watchers.watch(&parts.upstreams);
-        Self { parts, watchers }
+        let mut health_tasks = HealthTasks::new(Arc::clone(&parts.services.gate));
+        health_tasks.watch(&parts.upstreams);
+        Self { parts, health_tasks }
     }
 
     /// Reloads on changes of the file, SIGHUP and requests of operators, forever.
-    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut asked: mpsc::Receiver<Asked>) {
+    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut requests: mpsc::Receiver<ConfigRequest>) {
         let mut watch = self.parts.source.as_ref().and_then(|source| {
             // A pipe is empty once read.
             let seen = source.seen.clone();
@@ -90,32 +90,34 @@ impl Reloader {
                     }
                     None => warn!("ignoring SIGHUP: no configuration file to reload"),
                 },
-                asked = asked.recv() => match asked {
+                request = requests.recv() => match request {
                     // The requester may be gone.
-                    Some(Asked::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
-                    Some(Asked::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
+                    Some(ConfigRequest::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
+                    Some(ConfigRequest::Compare { name, bytes, answer }) => {
+                        drop(answer.send(self.compare(&name, bytes.to_vec()).await));
+                    }
                     None => return,
                 },
             }
         }
     }
 
-    async fn reload(&mut self, watch: Option<&mut Watch>) -> Reloaded {
+    async fn reload(&mut self, watch: Option<&mut Watch>) -> ReloadOutcome {
         let Some(watch) = watch else {
-            return Reloaded::NoFile;
+            return ReloadOutcome::NoFile;
         };
         let saved = watch.now().await;
-        let taken = self.take(saved, "asked for").await;
-        match taken.result == Reload::Failed.name() {
-            true => Reloaded::Failed(taken),
-            false => Reloaded::Done(taken),
+        let load = self.take(saved, "request").await;
+        match load.result == ReloadResult::Failed.name() {
+            true => ReloadOutcome::Failed(load),
+            false => ReloadOutcome::Done(load),
         }
     }
 
     /// What would change with that file, or what is wrong with it.
-    async fn compare(&self, bytes: Vec<u8>) -> Result<Json, Json> {
-        match self.read("what was sent", bytes).await {
-            Ok((config, _)) => Ok(Line::to_json(
+    async fn compare(&self, name: &str, bytes: Vec<u8>) -> Result<Json, Json> {
+        match self.read(name, bytes).await {
+            Ok((config, _)) => Ok(DiffLine::to_json(
                 &self.described(&diff(&self.parts.config.load(), &config)),
             )),
             Err(wrong) => Err(wrong.to_json()),
@@ -129,19 +131,19 @@ impl Reloader {
             let config = match source {
                 Some(source) => {
                     let config = Config::parse_for(&source.file, &of, &bytes, &System)?;
-                    source.overrides.apply(config).map_err(|misfit| {
-                        ConfigErrors::of_whole(&of, misfit.to_string(), "the command line no longer fits the file")
+                    source.overrides.apply(config).map_err(|error| {
+                        ConfigErrors::of_whole(&of, error.to_string(), "the command line no longer fits the file")
                     })?
                 }
                 None => Config::parse_in(&of, &bytes, &System)?,
             };
             Ok((config, config::document(&bytes)))
         });
-        read.await.unwrap_or_else(|fault| Err(faulty(name, fault)))
+        read.await.unwrap_or_else(|fault| Err(panicked(name, fault)))
     }
 
-    /// Applies the file. `why` it was read is for the log.
-    async fn take(&mut self, saved: Saved, why: &'static str) -> Taken {
+    /// Applies the file. The log names the `trigger` of the reload.
+    async fn take(&mut self, saved: Saved, trigger: &'static str) -> ConfigLoad {
         let at = self.parts.services.gate.clock().wall();
         let name = self.parts.source.as_ref().map_or_else(String::new, Source::name);
         let read = match saved {
@@ -155,33 +157,36 @@ impl Reloader {
                 ))
             }
         };
-        let taken = match read {
+        let load = match read {
             Ok((config, document)) => self.exchange(&name, config, document, at).await,
             Err(wrong) => Err(wrong),
         };
-        let (reload, taken) = taken.unwrap_or_else(|wrong| {
+        let (reload, load) = load.unwrap_or_else(|wrong| {
             error!(
                 file = name,
-                why, "configuration rejected; the previous one stays in force:\n{wrong}"
+                trigger,
+                errors = wrong.count(),
+                first = first_of(&wrong),
+                "configuration rejected; the previous one stays in force (`tiergate status` shows all errors)"
             );
-            let taken = Taken {
+            let load = ConfigLoad {
                 at,
-                result: Reload::Failed.name(),
-                changes: Line::to_json(&[]),
+                result: ReloadResult::Failed.name(),
+                changes: DiffLine::to_json(&[]),
                 wrong: wrong.to_json(),
             };
-            (Reload::Failed, taken)
+            (ReloadResult::Failed, load)
         });
         self.parts.meters.reloaded(reload, at);
         let before = self.parts.running.load();
         self.parts.running.store(Arc::new(Running {
-            last: taken.clone(),
+            last: load.clone(),
             ..Running::clone(&before)
         }));
-        if reload != Reload::Failed {
-            info!(file = name, why, result = reload.name(), "configuration read");
+        if reload != ReloadResult::Failed {
+            info!(file = name, trigger, result = reload.name(), "configuration read");
         }
-        taken
+        load
     }
 
     /// Applies a configuration, except for what needs a restart.
@@ -191,7 +196,7 @@ impl Reloader {
         config: Config,
         document: Json,
         at: UnixTime,
-    ) -> Result<(Reload, Taken), ConfigErrors> {
+    ) -> Result<(ReloadResult, ConfigLoad), ConfigErrors> {
         let before = self.parts.config.load_full();
         let prepared = attempt(move || {
             let all = diff(&before, &config);
@@ -201,43 +206,47 @@ impl Reloader {
             let token = open_token(&config);
             (all, config, live, token)
         });
-        let (all, config, live, token) = prepared.await.map_err(|fault| faulty(name, fault))?;
+        let (all, config, live, token) = prepared.await.map_err(|fault| panicked(name, fault))?;
         let token = token.map_err(|error| {
             ConfigErrors::of_whole(name, error.to_string(), "check the operator's token that `admin` names")
         })?;
         let reload = if live.is_empty() {
-            Reload::Unchanged
+            ReloadResult::Unchanged
         } else {
             self.swap(name, &config, at).await?;
-            Reload::Applied
+            ReloadResult::Applied
         };
         self.parts.token.store(Arc::new(token));
-        let restart: Vec<Line> = self.described(&all).into_iter().filter(|line| line.restart).collect();
+        let restart: Vec<DiffLine> = self.described(&all).into_iter().filter(|line| line.restart).collect();
         let changes = self.described(&live);
         for line in &changes {
-            info!(file = name, "{line}");
+            info!(file = name, change = %line, "configuration changed");
         }
         for line in &restart {
-            warn!(file = name, "{line}");
+            warn!(file = name, change = %line, "configuration change not in force");
         }
-        let changes = Line::to_json(&changes);
-        if reload == Reload::Applied {
+        let changes = DiffLine::to_json(&changes);
+        if reload == ReloadResult::Applied {
             self.log_reload(name, &changes, at).await;
         }
         let before = self.parts.running.load();
         self.parts.running.store(Arc::new(Running {
-            since: if reload == Reload::Applied { at } else { before.since },
+            since: if reload == ReloadResult::Applied {
+                at
+            } else {
+                before.since
+            },
             document,
-            restart: Line::to_json(&restart),
+            restart: DiffLine::to_json(&restart),
             ..Running::clone(&before)
         }));
-        let taken = Taken {
+        let load = ConfigLoad {
             at,
             result: reload.name(),
             changes,
             wrong: Json::Null,
         };
-        Ok((reload, taken))
+        Ok((reload, load))
     }
 
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
@@ -245,10 +254,10 @@ impl Reloader {
         let filling = exchanged.map_err(|(message, advice)| ConfigErrors::of_whole(name, message, advice))?;
         self.parts.services.unmetered.resize(config.connections.unmetered_max);
         self.parts.services.connections.resize(connections_max(config));
-        self.watchers.watch(&self.parts.upstreams);
+        self.health_tasks.watch(&self.parts.upstreams);
         self.parts.config.store(Arc::clone(config));
-        tell_of_lost_tiers(&config.rules, self.parts.services.store.directory());
-        for (gone, upstream, server) in self.parts.upstreams.doubled() {
+        warn_of_missing_tiers(&config.rules, self.parts.services.store.directory());
+        for (gone, upstream, server) in self.parts.upstreams.shared_servers() {
             warn!(
                 gone,
                 upstream,
@@ -299,10 +308,10 @@ impl Reloader {
         }
         let config = self.parts.config.load_full();
         self.settle(&config, Settling::settle).await;
-        self.watchers.watch(&self.parts.upstreams);
+        self.health_tasks.watch(&self.parts.upstreams);
     }
 
-    fn described(&self, diff: &Diff) -> Vec<Line> {
+    fn described(&self, diff: &Diff) -> Vec<DiffLine> {
         let tiers = self.parts.services.store.directory().tiers();
         diff.describe(&|tier| Some(tiers.get(tier).map_or(0, |accounts| *accounts as usize)))
     }
@@ -327,11 +336,11 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
         let advice = "fix `accounts`: they must not collide with stored accounts";
         (error.to_string(), advice)
     })?;
-    let rules = settling.upstreams.take_up(&config).map_err(|error| {
+    let rules = settling.upstreams.apply(&config).map_err(|error| {
         let advice = "restart tiergate to free the ids of unused names";
         (error.to_string(), advice)
     })?;
-    services.database.set_pace(pace(&config));
+    services.database.set_commit_settings(commit_settings(&config));
     services
         .database
         .upkeep()
@@ -349,7 +358,7 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
 impl Settling {
     /// Applies the same configuration again, without upstreams that are gone by now.
     fn settle(&mut self) {
-        if let Ok(rules) = self.upstreams.take_up(&self.config) {
+        if let Ok(rules) = self.upstreams.apply(&self.config) {
             let filling = self.swap(rules);
             debug_assert!(filling.is_none(), "no window is new");
         }
@@ -379,8 +388,20 @@ impl Settling {
     }
 }
 
+/// The first error, on one line.
+fn first_of(errors: &ConfigErrors) -> String {
+    let name = errors.name();
+    match errors.problems().first() {
+        Some(problem) => match &problem.span {
+            Some(span) => format!("{name}:{}:{}: {}", span.line, span.column, problem.message),
+            None => format!("{name}: {}", problem.message),
+        },
+        None => name.to_owned(),
+    }
+}
+
 /// Work that changes nothing panicked: reported like an invalid file.
-fn faulty(name: &str, fault: Fault) -> ConfigErrors {
+fn panicked(name: &str, fault: TaskPanicked) -> ConfigErrors {
     ConfigErrors::of_whole(
         name,
         format!("it could not be applied: {fault}"),

@@ -13,10 +13,10 @@ use crate::http::address::{ForwardedHeader, TrustedProxies};
 use crate::http::caller::KeyPlaces;
 use crate::http::cors;
 use crate::http::limits::{LimitSpec, Limits};
-use crate::http::listener::Bounds;
+use crate::http::listener::ListenerBounds;
 use crate::http::proxy_protocol::ProxyProtocol;
 use crate::http::ratelimit::{Telling, WhenTold};
-use crate::http::reply::{Answer, Answers};
+use crate::http::reply::{Answers, CustomAnswer};
 use crate::http::routes::RouteSpec;
 use crate::http::site::{self, Route, Site};
 use crate::policy::refusal::Reason;
@@ -35,7 +35,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         cors::layer(origins, cors.max_age)
     });
     let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
-    let settings = site::Settings {
+    let settings = site::SiteSettings {
         routes: config.routes.iter().map(|config| route(config, upstreams)).collect(),
         keys: KeyPlaces::new(
             config.keys.headers.clone(),
@@ -57,7 +57,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
         unmetered: Arc::clone(&services.unmetered),
         unmetered_max: config.connections.unmetered_max,
-        bounds: Bounds {
+        bounds: ListenerBounds {
             connections: Arc::clone(&services.connections),
             head_timeout: config.connections.head_timeout,
             send_timeout: config.connections.send_timeout.into(),
@@ -72,7 +72,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
 }
 
 fn request_meters(config: &Config, services: &Services) -> RequestMeters {
-    let name = |route: &config::Route| match &route.host {
+    let name = |route: &config::RouteSection| match &route.host {
         Some(host) => format!("{host}{}", route.pattern.as_str()),
         None => route.pattern.as_str().to_owned(),
     };
@@ -94,15 +94,15 @@ fn limits(config: &Config, rules: &Arc<Rules>, services: &Services) -> Arc<Limit
 
 fn forwarded_header(config: &Config) -> ForwardedHeader {
     match config.forwarded_header {
-        config::ForwardedHeader::Either => ForwardedHeader::Either,
-        config::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
-        config::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
+        config::ForwardedHeaderSetting::Either => ForwardedHeader::Either,
+        config::ForwardedHeaderSetting::XForwardedFor => ForwardedHeader::XForwardedFor,
+        config::ForwardedHeaderSetting::Forwarded => ForwardedHeader::Forwarded,
     }
 }
 
-fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, Answer) {
+fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, CustomAnswer) {
     let status = |status| StatusCode::from_u16(status).expect("a validated configuration has only valid statuses");
-    let answer = Answer {
+    let answer = CustomAnswer {
         status: config.status.map(status),
         headers: config.headers.clone(),
         body: config.body.clone(),
@@ -123,7 +123,7 @@ fn telling(config: &Config) -> Telling {
     }
 }
 
-fn route(config: &config::Route, upstreams: &Upstreams) -> (RouteSpec, Route) {
+fn route(config: &config::RouteSection, upstreams: &Upstreams) -> (RouteSpec, Route) {
     let spec = RouteSpec {
         host: config.host.clone(),
         pattern: config.pattern.clone(),
@@ -138,8 +138,8 @@ fn route(config: &config::Route, upstreams: &Upstreams) -> (RouteSpec, Route) {
         success: config.success.as_slice().into(),
         cost: config.cost,
         on_hangup: match config.on_hangup {
-            config::OnHangup::Finish => OnHangup::Finish,
-            config::OnHangup::Cancel => OnHangup::Cancel,
+            config::OnHangupSetting::Finish => OnHangup::Finish,
+            config::OnHangupSetting::Cancel => OnHangup::Cancel,
         },
     };
     (spec, route)

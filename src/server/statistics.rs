@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::gate::Gate;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::Ledger;
-use crate::store::statistics::Refusals;
+use crate::store::statistics::RefusalCounts;
 
 /// Interval of the records.
 const MINUTE: Span = Span::from_secs(60);
 
 /// Records each minute who was refused.
-pub(super) async fn note_each_minute(refusals: Arc<Refusals>, gate: Arc<Gate>, ledger: Arc<dyn Ledger>) {
+pub(super) async fn note_each_minute(refusals: Arc<RefusalCounts>, gate: Arc<Gate>, ledger: Arc<dyn Ledger>) {
     let clock = *gate.clock();
     loop {
         let begun = minute_of(clock.wall());
@@ -25,7 +25,7 @@ pub(super) fn minute_of(at: UnixTime) -> UnixTime {
 }
 
 /// Records refusals as of `minute`.
-pub(super) fn note_refusals(refusals: &Refusals, minute: UnixTime, gate: &Gate, ledger: &dyn Ledger) {
+pub(super) fn note_refusals(refusals: &RefusalCounts, minute: UnixTime, gate: &Gate, ledger: &dyn Ledger) {
     for entry in refusals.flush(minute, |caller| gate.has_debit(caller)) {
         ledger.note(entry);
     }

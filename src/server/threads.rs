@@ -30,14 +30,14 @@ pub(super) fn cores(config: &Config) -> usize {
 }
 
 /// The threads of the public listener, one per core.
-pub(super) struct Threads {
+pub(super) struct ListenerThreads {
     closing: CancellationToken,
-    broken_off: CancellationToken,
+    abort: CancellationToken,
     ended: Vec<oneshot::Receiver<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Threads {
+impl ListenerThreads {
     pub(super) fn start(
         listeners: Vec<StdListener>,
         site: &Arc<ArcSwap<Site>>,
@@ -45,14 +45,14 @@ impl Threads {
     ) -> Result<Self, ServeError> {
         let mut cores = Self {
             closing: CancellationToken::new(),
-            broken_off: CancellationToken::new(),
+            abort: CancellationToken::new(),
             ended: Vec::new(),
             threads: Vec::new(),
         };
         for (number, listener) in listeners.into_iter().enumerate() {
             let site = Arc::clone(site);
-            let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
-            let (tell_ended, ended) = oneshot::channel();
+            let (closing, abort) = (cores.closing.clone(), cores.abort.clone());
+            let (send_ended, ended) = oneshot::channel();
             let runtime = runtime().map_err(ServeError::Thread)?;
             let body = move || {
                 runtime.block_on(async {
@@ -62,13 +62,13 @@ impl Threads {
                     let listener = TcpListener::from_std(listener).expect("the socket is non-blocking");
                     tokio::select! {
                         () = listener::serve(core, listener, closing, tasks) => {}
-                        () = broken_off.cancelled() => {}
+                        () = abort.cancelled() => {}
                     }
                 });
                 // Don't wait for pending DNS lookups.
                 runtime.shutdown_background();
                 // Fails if the receiver was dropped with the server.
-                let _gone = tell_ended.send(());
+                let _gone = send_ended.send(());
             };
             let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(body);
             cores.threads.push(thread.map_err(ServeError::Thread)?);
@@ -94,7 +94,7 @@ impl Threads {
                 warn!(in_flight = gate.in_flight(), "drain_timeout elapsed; aborting running jobs");
             }
         }
-        self.broken_off.cancel();
+        self.abort.cancel();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 warn!("listener thread panicked");
@@ -104,15 +104,15 @@ impl Threads {
 }
 
 /// A server dropped before it was drained leaves no thread behind.
-impl Drop for Threads {
+impl Drop for ListenerThreads {
     fn drop(&mut self) {
         self.closing.cancel();
-        self.broken_off.cancel();
+        self.abort.cancel();
     }
 }
 
 /// Descriptors for anything but connections: listeners, event queues, the admin listener's connections, probes, stdio.
-const DESCRIPTORS_BESIDE: usize = 512;
+const OTHER_DESCRIPTORS: usize = 512;
 
 /// The limit of client connections: as configured, or as many as the descriptors allow beside those for upstream servers. Raises
 /// the process's limit as far as allowed.
@@ -120,14 +120,14 @@ pub(super) fn connections_max(config: &Config) -> usize {
     let servers = || config.upstreams.iter().flat_map(|upstream| &upstream.servers);
     let kept: usize = servers().map(|server| idle_max(server.slots)).sum();
     let used: usize = servers().map(|server| server.slots as usize).sum();
-    let beside = kept * cores(config) + used + config.connections.unmetered_max + DESCRIPTORS_BESIDE;
-    let wanted = config.connections.max.saturating_add(beside);
+    let others = kept * cores(config) + used + config.connections.unmetered_max + OTHER_DESCRIPTORS;
+    let wanted = config.connections.max.saturating_add(others);
     let allowed = raise_descriptors(wanted);
     if allowed >= wanted {
         return config.connections.max;
     }
     let max = allowed
-        .saturating_sub(beside)
+        .saturating_sub(others)
         .max(allowed / 4)
         .clamp(1, config.connections.max);
     warn!(

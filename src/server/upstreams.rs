@@ -13,22 +13,22 @@ use crate::gate::Gate;
 use crate::policy::Table;
 use crate::policy::ids::{Ids, OutOfIds};
 use crate::policy::rules::{Rules, ServerId, UpstreamId};
-use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
+use crate::upstream::{ProbeSettings, Upstream, UpstreamServer, UpstreamSettings};
 
 /// All upstreams that are in use.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     ids: Ids,
-    known: Table<UpstreamId, Known>,
+    upstreams: Table<UpstreamId, UpstreamEntry>,
     /// Upstreams in the file, in its order.
     listed: Vec<UpstreamId>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct UpstreamEntry {
     /// As last seen in the file.
-    config: config::Upstream,
-    servers: Vec<(ServerId, Arc<Server>, u32)>,
+    config: config::UpstreamSection,
+    servers: Vec<(ServerId, Arc<UpstreamServer>, u32)>,
     upstream: Arc<Upstream>,
 }
 
@@ -37,12 +37,13 @@ impl Upstreams {
     ///
     /// # Errors
     /// There is no id left for a new name. Nothing has changed.
-    pub(super) fn take_up(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
+    pub(super) fn apply(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
         let is_listed = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
-        let mut pools: Table<UpstreamId, _> = Table::numbered(config.upstreams.iter().map(config::Upstream::rules));
-        for known in self.known.iter() {
-            if !is_listed(&known.config.name) && known.is_in_use() {
-                pools.push(known.config.rules());
+        let mut pools: Table<UpstreamId, _> =
+            Table::numbered(config.upstreams.iter().map(config::UpstreamSection::rules));
+        for entry in self.upstreams.iter() {
+            if !is_listed(&entry.config.name) && entry.is_in_use() {
+                pools.push(entry.config.rules());
             }
         }
         let pools = &Rules {
@@ -50,23 +51,23 @@ impl Upstreams {
             ..config.rules.clone()
         };
         let rules = self.ids.assign(pools)?;
-        self.known.retain(|id, _| rules.upstreams.contains(id));
+        self.upstreams.retain(|id, _| rules.upstreams.contains(id));
         self.listed = rules.upstreams.ids().take(config.upstreams.len()).collect();
         for (id, config) in self.listed.iter().zip(&config.upstreams) {
             let ids = rules.upstreams[*id].servers.ids();
-            let before = self.known.get(*id).map(|known| &known.upstream);
+            let before = self.upstreams.get(*id).map(|entry| &entry.upstream);
             let servers = ids.zip(&config.servers);
             let servers = servers.map(|(id, config)| (id, server(id, config, before), config.slots));
             let servers: Vec<_> = servers.collect();
             let settings = settings(config, servers.clone());
-            match self.known.get_mut(*id) {
-                Some(known) => {
-                    known.upstream.change_to(settings);
-                    (known.config, known.servers) = (config.clone(), servers);
+            match self.upstreams.get_mut(*id) {
+                Some(entry) => {
+                    entry.upstream.change_to(settings);
+                    (entry.config, entry.servers) = (config.clone(), servers);
                 }
-                None => self.known.insert(
+                None => self.upstreams.insert(
                     *id,
-                    Known {
+                    UpstreamEntry {
                         config: config.clone(),
                         servers,
                         upstream: Upstream::new(*id, settings),
@@ -79,71 +80,71 @@ impl Upstreams {
 
     /// Drops removed servers without running jobs. Call it once the gate knows that they are gone.
     pub(super) fn forget_gone(&self, gate: &Gate) {
-        for (id, known) in self.known.entries() {
-            known.upstream.forget_gone(|server| gate.runs_on(id, server));
+        for (id, entry) in self.upstreams.entries() {
+            entry.upstream.forget_gone(|server| gate.runs_on(id, server));
         }
     }
 
     /// The upstream at that index of the file.
     pub(super) fn at(&self, place: UpstreamId) -> &Arc<Upstream> {
-        &self.known[self.listed[place.index()]].upstream
+        &self.upstreams[self.listed[place.index()]].upstream
     }
 
     /// Whether there are upstreams that the file no longer has.
     pub(super) fn has_unlisted(&self) -> bool {
-        self.known.len() > self.listed.len()
+        self.upstreams.len() > self.listed.len()
     }
 
     /// Whether one of those is no longer in use.
     pub(super) fn has_unused(&self) -> bool {
-        self.unlisted().any(|known| !known.is_in_use())
+        self.unlisted().any(|entry| !entry.is_in_use())
     }
 
     /// Servers of removed upstreams that a listed upstream has too: the removed upstream, the listed one, and the address. Until
     /// the removed upstream is unused, such a server may get as many jobs as it has slots in both.
-    pub(super) fn doubled(&self) -> Vec<(&str, &str, String)> {
-        let mut doubled = Vec::new();
+    pub(super) fn shared_servers(&self) -> Vec<(&str, &str, String)> {
+        let mut shared_servers = Vec::new();
         for gone in self.unlisted() {
-            let is_there = |server: &&config::Server| {
+            let is_there = |server: &&config::ServerConfig| {
                 let mut open = gone.servers.iter();
                 open.any(|(_, of, _)| of.is_at(&server.host, server.port))
             };
-            for config in self.listed.iter().map(|id| &self.known[*id].config) {
+            for config in self.listed.iter().map(|id| &self.upstreams[*id].config) {
                 let servers = config.servers.iter().filter(is_there);
                 let both = (&*gone.config.name, &*config.name);
-                doubled.extend(servers.map(|server| (both.0, both.1, server.authority())));
+                shared_servers.extend(servers.map(|server| (both.0, both.1, server.authority())));
             }
         }
-        doubled
+        shared_servers
     }
 
     /// Every server that may get jobs, with its ids and its health probe.
     pub(super) fn watched(
         &self,
-    ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
-        self.known.entries().flat_map(|(pool, known)| {
-            let servers = known.servers.iter();
-            servers.map(move |(id, server, _)| ((pool, *id), server, known.probe()))
+    ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<UpstreamServer>, Option<ProbeSettings>)> {
+        self.upstreams.entries().flat_map(|(pool, entry)| {
+            let servers = entry.servers.iter();
+            servers.map(move |(id, server, _)| ((pool, *id), server, entry.probe()))
         })
     }
 
-    fn unlisted(&self) -> impl Iterator<Item = &Known> {
-        let unlisted = |(id, known)| (!self.listed.contains(&id)).then_some(known);
-        self.known.entries().filter_map(unlisted)
+    fn unlisted(&self) -> impl Iterator<Item = &UpstreamEntry> {
+        let unlisted = |(id, entry)| (!self.listed.contains(&id)).then_some(entry);
+        self.upstreams.entries().filter_map(unlisted)
     }
 }
 
 /// The server of that id, which stays the same while its upstream has it or a job is on it.
-fn server(id: ServerId, config: &config::Server, before: Option<&Arc<Upstream>>) -> Arc<Server> {
+fn server(id: ServerId, config: &config::ServerConfig, before: Option<&Arc<Upstream>>) -> Arc<UpstreamServer> {
     if let Some(known) = before.and_then(|upstream| upstream.server(id)) {
         return known;
     }
     let authority = HeaderValue::from_str(&config.authority()).expect("a validated configuration has only valid hosts");
-    Server::new(config.host.clone(), config.port, authority)
+    UpstreamServer::new(config.host.clone(), config.port, authority)
 }
 
-fn settings(config: &config::Upstream, servers: Vec<(ServerId, Arc<Server>, u32)>) -> Settings {
-    Settings {
+fn settings(config: &config::UpstreamSection, servers: Vec<(ServerId, Arc<UpstreamServer>, u32)>) -> UpstreamSettings {
+    UpstreamSettings {
         servers,
         connect_timeout: config.connect_timeout,
         first_byte_timeout: config.first_byte_timeout,
@@ -152,7 +153,7 @@ fn settings(config: &config::Upstream, servers: Vec<(ServerId, Arc<Server>, u32)
     }
 }
 
-impl Known {
+impl UpstreamEntry {
     /// Whether a route or a job still holds it.
     fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.upstream) > 1
@@ -178,7 +179,7 @@ mod tests {
     type Listed = Vec<Option<Vec<(u16, u32)>>>;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum ReloadStep {
         /// Apply a file.
         Reload(Listed),
         /// Hold one of the upstreams.
@@ -196,11 +197,11 @@ mod tests {
         })
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = ReloadStep> {
         prop_oneof![
-            3 => listed().prop_map(Step::Reload),
-            4 => (0..8_usize).prop_map(Step::Hold),
-            3 => (0..16_usize).prop_map(Step::Release),
+            3 => listed().prop_map(ReloadStep::Reload),
+            4 => (0..8_usize).prop_map(ReloadStep::Hold),
+            3 => (0..16_usize).prop_map(ReloadStep::Release),
         ]
     }
 
@@ -227,15 +228,15 @@ mod tests {
     #[test]
     fn a_renamed_upstream_shares_its_servers_while_in_use() {
         let mut upstreams = Upstreams::default();
-        upstreams.take_up(&config(&vec![Some(vec![(1, 2), (2, 2)])])).unwrap();
+        upstreams.apply(&config(&vec![Some(vec![(1, 2), (2, 2)])])).unwrap();
         let held = Arc::clone(upstreams.at(UpstreamId(0)));
         let renamed = config(&vec![None, Some(vec![(1, 2), (3, 2)])]);
-        upstreams.take_up(&renamed).unwrap();
-        assert_eq!(upstreams.doubled(), [("a", "b", "worker:1".to_owned())]);
+        upstreams.apply(&renamed).unwrap();
+        assert_eq!(upstreams.shared_servers(), [("a", "b", "worker:1".to_owned())]);
         drop(held);
         assert!(upstreams.has_unused());
-        upstreams.take_up(&renamed).unwrap();
-        assert!(upstreams.doubled().is_empty() && !upstreams.has_unlisted());
+        upstreams.apply(&renamed).unwrap();
+        assert!(upstreams.shared_servers().is_empty() && !upstreams.has_unlisted());
     }
 
     /// The bug: a server that was removed and put back while a job connected to it became another one under the same id. When the
@@ -244,15 +245,15 @@ mod tests {
     fn a_server_that_comes_back_while_in_use_is_the_same() {
         let mut upstreams = Upstreams::default();
         let [both, one] = [vec![(1, 2), (2, 2)], vec![(2, 2)]].map(|servers| config(&vec![Some(servers)]));
-        let rules = upstreams.take_up(&both).expect("few names");
+        let rules = upstreams.apply(&both).expect("few names");
         let upstream = Arc::clone(upstreams.at(UpstreamId(0)));
         let id = rules.upstreams[UpstreamId(0)].servers.ids().next().expect("it has two");
         let used = upstream.server(id).expect("it is listed");
         for forgotten in [false, true] {
-            upstreams.take_up(&one).expect("few names");
+            upstreams.apply(&one).expect("few names");
             upstream.forget_gone(|server| server == id && !forgotten);
             assert_eq!(upstream.server(id).is_none(), forgotten);
-            upstreams.take_up(&both).expect("few names");
+            upstreams.apply(&both).expect("few names");
             let back = upstream.server(id).expect("it is listed");
             assert_eq!(Arc::ptr_eq(&back, &used), !forgotten);
         }
@@ -269,7 +270,7 @@ mod tests {
     }
 
     fn in_file(config: &Config) -> BTreeMap<String, BTreeSet<(String, u32)>> {
-        let servers = |upstream: &config::Upstream| {
+        let servers = |upstream: &config::UpstreamSection| {
             let servers = upstream.servers.iter();
             servers.map(|server| (server.authority(), server.slots)).collect()
         };
@@ -285,22 +286,22 @@ mod tests {
         #[test]
         fn an_upstream_stays_itself_while_somebody_holds_it(first in listed(), steps in prop::collection::vec(step(), 1..40)) {
             let mut upstreams = Upstreams::default();
-            let mut rules = upstreams.take_up(&config(&first)).expect("few names");
+            let mut rules = upstreams.apply(&config(&first)).expect("few names");
             let mut held: Vec<(Arc<Upstream>, String)> = Vec::new();
             let mut names: BTreeMap<UpstreamId, String> = BTreeMap::new();
             for step in &steps {
                 match step {
-                    Step::Hold(which) => {
-                        let known: Vec<_> = upstreams.known.iter().collect();
-                        let known = known[which % known.len()];
-                        held.push((Arc::clone(&known.upstream), known.config.name.clone()));
+                    ReloadStep::Hold(which) => {
+                        let all: Vec<_> = upstreams.upstreams.iter().collect();
+                        let entry = all[which % all.len()];
+                        held.push((Arc::clone(&entry.upstream), entry.config.name.clone()));
                     }
-                    Step::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
-                    Step::Release(_) => {}
-                    Step::Reload(listed) => {
+                    ReloadStep::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
+                    ReloadStep::Release(_) => {}
+                    ReloadStep::Reload(listed) => {
                         let config = config(listed);
                         let before = in_rules(&rules);
-                        rules = upstreams.take_up(&config).expect("few names");
+                        rules = upstreams.apply(&config).expect("few names");
                         let mut expected = in_file(&config);
                         for (_, name) in &held {
                             expected.entry(name.clone()).or_insert_with(|| before[name].clone());

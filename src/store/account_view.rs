@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::account::Account;
 use super::directory::Directory;
-use super::keys::{self, Form, KeyHash, KeyId};
+use super::keys::{self, KeyForm, KeyHash, KeyId};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
@@ -39,7 +39,7 @@ impl AccountView {
     /// The account of a key that has not expired. A key in tiergate's form with a wrong checksum needs no look-up. Hashes are
     /// looked up and compared, never keys, so the duration reveals nothing about any key.
     pub fn find(&self, key: &[u8], now: UnixTime) -> Option<Arc<Account>> {
-        if Form::of(key) == Form::Misspelled {
+        if KeyForm::of(key) == KeyForm::Misspelled {
             return None;
         }
         let hash = keys::hash(key);

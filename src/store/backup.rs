@@ -204,11 +204,11 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// Writes a copy of the database to that file. `told` gets the bytes written and the approximate total. Blocks.
+/// Writes a copy of the database to that file. `progress` gets the bytes written and the approximate total. Blocks.
 ///
 /// # Errors
 /// The file exists without `force`, it can't be written, or the database can't be read. Nothing is left behind.
-pub fn back_up(view: View, file: &Path, force: bool, told: impl FnMut(u64, u64)) -> Result<Contents, BackupError> {
+pub fn back_up(view: View, file: &Path, force: bool, progress: impl FnMut(u64, u64)) -> Result<Contents, BackupError> {
     if !force && file.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(file.to_owned()));
     }
@@ -218,14 +218,14 @@ pub fn back_up(view: View, file: &Path, force: bool, told: impl FnMut(u64, u64))
         return Err(BackupError::InDataFolder(file.to_owned()));
     }
     let partial = Partial::beside(file)?;
-    copy(view, &partial.path, told)?;
+    copy(view, &partial.path, progress)?;
     let contents = contents(&partial.path)?;
     partial.keep(file, force)?;
     Ok(contents)
 }
 
 /// Copies the database into that empty file.
-fn copy(view: View, to: &Path, mut told: impl FnMut(u64, u64)) -> Result<(), BackupError> {
+fn copy(view: View, to: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), BackupError> {
     let failed = |error: rusqlite::Error| BackupError::Copy(error.to_string());
     let total = bytes_in_use(view.connection()).map_err(failed)?;
     let Some(name) = to.to_str() else {
@@ -241,7 +241,7 @@ fn copy(view: View, to: &Path, mut told: impl FnMut(u64, u64)) -> Result<(), Bac
         loop {
             match ended.recv_timeout(TELL_EVERY) {
                 Ok(copied) => return copied.map(drop).map_err(failed),
-                Err(RecvTimeoutError::Timeout) => told(fs::metadata(to).map_or(0, |found| found.len()), total),
+                Err(RecvTimeoutError::Timeout) => progress(fs::metadata(to).map_or(0, |found| found.len()), total),
                 Err(RecvTimeoutError::Disconnected) => return Err(BackupError::Copy("it was interrupted".to_owned())),
             }
         }
@@ -267,7 +267,7 @@ fn contents(file: &Path) -> Result<Contents, BackupError> {
 /// # Errors
 /// A server runs on the folder, the folder was used and `force` is not given, the backup or the key can't be used, or an I/O
 /// error. Nothing changes until the backup is checked and copied.
-pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
+pub fn restore(what: &Restore<'_>, stamp: &Stamp, progress: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
     let Restore {
         folder,
         backup,
@@ -284,7 +284,7 @@ pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) ->
     }
     let database = folder.join(DATABASE_FILE);
     let partial = Partial::beside(&database)?;
-    copy(view, &partial.path, told)?;
+    copy(view, &partial.path, progress)?;
     note(&partial.path, backup, stamp).map_err(|error| BackupError::Copy(error.to_string()))?;
     let contents = contents(&partial.path)?;
     let new_key = key.map(|key| copied_key(folder, key)).transpose()?;

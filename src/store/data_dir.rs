@@ -65,7 +65,7 @@ pub struct DataDir {
 
 /// The state of a data folder before its database is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FolderState {
     /// Nothing was ever committed here.
     New,
     /// It was used. The id is that of [`ID_FILE`], if it was written.
@@ -205,7 +205,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The folder was used, and its database is missing, damaged, or another's.
-    pub(super) fn look(&self) -> Result<Found, OpenError> {
+    pub(super) fn inspect(&self) -> Result<FolderState, OpenError> {
         let file = self.database();
         let id = self.id()?;
         let length = match fs::metadata(&file) {
@@ -224,7 +224,7 @@ impl DataDir {
             // A server runs only after the id is written.
             (None, None) if self.path.join(RUNNING_FILE).exists() => return Err(OpenError::Missing { file }),
             // A start that died before its database was whole.
-            (None | Some(0), None) => return Ok(Found::New),
+            (None | Some(0), None) => return Ok(FolderState::New),
             (Some(0), Some(_)) => {
                 return Err(damaged(file, "it is empty"));
             }
@@ -234,7 +234,7 @@ impl DataDir {
         if id.is_some() && self.path.join(RUNNING_FILE).exists() && !wal(&file).exists() {
             return Err(log_gone(file));
         }
-        Ok(Found::Used { id, short })
+        Ok(FolderState::Used { id, short })
     }
 
     /// Whether the file is shorter than its header says.

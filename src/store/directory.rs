@@ -24,17 +24,17 @@ use crate::policy::time::UnixTime;
 /// All accounts and their keys.
 #[derive(Debug, Default)]
 pub struct Directory {
-    state: RwLock<State>,
+    state: RwLock<DirectoryState>,
     words: Words,
 }
 
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
-struct State {
+struct DirectoryState {
     /// Clients choose the keys, so the map keeps the standard library's hasher, which resists flooding.
     keys: HashMap<KeyId, Arc<Account>>,
     accounts: HashMap<AccountId, Arc<Account>>,
-    names: BTreeSet<ByName>,
+    names: BTreeSet<OrderedByName>,
     /// The number of accounts of each tier.
     tiers: BTreeMap<Arc<str>, u32>,
     /// The accounts listed in tiers.yaml.
@@ -43,29 +43,29 @@ struct State {
 
 /// Orders accounts by name.
 #[derive(Debug)]
-struct ByName(Arc<Account>);
+struct OrderedByName(Arc<Account>);
 
-impl Borrow<str> for ByName {
+impl Borrow<str> for OrderedByName {
     fn borrow(&self) -> &str {
         &self.0.name
     }
 }
 
-impl PartialEq for ByName {
+impl PartialEq for OrderedByName {
     fn eq(&self, other: &Self) -> bool {
         self.0.name == other.0.name
     }
 }
 
-impl Eq for ByName {}
+impl Eq for OrderedByName {}
 
-impl PartialOrd for ByName {
+impl PartialOrd for OrderedByName {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByName {
+impl Ord for OrderedByName {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.name.cmp(&other.0.name)
     }
@@ -116,13 +116,13 @@ impl Step {
     }
 
     /// Keys that the step removes.
-    pub fn keys_gone(&self) -> impl Iterator<Item = &Key> {
+    pub fn removed_keys(&self) -> impl Iterator<Item = &Key> {
         let has = |key: &&Key| self.after.as_ref().is_some_and(|after| after.key(key.id()).is_some());
         keys(self.before.as_ref()).filter(move |key| !has(key))
     }
 
     /// Keys that the step adds or changes.
-    pub fn keys_come(&self) -> impl Iterator<Item = &Key> {
+    pub fn added_keys(&self) -> impl Iterator<Item = &Key> {
         let had = |key: &&Key| self.before.as_ref().and_then(|before| before.key(key.id())) == Some(*key);
         keys(self.after.as_ref()).filter(move |key| !had(key))
     }
@@ -136,7 +136,7 @@ impl Directory {
     /// A directory of these accounts.
     pub(super) fn of(accounts: Vec<Arc<Account>>, words: Words) -> Self {
         Self {
-            state: RwLock::new(State::of(accounts)),
+            state: RwLock::new(DirectoryState::of(accounts)),
             words,
         }
     }
@@ -245,14 +245,17 @@ impl Directory {
     }
 }
 
-impl State {
+impl DirectoryState {
     fn of(accounts: Vec<Arc<Account>>) -> Self {
         let keys = accounts.iter().map(|account| account.keys().len()).sum();
         let mut state = Self {
             keys: HashMap::with_capacity(keys),
             accounts: HashMap::with_capacity(accounts.len()),
             // Collecting builds a dense tree.
-            names: accounts.iter().map(|account| ByName(Arc::clone(account))).collect(),
+            names: accounts
+                .iter()
+                .map(|account| OrderedByName(Arc::clone(account)))
+                .collect(),
             ..Self::default()
         };
         for account in accounts {
@@ -262,7 +265,7 @@ impl State {
     }
 
     fn put(&mut self, account: Arc<Account>) {
-        self.names.replace(ByName(Arc::clone(&account)));
+        self.names.replace(OrderedByName(Arc::clone(&account)));
         self.index(account);
     }
 

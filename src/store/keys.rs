@@ -4,7 +4,7 @@
 //! the 33 before them. So a mistyped or truncated key is distinguished from a revoked one without a look-up, and scanners for
 //! leaked secrets recognize keys offline.
 //!
-//! Keys are not stored. A [`Secret`] is shown once, when it is created; only its [`KeyHash`] is kept.
+//! Keys are not stored. A [`PlaintextKey`] is shown once, when it is created; only its [`KeyHash`] is kept.
 
 use std::fmt;
 use std::io;
@@ -44,7 +44,7 @@ pub fn hash(key: &[u8]) -> KeyHash {
 
 /// What the form of a key reveals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum KeyForm {
     /// Ours and well-formed. It may still be unknown.
     Ours,
     /// Ours with a wrong checksum: no such key exists.
@@ -53,7 +53,7 @@ pub enum Form {
     Foreign,
 }
 
-impl Form {
+impl KeyForm {
     /// Classifies a key. A key that only starts like ours is foreign.
     pub fn of(key: &[u8]) -> Self {
         let Some(body) = key.strip_prefix(PREFIX.as_bytes()) else {
@@ -83,9 +83,9 @@ fn checksum(random: &[u8]) -> [u8; CHECKSUM_CHARS] {
 
 /// A key in plain text, to be shown once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct PlaintextKey(String);
 
-impl Secret {
+impl PlaintextKey {
     /// Creates a random key.
     ///
     /// # Errors
@@ -116,9 +116,9 @@ impl Secret {
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UnusableKey::Characters);
         }
-        match Form::of(key.as_bytes()) {
-            Form::Misspelled => Err(UnusableKey::Misspelled),
-            Form::Ours | Form::Foreign => Ok(Self(key)),
+        match KeyForm::of(key.as_bytes()) {
+            KeyForm::Misspelled => Err(UnusableKey::Misspelled),
+            KeyForm::Ours | KeyForm::Foreign => Ok(Self(key)),
         }
     }
 
@@ -133,9 +133,9 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for PlaintextKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("PlaintextKey(…)")
     }
 }
 
@@ -251,12 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checksum_is_what_it_always_was() {
+    fn checksums_never_change() {
         // Pinned, so that no change here invalidates keys in circulation.
         assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
         assert_eq!(
-            Form::of(b"tg_000000000000000000000000000000"),
-            Form::Foreign,
+            KeyForm::of(b"tg_000000000000000000000000000000"),
+            KeyForm::Foreign,
             "too short"
         );
         let random = b"tg_abcdefghijklmnopqrstuvwxyz0123";
@@ -273,8 +273,8 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_that_can_be_presented_are_taken_over() {
-        let taken = |key: &str| Secret::imported(key.to_owned()).map(|_| ());
+    fn only_presentable_keys_are_imported() {
+        let taken = |key: &str| PlaintextKey::imported(key.to_owned()).map(|_| ());
         assert_eq!(taken("k"), Ok(()));
         assert_eq!(taken("tg_whatever"), Ok(()), "it only begins like ours");
         assert_eq!(taken(""), Err(UnusableKey::Length));
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_shown_only_when_asked() {
-        let secret = Secret::mint().expect("randomness");
+        let secret = PlaintextKey::mint().expect("randomness");
         assert!(!format!("{secret:?}").contains(&secret.reveal()[3..]));
     }
 
@@ -294,22 +294,22 @@ mod tests {
         /// CRC32 detects every error within 32 bits: one wrong character, or two swapped neighbours.
         #[test]
         fn a_slip_of_the_pen_is_noticed(at in PREFIX.len()..OURS_BYTES, to in 0_usize..62) {
-            let key = Secret::mint().expect("randomness").0.into_bytes();
-            prop_assert_eq!(Form::of(&key), Form::Ours);
+            let key = PlaintextKey::mint().expect("randomness").0.into_bytes();
+            prop_assert_eq!(KeyForm::of(&key), KeyForm::Ours);
             prop_assert_eq!(key.len(), 39);
             let mut slip = key.clone();
             slip[at] = BASE62[to];
-            prop_assert_eq!(Form::of(&slip) == Form::Ours, slip == key);
+            prop_assert_eq!(KeyForm::of(&slip) == KeyForm::Ours, slip == key);
             let mut swapped = key.clone();
             let first = at.clamp(PREFIX.len(), OURS_BYTES - CHECKSUM_CHARS - 2);
             swapped.swap(first, first + 1);
-            prop_assert_eq!(Form::of(&swapped) == Form::Ours, swapped == key);
-            prop_assert_eq!(Form::of(&key[..key.len() - 1]), Form::Foreign);
+            prop_assert_eq!(KeyForm::of(&swapped) == KeyForm::Ours, swapped == key);
+            prop_assert_eq!(KeyForm::of(&key[..key.len() - 1]), KeyForm::Foreign);
         }
 
         #[test]
         fn any_bytes_have_a_form(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            prop_assert_ne!(Form::of(&bytes), Form::Ours);
+            prop_assert_ne!(KeyForm::of(&bytes), KeyForm::Ours);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use parking_lot::Mutex;
 
 use super::recall::tell;
-use super::{Commit, Debited, Entry, Fence, Ledger, Past, Record};
+use super::{Commit, Debited, Fence, Ledger, LedgerEntry, Past, Record};
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::Timestamp;
 use crate::policy::{DebitNumber, Policy, Table};
@@ -14,18 +14,18 @@ use crate::policy::{DebitNumber, Policy, Table};
 /// Keeps all entries in order.
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
-    state: Mutex<State>,
+    state: Mutex<MemoryLedgerState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryLedgerState {
     /// Each entry with the number of its debit, or of the debit before it.
-    entries: Vec<(DebitNumber, Entry)>,
+    entries: Vec<(DebitNumber, LedgerEntry)>,
     /// The last number given to a debit or a fence.
     last: u64,
 }
 
-impl State {
+impl MemoryLedgerState {
     fn next(&mut self) -> DebitNumber {
         self.last += 1;
         DebitNumber(self.last)
@@ -34,7 +34,7 @@ impl State {
 
 impl MemoryLedger {
     /// All entries so far.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<LedgerEntry> {
         let state = self.state.lock();
         state.entries.iter().map(|(_, entry)| entry.clone()).collect()
     }
@@ -42,7 +42,7 @@ impl MemoryLedger {
     /// Restores quota usage in the policy, as a database does when it is opened.
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) {
         for (_, entry) in &self.state.lock().entries {
-            if let Entry::Job(record) = entry
+            if let LedgerEntry::Job(record) = entry
                 && record.debit() > 0
             {
                 record.restore(policy, now, |_| true);
@@ -56,7 +56,7 @@ impl Ledger for MemoryLedger {
         true
     }
 
-    fn note(&self, entry: Entry) {
+    fn note(&self, entry: LedgerEntry) {
         let mut state = self.state.lock();
         let last = DebitNumber(state.last);
         state.entries.push((last, entry));
@@ -65,7 +65,7 @@ impl Ledger for MemoryLedger {
     fn commit(&self, record: Record) -> Commit {
         let mut state = self.state.lock();
         let number = state.next();
-        state.entries.push((number, Entry::Job(record)));
+        state.entries.push((number, LedgerEntry::Job(record)));
         Commit::done().numbered(number)
     }
 

@@ -61,21 +61,21 @@ pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
 pub use account_view::AccountView;
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
-    Imported, LINES_MAX, Listed, Minted, Relisted, Relisting,
+    Imported, LINES_MAX, ListedAccount, Minted, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{Directory, Lost};
-pub use keys::{Key, KeyHash, KeyId, Secret};
-pub use ledger::commit::{Commit, Standing, Ticket, Unavailable};
-pub use ledger::{Durability, Pace, Settings, Wall};
+pub use keys::{Key, KeyHash, KeyId, PlaintextKey};
+pub use ledger::commit::{Commit, Settlement, Ticket, Unavailable};
+pub use ledger::{CommitSettings, Durability, LedgerSettings, Wall};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
-pub use networks::{Known, Networks};
+pub use networks::{NetworkTerms, Networks};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use recall::{Debited, Fence, Past, Post};
-pub use record::{Entry, Record, Refused};
-pub use replay::{JobHistory, Restored};
+pub use record::{LedgerEntry, Record, RefusalRecord};
+pub use replay::{JobHistory, RestoredUsage};
 pub use retention::History;
 pub use runtime_file::{ADDRESS_FILE, clear_address, leave_address, left_address};
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
@@ -83,12 +83,12 @@ pub use view::{CallerName, View, network_caller, user_caller};
 
 /// Records finished jobs. Nothing in it blocks: a caller that needs durability gets a future.
 pub trait Ledger: fmt::Debug + Send + Sync {
-    /// Whether it can write at present. If not, no metered request is admitted (semantics §6, `journal_unavailable`).
+    /// Whether it can write at present. If not, no metered request is admitted (rules §2.4, `journal_unavailable`).
     fn is_available(&self) -> bool;
 
     /// Records what need not be durable at once: a job that debits nothing, or refusals. It joins the next commit, or is written
     /// after a second. It is lost if the server crashes before, or if the disk falls far behind.
-    fn note(&self, entry: Entry);
+    fn note(&self, entry: LedgerEntry);
 
     /// Records a job that debits. Resolves when the record is durable, or when it is known that it never will be.
     fn commit(&self, record: Record) -> Commit;

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_stands_for_what_one_stranger_commands() {
+    fn an_address_stands_for_its_callers_network() {
         let of = |text: &str| network_of(text.parse().expect("an address")).to_string();
         assert_eq!(of("192.0.2.7"), "192.0.2.7/32");
         assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7/32");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_changes_what_it_names_and_nothing_else() {
+    fn a_change_affects_only_the_named_fields() {
         let first = NetworkChange {
             limits: vec![("http".into(), Some(300)), ("burst".into(), Some(0))],
             note: Change::Set("a school".to_owned()),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_goes_with_the_first_change_after_its_end() {
+    fn an_expired_block_is_removed_by_the_next_change() {
         let blocked = NetworkEntry {
             block: Some(block(Some(NOW))),
             ..bare()
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_bounds_is_told() {
+    fn out_of_range_values_are_reported() {
         let changed = |change: &NetworkChange| bare().changed(change, NOW).map(|_| ());
         let limits = |limits: Vec<(String, u32)>| NetworkChange {
             limits: limits

@@ -21,7 +21,7 @@ use crate::policy::time::UnixTime;
 
 /// What applies to a client's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct NetworkTerms {
     /// Whether any network that contains it is blocked.
     pub blocked: bool,
     /// The limits of the narrowest network that contains it and has limits of its own.
@@ -33,12 +33,12 @@ pub struct Known {
 pub struct Networks {
     /// Whether a look-up could find anything. A request that misses a concurrent change counts as earlier.
     finds: AtomicBool,
-    state: RwLock<State>,
+    state: RwLock<NetworksState>,
 }
 
 /// Guarded by the lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
-struct State {
+struct NetworksState {
     /// The networks that tiers.yaml blocks.
     listed: BTreeSet<IpNet>,
     entries: BTreeMap<IpNet, Arc<NetworkEntry>>,
@@ -88,23 +88,23 @@ impl Networks {
     }
 
     /// What applies to that address at that time. An IPv4-mapped address counts as IPv4.
-    pub fn find(&self, address: IpAddr, now: UnixTime) -> Known {
-        let mut known = Known::default();
+    pub fn find(&self, address: IpAddr, now: UnixTime) -> NetworkTerms {
+        let mut terms = NetworkTerms::default();
         if !self.finds.load(Ordering::Acquire) {
-            return known;
+            return terms;
         }
         let address = address.to_canonical();
         let whole = Prefix::of(address, u8::MAX);
         let state = self.state.read();
         for length in state.lengths(address) {
             if let Some(slot) = length.slots.get(&whole.cut(length.bits)) {
-                known.blocked |= now < slot.blocked_until;
-                if known.limits.is_none() {
-                    known.limits.clone_from(&slot.limits);
+                terms.blocked |= now < slot.blocked_until;
+                if terms.limits.is_none() {
+                    terms.limits.clone_from(&slot.limits);
                 }
             }
         }
-        known
+        terms
     }
 
     /// The entry of exactly that network. Its block may have expired.
@@ -162,7 +162,7 @@ impl Networks {
 
     /// Replaces all stored entries; listed networks stay.
     pub(super) fn restore(&self, stored: Vec<NetworkEntry>) {
-        let mut new = State::default();
+        let mut new = NetworksState::default();
         new.relist(self.state.read().listed.clone());
         for entry in stored {
             new.put(&Arc::new(entry));
@@ -175,7 +175,7 @@ impl Networks {
     }
 }
 
-impl State {
+impl NetworksState {
     fn lengths(&self, address: IpAddr) -> &[Length] {
         match address {
             IpAddr::V4(_) => &self.v4,
@@ -301,13 +301,13 @@ mod tests {
     }
 
     /// The reference: scans all networks in turn.
-    fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> Known {
+    fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> NetworkTerms {
         let address = address.to_canonical();
         let listed = listed.iter().map(|network| canonical(*network));
         let around = || entries.iter().filter(|entry| entry.network.contains(&address));
         let own = around().filter(|entry| !entry.limits.is_empty());
         let narrowest = own.max_by_key(|entry| entry.network.prefix_len());
-        Known {
+        NetworkTerms {
             blocked: listed.clone().any(|network| network.contains(&address))
                 || around().any(|entry| entry.is_blocked(now)),
             limits: narrowest.map(|entry| Arc::clone(&entry.limits)),
@@ -386,20 +386,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_leaves_nothing_behind() {
+    fn removed_settings_leave_nothing_behind() {
         let networks = Networks::default();
         let network = net("192.0.2.0/24");
         networks.take(&[Arc::new(blocked(network, None))]);
         let address = "192.0.2.7".parse().expect("an address");
         assert!(networks.find(address, NOW).blocked);
         networks.take(&[Arc::new(NetworkEntry::bare(network, false))]);
-        assert_eq!(networks.find(address, NOW), Known::default());
+        assert_eq!(networks.find(address, NOW), NetworkTerms::default());
         assert!(!networks.finds.load(Ordering::Acquire), "no look-up takes the lock");
         assert!(networks.state.read().v4.is_empty() && networks.page(None, 1).is_empty());
     }
 
     #[test]
-    fn a_listed_network_stays_whatever_is_said_of_it() {
+    fn a_listed_network_stays_whatever_is_stored() {
         let network = net("2001:db8::/32");
         let networks = Networks::new(vec![net("2001:db8:ffff::/32")]);
         let address = "2001:db8::1".parse().expect("an address");
@@ -442,7 +442,7 @@ mod tests {
     /// Regression: an operator's change prepared before the list changed, and applied after it, carried the old list's state: it
     /// lifted the block that had just been added.
     #[test]
-    fn what_was_read_of_the_list_before_it_changed_lifts_no_block() {
+    fn a_lookup_in_an_old_list_lifts_no_block() {
         let network = net("192.0.2.0/24");
         let networks = Networks::default();
         let read = networks.bare(network);

@@ -134,8 +134,8 @@ impl Pseudonyms {
         NetworkId(hasher.finish())
     }
 
-    /// The id of the network's neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 one.
-    pub fn neighbourhood(&self, network: Network) -> NetworkId {
+    /// The id of the network's wider prefix: the /24 of an IPv4 address, the /48 of an IPv6 one.
+    pub fn wider_prefix(&self, network: Network) -> NetworkId {
         let mut hasher = self.0;
         match network {
             Network::V4(address) => {
@@ -170,7 +170,7 @@ impl Pseudonyms {
     pub fn whereabouts(&self, network: Network) -> Whereabouts {
         Whereabouts {
             network: self.network(network),
-            neighbourhood: self.neighbourhood(network),
+            prefix: self.wider_prefix(network),
             region: self.region(network),
         }
     }
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_of_an_account_are_told_apart() {
+    fn users_of_an_account_are_distinguished() {
         let folder = std::env::temp_dir().join(format!("tiergate-users-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");
         let pseudonyms = Pseudonyms::open(&folder).expect("it is made");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pseudonym_key_is_made_once_and_checked() {
+    fn a_pseudonym_key_is_created_once_and_checked() {
         let folder = std::env::temp_dir().join(format!("tiergate-key-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");
         let name = |pseudonyms: &Pseudonyms| pseudonyms.network(Network::V4(Ipv4Addr::LOCALHOST));

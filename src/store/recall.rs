@@ -1,4 +1,4 @@
-//! Reads back recorded debits while more are recorded, for a window that a reload has created (semantics §5.5).
+//! Reads back recorded debits while more are recorded, for a window that a reload has created (rules §5.17).
 //!
 //! A [`Fence`] divides a ledger's debits by their numbers. Those below it are read back once all of them are settled, so none
 //! of them can still be withdrawn; those above count as their jobs end.
@@ -8,7 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Entry, Record};
+use super::{LedgerEntry, Record};
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
@@ -90,11 +90,11 @@ pub trait Past {
 
 /// Reports what the entry debits in those windows.
 pub(super) fn tell(
-    entry: &Entry,
+    entry: &LedgerEntry,
     windows: impl Iterator<Item = WindowId> + Clone,
     each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Entry::Job(record) = entry else {
+    let LedgerEntry::Job(record) = entry else {
         return ControlFlow::Continue(());
     };
     let units = u64::from(record.debit());

@@ -10,17 +10,17 @@ use crate::policy::{End, Policy};
 
 /// An entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum LedgerEntry {
     /// A finished job.
     Job(Record),
     /// Refusals within a minute.
-    Refused(Refused),
+    Refused(RefusalRecord),
 }
 
 /// How a metered job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When it was admitted. It counts at that time (semantics §5.6).
+    /// When it was admitted. It counts at that time (rules §5.6).
     pub admitted: UnixTime,
     /// Its caller. A user's jobs count for its delegating account as well.
     pub caller: Caller,
@@ -39,13 +39,13 @@ pub struct Record {
     /// The time from admission to its slot, or to its end without one. Kept to the millisecond.
     pub waited: Span,
     /// The time from its slot to the end of the upstream server's answer; zero without a slot. Kept to the millisecond.
-    pub searched: Span,
+    pub slot_time: Span,
 }
 
 impl Record {
     /// When it ended. Each part is rounded to the millisecond by itself, so the result is the same after a restart.
     pub fn ended(&self) -> UnixTime {
-        self.admitted + self.waited + self.searched
+        self.admitted + self.waited + self.slot_time
     }
 
     /// Units of quota that it takes: its cost if it succeeded, otherwise 0.
@@ -69,7 +69,7 @@ impl Record {
 
 /// Refusals of one kind within one minute, on metered routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusalRecord {
     /// The start of the minute.
     pub minute: UnixTime,
     /// The caller; `None`: all callers that have used no quota, together.

@@ -22,7 +22,7 @@ use crate::policy::{Policy, Table};
 
 /// What was restored at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoredUsage {
     /// The number of debits.
     pub debits: u64,
     /// How many are dated after the start. They count as of the start until it is known which of the two is wrong.
@@ -30,7 +30,7 @@ pub struct Restored {
 }
 
 /// One debit, with its corrected date, its windows and its amount.
-struct Told<'a> {
+struct DatedDebit<'a> {
     debit: Debited,
     number: i64,
     windows: &'a [WindowId],
@@ -41,27 +41,27 @@ impl Database {
     ///
     /// # Errors
     /// The database can't be read. The policy has only part of the usage then.
-    pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<Restored, ReadError> {
+    pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<RestoredUsage, ReadError> {
         let windows = policy.rules().windows.clone();
         let wall = policy.wall_clock(now);
         corrections::undo_at_start(self.shared(), wall).map_err(|error| ReadError(error.to_string()))?;
-        let mut restored = Restored { debits: 0, future: 0 };
+        let mut restored = RestoredUsage { debits: 0, future: 0 };
         let mut last_number = 0;
         let pending = self.read(|connection| {
             let corrections = Corrections::read(connection)?;
             let from = horizon(wall, self.upkeep().plan().longest());
-            scan(connection, &windows, from, i64::MAX, &corrections, &mut |told| {
-                let Debited { caller, at, units, .. } = told.debit;
-                for window in told.windows {
+            scan(connection, &windows, from, i64::MAX, &corrections, &mut |dated| {
+                let Debited { caller, at, units, .. } = dated.debit;
+                for window in dated.windows {
                     policy.remember(*window, caller, at, units, now);
                 }
-                if told.number > last_number {
-                    last_number = told.number;
+                if dated.number > last_number {
+                    last_number = dated.number;
                     restored.debits += 1;
                 }
                 ControlFlow::Continue(())
             })?;
-            of_the_future(connection, &corrections, wall, &mut restored.future)
+            count_future(connection, &corrections, wall, &mut restored.future)
         })?;
         self.upkeep().set_pending(pending);
         Ok(restored)
@@ -91,7 +91,7 @@ impl Database {
     /// The database can't be written. Nothing was changed.
     pub fn clock_set_forward(&self, from: UnixTime, to: UnixTime) -> Result<bool, WriteError> {
         let shared = self.shared();
-        let mut anew = false;
+        let mut starts_over = false;
         if let Some(pending) = shared.upkeep.pending() {
             let newest = shared
                 .readers
@@ -101,10 +101,10 @@ impl Database {
                 .is_none_or(|newest| from < newest && newest <= to)
             {
                 shared.upkeep.set_pending(None);
-                anew = true;
+                starts_over = true;
             }
         }
-        Ok(corrections::undo(shared, from, to)? || anew)
+        Ok(corrections::undo(shared, from, to)? || starts_over)
     }
 }
 
@@ -138,11 +138,11 @@ impl Past for JobHistory {
         let from = horizon(wall, longest.max().unwrap_or_default().max(margin));
         let read = self.shared.readers.read(|connection| {
             let corrections = Corrections::read(connection)?.with(self.shared.upkeep.pending());
-            scan(connection, windows, from, until, &corrections, &mut |told| {
-                for window in told.windows {
+            scan(connection, windows, from, until, &corrections, &mut |dated| {
+                for window in dated.windows {
                     each(Debited {
                         window: *window,
-                        ..told.debit
+                        ..dated.debit
                     })?;
                 }
                 ControlFlow::Continue(())
@@ -161,7 +161,7 @@ impl std::fmt::Debug for JobHistory {
 }
 
 /// The correction by which jobs dated after `wall` count as of then, if there are any. Adds their number.
-fn of_the_future(
+fn count_future(
     connection: &Connection,
     corrections: &Corrections,
     wall: UnixTime,
@@ -191,6 +191,9 @@ fn horizon(wall: UnixTime, longest: Span) -> UnixTime {
     UnixTime::from_millis(wall.as_millis().saturating_sub(longest.as_millis()))
 }
 
+/// The first job that each window needs.
+type Firsts = Vec<(WindowId, i64)>;
+
 /// Reports, for each window, every debit of the jobs below `until` that may lie in it, until `each` breaks: first calendar
 /// sums, then jobs in the order of their numbers.
 fn scan(
@@ -199,17 +202,16 @@ fn scan(
     from: UnixTime,
     until: i64,
     corrections: &Corrections,
-    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
-    // The first job that each window needs.
-    let mut firsts = Vec::new();
+    let mut firsts = Firsts::new();
     for (id, window) in windows.entries() {
         let first = match window {
             Window::Rolling(_) => rollup::first_number_since(connection, from)?,
             Window::Calendar(calendar) => {
                 let covers = rollup::covers(connection, &calendar.name)?.job;
-                let later = summed_up_since(connection, calendar, until, covers)?;
-                if tell_sums(connection, &calendar.name, &later, id, each)?.is_break() {
+                let later = rolled_up_since(connection, calendar, until, covers)?;
+                if report_sums(connection, &calendar.name, &later, id, each)?.is_break() {
                     return Ok(());
                 }
                 covers + 1
@@ -217,6 +219,17 @@ fn scan(
         };
         firsts.push((id, first));
     }
+    scan_jobs(connection, &firsts, until, corrections, each)
+}
+
+/// Reports the debits of the jobs below `until`, each for the windows that need it, until `each` breaks.
+fn scan_jobs(
+    connection: &Connection,
+    firsts: &Firsts,
+    until: i64,
+    corrections: &Corrections,
+    each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
     let Some(first) = firsts.iter().map(|(_, first)| *first).min() else {
         return Ok(());
     };
@@ -238,7 +251,7 @@ fn scan(
         );
         let at = corrections.date(row.number, row.admitted);
         for caller in row.caller.counted() {
-            let told = Told {
+            let dated = DatedDebit {
                 debit: Debited {
                     window: WindowId(0),
                     caller,
@@ -248,7 +261,7 @@ fn scan(
                 number: row.number,
                 windows: &needing,
             };
-            if each(told).is_break() {
+            if each(dated).is_break() {
                 return Ok(());
             }
         }
@@ -257,7 +270,7 @@ fn scan(
 }
 
 /// The part of a calendar's sums that comes from jobs from `until` on, by period and caller: those rolled up after the fence.
-fn summed_up_since(
+fn rolled_up_since(
     connection: &Connection,
     calendar: &Calendar,
     until: i64,
@@ -284,12 +297,12 @@ fn summed_up_since(
 }
 
 /// Reports a calendar's sums, without later jobs.
-fn tell_sums(
+fn report_sums(
     connection: &Connection,
     calendar: &str,
     later: &HashMap<(UnixTime, Caller), u64>,
     window: WindowId,
-    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<ControlFlow<()>> {
     let mut select = connection.prepare_cached(
         "SELECT period, account, network, end_user, units FROM calendar_sum WHERE calendar = ?1 AND units > 0",
@@ -309,12 +322,12 @@ fn tell_sums(
             at,
             units,
         };
-        let told = Told {
+        let dated = DatedDebit {
             debit,
             number: 0,
             windows: &[window],
         };
-        if each(told).is_break() {
+        if each(dated).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

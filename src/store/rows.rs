@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
-use super::record::{Entry, Record, Refused};
+use super::record::{LedgerEntry, Record, RefusalRecord};
 use crate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 
@@ -95,13 +95,13 @@ impl<'t> Inserts<'t> {
     }
 
     /// Inserts the entry under the next number of its table, and returns that number.
-    pub fn insert(&mut self, entry: &Entry, next: &mut Numbers) -> rusqlite::Result<i64> {
+    pub fn insert(&mut self, entry: &LedgerEntry, next: &mut Numbers) -> rusqlite::Result<i64> {
         let number = match entry {
-            Entry::Job(record) => {
+            LedgerEntry::Job(record) => {
                 self.insert_job(record, next.job)?;
                 &mut next.job
             }
-            Entry::Refused(refused) => {
+            LedgerEntry::Refused(refused) => {
                 self.insert_refusal(refused, next.refusal)?;
                 &mut next.refusal
             }
@@ -126,7 +126,7 @@ impl<'t> Inserts<'t> {
             (13, record.cost.into()),
             (14, record.debit().into()),
             (15, i64::try_from(record.waited.as_millis()).unwrap_or(i64::MAX)),
-            (16, i64::try_from(record.searched.as_millis()).unwrap_or(i64::MAX)),
+            (16, i64::try_from(record.slot_time.as_millis()).unwrap_or(i64::MAX)),
         ];
         for (column, value) in numbers {
             job.raw_bind_parameter(column, value)?;
@@ -149,7 +149,7 @@ impl<'t> Inserts<'t> {
         job.raw_execute().map(drop)
     }
 
-    fn insert_refusal(&mut self, refused: &Refused, number: i64) -> rusqlite::Result<()> {
+    fn insert_refusal(&mut self, refused: &RefusalRecord, number: i64) -> rusqlite::Result<()> {
         let (account, network, end_user) = refused.caller.map_or((0, 0, 0), caller_columns);
         let inserted = self.refusal.execute(params![
             INSTANCE,

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_token_is_the_token() {
+    fn only_the_exact_token_is_accepted() {
         let token = AdminToken::given(" 0123456789abcdef\n", "here").expect("it is long enough");
         assert!(token.is(b"0123456789abcdef"));
         for wrong in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {

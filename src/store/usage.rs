@@ -52,13 +52,14 @@ pub struct UsageQuery {
 /// Totals of jobs and refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Finished jobs, by their end.
+    /// Admitted requests that have ended, by the time of their end.
     pub jobs: u64,
     /// Those of them that succeeded.
     pub succeeded: u64,
     /// Units of quota that were debited.
     pub units: u64,
-    /// Refusals, by their minute.
+    /// Requests to metered routes that were answered with a refusal, by their minute. Those that had been admitted (displaced,
+    /// waited out, failed at the upstream) are also among `jobs`.
     pub refused: u64,
     /// The total time that jobs waited.
     pub wait: Span,
@@ -117,7 +118,7 @@ fn report(connection: &Connection, query: &UsageQuery, now: UnixTime) -> rusqlit
     let period_s = PERIODS_S[place];
     let asked = millis(now) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let reach = Reach::of(connection, asked, place)?;
-    let source = Source {
+    let source = UsageSource {
         sql: source_of(query.whose),
         period_s,
         reach,
@@ -218,7 +219,7 @@ fn has_raw(
 }
 
 /// A query for the rows that count, and its parameters.
-struct Source {
+struct UsageSource {
     sql: String,
     period_s: i64,
     reach: Reach,
@@ -262,7 +263,7 @@ impl By {
     }
 }
 
-impl Source {
+impl UsageSource {
     fn total(&self, connection: &Connection, by: By) -> rusqlite::Result<(Used, u64)> {
         let (source, columns) = (&self.sql, by.columns());
         let sql = format!(

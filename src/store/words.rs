@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_held_once_and_forgotten_with_its_last_user() {
+    fn a_word_is_stored_once_and_dropped_with_its_last_user() {
         let words = Words::default();
         let kept = words.share("kept");
         assert!(Arc::ptr_eq(&kept, &words.share("kept")));

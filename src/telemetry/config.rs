@@ -6,7 +6,7 @@ use crate::policy::time::UnixTime;
 
 /// The result of loading a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadResult {
     /// It is in force.
     Applied,
     /// It equals the one in force, or its changes need a restart.
@@ -15,7 +15,7 @@ pub enum Reload {
     Failed,
 }
 
-impl Reload {
+impl ReloadResult {
     /// All of them, with their names in metrics and for operators.
     const ALL: [(Self, &'static str); 3] = [
         (Self::Applied, "applied"),
@@ -33,7 +33,7 @@ impl Reload {
 #[derive(Debug)]
 pub struct ConfigMeters {
     successful: Gauge,
-    reloads: [Counter; Reload::ALL.len()],
+    reloads: [Counter; ReloadResult::ALL.len()],
     last_success: Gauge,
 }
 
@@ -44,7 +44,7 @@ impl ConfigMeters {
     pub fn register(recorder: &impl Recorder, now: UnixTime) -> Self {
         describe(recorder);
         let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &METADATA);
-        let reloads = Reload::ALL.map(|(_, result)| {
+        let reloads = ReloadResult::ALL.map(|(_, result)| {
             let key = Key::from_parts("tiergate_config_reloads_total", vec![Label::new("result", result)]);
             recorder.register_counter(&key, &METADATA)
         });
@@ -58,11 +58,11 @@ impl ConfigMeters {
     }
 
     /// Counts a reload.
-    pub fn reloaded(&self, reload: Reload, now: UnixTime) {
+    pub fn reloaded(&self, reload: ReloadResult, now: UnixTime) {
         self.reloads[reload as usize].increment(1);
         match reload {
-            Reload::Applied | Reload::Unchanged => self.succeeded(now),
-            Reload::Failed => self.successful.set(0.0),
+            ReloadResult::Applied | ReloadResult::Unchanged => self.succeeded(now),
+            ReloadResult::Failed => self.successful.set(0.0),
         }
     }
 

@@ -171,8 +171,8 @@ impl Exposition {
     }
 
     /// Drops surplus series of removed names. Call it when names may have been removed, since scrapes may be rare.
-    pub fn put_aside(&self) {
-        self.registry.put_aside();
+    pub fn retire_unused(&self) {
+        self.registry.retire_unused();
     }
 }
 

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handle_lies_where_its_meaning_is_looked_up() {
+    fn ends_and_reasons_are_listed_in_the_order_of_their_numbers() {
         for (at, (end, _)) in End::ALL.iter().enumerate() {
             assert_eq!(*end as usize, at);
         }

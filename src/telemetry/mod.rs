@@ -10,6 +10,6 @@ pub mod registry;
 pub mod request_id;
 pub mod requests;
 
-pub use config::{ConfigMeters, Reload};
+pub use config::{ConfigMeters, ReloadResult};
 pub use database::DatabaseMeters;
 pub use meters::Meters;

@@ -31,14 +31,14 @@ pub(super) struct Registry(Mutex<Tables>);
 
 #[derive(Debug, Default)]
 struct Tables {
-    counters: Table<AtomicU64>,
-    gauges: Table<AtomicU64>,
-    histograms: Table<Spread>,
+    counters: SeriesTable<AtomicU64>,
+    gauges: SeriesTable<AtomicU64>,
+    histograms: SeriesTable<Spread>,
 }
 
 /// The series of one kind.
 #[derive(Debug)]
-struct Table<S> {
+struct SeriesTable<S> {
     families: BTreeMap<String, Family<S>>,
     /// Series that are gone, oldest first: a sequence number, family and labels.
     gone: BTreeSet<(u64, String, String)>,
@@ -77,7 +77,7 @@ impl Registry {
     /// The page in the text format of Prometheus, version 0.0.4.
     pub(super) fn page(&self) -> String {
         let mut tables = self.0.lock();
-        tables.put_aside();
+        tables.retire_unused();
         let mut page = String::new();
         tables
             .counters
@@ -96,16 +96,16 @@ impl Registry {
     }
 
     /// Removes series that are gone, beyond those that stay. Call it when names may have been removed.
-    pub(super) fn put_aside(&self) {
-        self.0.lock().put_aside();
+    pub(super) fn retire_unused(&self) {
+        self.0.lock().retire_unused();
     }
 }
 
 impl Tables {
-    fn put_aside(&mut self) {
-        self.counters.put_aside(GONE_MAX);
-        self.gauges.put_aside(0);
-        self.histograms.put_aside(GONE_HISTOGRAMS_MAX);
+    fn retire_unused(&mut self) {
+        self.counters.retire_unused(GONE_MAX);
+        self.gauges.retire_unused(0);
+        self.histograms.retire_unused(GONE_HISTOGRAMS_MAX);
     }
 }
 
@@ -145,7 +145,7 @@ fn buckets(name: &str) -> &'static [f64] {
     }
 }
 
-impl<S> Default for Table<S> {
+impl<S> Default for SeriesTable<S> {
     fn default() -> Self {
         Self {
             families: BTreeMap::new(),
@@ -164,7 +164,7 @@ impl<S> Default for Family<S> {
     }
 }
 
-impl<S> Table<S> {
+impl<S> SeriesTable<S> {
     fn describe(&mut self, name: &KeyName, about: SharedString) {
         self.families.entry(name.as_str().to_owned()).or_default().about = about;
     }
@@ -184,7 +184,7 @@ impl<S> Table<S> {
 
     /// Drops all but the last `kept` series without a holder. Handles are given out under the same lock, so a series without a
     /// holder can't get one meanwhile.
-    fn put_aside(&mut self, kept: usize) {
+    fn retire_unused(&mut self, kept: usize) {
         for (name, family) in &mut self.families {
             for (labels, series) in &mut family.series {
                 let is_held = Arc::strong_count(&series.of) > 1;
@@ -279,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_as_prometheus_reads_it() {
+    fn the_page_is_valid_prometheus_text() {
         let registry = Registry::default();
         registry.describe_counter(KeyName::from_const_str("jobs_total"), None, "Jobs.".into());
         registry.describe_gauge(KeyName::from_const_str("slots"), None, "Never had.".into());
         let counted = counter(&registry, "say \"a\"\n");
         counted.increment(3);
-        let gauge = registry.register_gauge(&Key::from_name("seats"), &METADATA);
+        let gauge = registry.register_gauge(&Key::from_name("queue_capacity"), &METADATA);
         gauge.set(0.5);
         let spread = registry.register_histogram(&key(GROUP_SIZE, "a"), &METADATA);
         for value in [1.0, 1.5, 2.0, 5_000.0] {
@@ -295,7 +295,7 @@ mod tests {
         assert!(!page.contains("slots"), "{page}");
         for part in [
             "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{tier=\"say \\\"a\\\"\\n\"} 3\n\n",
-            "# TYPE seats gauge\nseats 0.5\n\n",
+            "# TYPE queue_capacity gauge\nqueue_capacity 0.5\n\n",
             "# TYPE tiergate_database_group_size histogram\ntiergate_database_group_size_bucket{tier=\"a\",le=\"1\"} 1\n\
              tiergate_database_group_size_bucket{tier=\"a\",le=\"2\"} 3\n",
             "tiergate_database_group_size_bucket{tier=\"a\",le=\"1024\"} 3\n\
@@ -309,7 +309,7 @@ mod tests {
     /// Regression: every name that was ever in the file stayed on the page and in memory, and five hundred edits with new tiers
     /// made the page 12 MB long.
     #[test]
-    fn names_without_end_take_no_memory_without_end() {
+    fn unbounded_label_values_take_bounded_memory() {
         let registry = Registry::default();
         let stays = counter(&registry, "stays");
         let mut longest = 0;
@@ -326,7 +326,7 @@ mod tests {
             new.increment(1);
             gauge.set(1);
             spread.record(1.0);
-            registry.put_aside();
+            registry.retire_unused();
             drop((again, new, gauge, spread));
             if file % GONE_MAX == 0 {
                 longest = longest.max(registry.page().len());
@@ -341,15 +341,15 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_soon_goes_on_counting_and_is_the_last_to_go() {
+    fn a_series_used_again_keeps_counting_and_is_evicted_last() {
         let registry = Registry::default();
         counter(&registry, "back").increment(2);
-        registry.put_aside();
+        registry.retire_unused();
         let back = counter(&registry, "back");
         back.increment(1);
         for file in 0..2 * GONE_MAX {
             counter(&registry, &file.to_string()).increment(1);
-            registry.put_aside();
+            registry.retire_unused();
         }
         assert!(registry.page().contains("jobs_total{tier=\"back\"} 3\n"), "it is held");
         drop(back);

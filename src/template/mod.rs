@@ -51,13 +51,13 @@ pub enum Unfit {
 /// A text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    parts: Box<[Part]>,
+    parts: Box<[TemplatePart]>,
     /// Bytes of the literal text.
     length: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     /// Literal text.
     Text(Box<str>),
     /// The placeholder of that number.
@@ -102,14 +102,14 @@ impl Template {
             }
             if !literal.is_empty() {
                 length += literal.len();
-                parts.push(Part::Text(std::mem::take(&mut literal).into()));
+                parts.push(TemplatePart::Text(std::mem::take(&mut literal).into()));
             }
-            parts.push(Part::Place(number, quotes.context(language)));
+            parts.push(TemplatePart::Place(number, quotes.context(language)));
             rest = after;
         }
         if !literal.is_empty() {
             length += literal.len();
-            parts.push(Part::Text(literal.into()));
+            parts.push(TemplatePart::Text(literal.into()));
         }
         Ok(Self {
             parts: parts.into(),
@@ -119,9 +119,9 @@ impl Template {
 
     /// The template's text, if these are the names it was compiled with.
     pub fn source(&self, names: &[&str]) -> String {
-        let part = |part: &Part| match part {
-            Part::Text(text) => text.to_string(),
-            Part::Place(number, _) => format!("{{{}}}", names.get(*number).unwrap_or(&"?")),
+        let part = |part: &TemplatePart| match part {
+            TemplatePart::Text(text) => text.to_string(),
+            TemplatePart::Place(number, _) => format!("{{{}}}", names.get(*number).unwrap_or(&"?")),
         };
         self.parts.iter().map(part).collect()
     }
@@ -131,8 +131,8 @@ impl Template {
         out.reserve(self.length + 16 * self.parts.len());
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Place(number, context) => fill(out, value(*number), *context),
+                TemplatePart::Text(text) => out.push_str(text),
+                TemplatePart::Place(number, context) => fill(out, value(*number), *context),
             }
         }
     }
@@ -248,7 +248,7 @@ mod tests {
     const NASTY: &str = "a\"b\\c</script>\u{7}\n'&é😀";
 
     #[test]
-    fn what_is_filled_in_is_escaped_for_where_it_stands() {
+    fn values_are_escaped_for_their_context() {
         let text = r#"{ "a": "<{error}>", "b": {limit}, "c": {error}, "{limit}": {}, "d": "\"{limit}", "e": [{"x":{limit}}] }"#;
         let out = rendered(text, Language::Json, Value::Text(NASTY), Value::Number(7));
         let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_null_or_nothing() {
+    fn missing_values_are_null_or_empty() {
         let text = r#"{"a":{error},"b":"{error}"}"#;
         assert_eq!(
             rendered(text, Language::Json, Value::Missing, Value::Missing),

@@ -1,4 +1,4 @@
-//! An upstream server's answer on its way to the client, and the order in which its job ends (semantics §6):
+//! An upstream server's answer on its way to the client, and the order in which its job ends (rules §6):
 //!
 //! 1. the server's message ends: the slot is released, however slowly the client reads;
 //! 2. a success is journaled, and its debit made durable;
@@ -19,11 +19,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Connection, Connections};
+use super::connections::{Connections, UpstreamConnection};
 use super::exchange::OnHangup;
-use super::upload::Progress;
+use super::upload::UploadProgress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
-use super::{Server, Upstream};
+use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::gate::{Committing, Permit, SemaphorePermit};
 use crate::policy::Outcome;
@@ -32,46 +32,48 @@ use crate::policy::time::Timestamp;
 
 /// The body of an upstream server's answer.
 #[derive(Debug)]
-pub struct Answer(Kind);
+pub struct UpstreamBody(UpstreamBodyKind);
 
 #[derive(Debug)]
-enum Kind {
+enum UpstreamBodyKind {
     /// Complete when its head arrived.
     Whole(Option<Bytes>),
     /// Streamed through a window.
     Pumped { outlet: Outlet, length: SizeHint },
 }
 
-impl Answer {
+impl UpstreamBody {
     /// Whether its job may still be running: a whole answer has been settled.
     pub fn is_under_way(&self) -> bool {
-        matches!(self.0, Kind::Pumped { .. })
+        matches!(self.0, UpstreamBodyKind::Pumped { .. })
     }
 }
 
-impl Body for Answer {
+impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let chunk = match &mut self.0 {
-            Kind::Whole(bytes) => bytes.take().map(Ok),
-            Kind::Pumped { outlet, .. } => ready!(outlet.poll_take(cx)),
+            UpstreamBodyKind::Whole(bytes) => bytes.take().map(Ok),
+            UpstreamBodyKind::Pumped { outlet, .. } => ready!(outlet.poll_take(cx)),
         };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Pumped { outlet, .. } => outlet.is_drained(),
+            UpstreamBodyKind::Whole(bytes) => bytes.is_none(),
+            UpstreamBodyKind::Pumped { outlet, .. } => outlet.is_drained(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Pumped { length, .. } => *length,
+            UpstreamBodyKind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            UpstreamBodyKind::Pumped { length, .. } => *length,
         }
     }
 }
@@ -79,11 +81,11 @@ impl Body for Answer {
 /// What is needed to end an exchange whose answer's head has arrived.
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) connection: Connection,
+    pub(super) connection: UpstreamConnection,
     pub(super) connections: Arc<Connections>,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) server: Arc<Server>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) server: Arc<UpstreamServer>,
+    pub(super) progress: Arc<UploadProgress>,
     pub(super) deadline: Timestamp,
 }
 
@@ -112,7 +114,7 @@ impl Tail {
 pub(super) enum Kept {
     /// A metered job.
     Job {
-        pass: Permit,
+        permit: Permit,
         status: u16,
         /// Whether that is one of its route's success statuses.
         succeeded: bool,
@@ -136,8 +138,8 @@ impl Kept {
     }
 
     fn give_back_slot(&mut self) {
-        if let Self::Job { pass, .. } = self {
-            pass.give_back_slot();
+        if let Self::Job { permit, .. } = self {
+            permit.give_back_slot();
         }
     }
 
@@ -148,13 +150,13 @@ impl Kept {
     async fn settle(self, clock: Clock, tasks: TaskTracker) -> Result<(), Refusal> {
         match self {
             Self::Job {
-                pass,
+                permit,
                 status,
                 succeeded: true,
                 ..
-            } => Carried::new(pass.succeed(status), clock, tasks).await,
-            Self::Job { pass, status, .. } => {
-                pass.settle(Outcome::Failed, status);
+            } => Carried::new(permit.succeed(status), clock, tasks).await,
+            Self::Job { permit, status, .. } => {
+                permit.settle(Outcome::Failed, status);
                 Ok(())
             }
             Self::Unmetered { .. } => Ok(()),
@@ -163,8 +165,8 @@ impl Kept {
 
     /// The answer is incomplete, which decides the outcome.
     fn settle_as(self, outcome: Outcome) {
-        if let Self::Job { pass, status, .. } = self {
-            pass.settle(outcome, status);
+        if let Self::Job { permit, status, .. } = self {
+            permit.settle(outcome, status);
         }
     }
 }
@@ -228,7 +230,7 @@ impl Ending {
     ///
     /// # Errors
     /// It has ended early, or its success could not be journaled. The job is settled.
-    pub(super) async fn hand_over(mut self) -> Result<Answer, Refusal> {
+    pub(super) async fn hand_over(mut self) -> Result<UpstreamBody, Refusal> {
         let mut held: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         while !self.body.is_end_stream() && bytes < WINDOW_BYTES {
@@ -239,7 +241,7 @@ impl Ending {
                 }
                 Poll::Ready(None) => {
                     self.settle().await?;
-                    return Ok(Answer(Kind::Whole(joined(held, bytes))));
+                    return Ok(UpstreamBody(UpstreamBodyKind::Whole(joined(held, bytes))));
                 }
                 // A body reports its error once: polled again, it would look complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
@@ -251,7 +253,7 @@ impl Ending {
         }
         if self.body.is_end_stream() {
             self.settle().await?;
-            return Ok(Answer(Kind::Whole(joined(held, bytes))));
+            return Ok(UpstreamBody(UpstreamBodyKind::Whole(joined(held, bytes))));
         }
         Ok(self.pump(held))
     }
@@ -268,7 +270,7 @@ impl Ending {
         self.kept.settle(clock, tasks).await
     }
 
-    fn pump(self, held: Vec<Bytes>) -> Answer {
+    fn pump(self, held: Vec<Bytes>) -> UpstreamBody {
         let (inlet, outlet) = window::open();
         let tasks = self.tail.connections.tasks.clone();
         let rest = self.body.size_hint();
@@ -277,13 +279,13 @@ impl Ending {
             .exact()
             .map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + ahead));
         tasks.spawn(self.run(inlet, held));
-        Answer(Kind::Pumped { outlet, length })
+        UpstreamBody(UpstreamBodyKind::Pumped { outlet, length })
     }
 
     async fn run(mut self, inlet: Inlet, held: Vec<Bytes>) {
         held.into_iter().for_each(|chunk| inlet.put(chunk));
         match self.read(&inlet).await {
-            Read::Complete(last) => {
+            ReadOutcome::Complete(last) => {
                 self.kept.give_back_slot();
                 // Otherwise the inlet is dropped, and the client's answer ends early.
                 if self.settle().await.is_ok() {
@@ -291,13 +293,13 @@ impl Ending {
                     inlet.end();
                 }
             }
-            Read::BrokenOff => self.kept.settle_as(self.tail.broken_off()),
-            Read::Cancelled => self.kept.settle_as(Outcome::Cancelled),
+            ReadOutcome::BrokenOff => self.kept.settle_as(self.tail.broken_off()),
+            ReadOutcome::Cancelled => self.kept.settle_as(Outcome::Cancelled),
         }
     }
 
     /// Reads to the end of the server's message. With a Content-Length, the bytes that complete it are held back.
-    async fn read(&mut self, inlet: &Inlet) -> Read {
+    async fn read(&mut self, inlet: &Inlet) -> ReadOutcome {
         let finish = self.kept.finishes();
         let clock = self.tail.connections.clock();
         let mut alarm = std::pin::pin!(clock.sleep_until(self.tail.deadline));
@@ -307,31 +309,31 @@ impl Ending {
                 let reads = inlet.room().await;
                 has_room = true;
                 if !reads && !finish {
-                    return Read::Cancelled;
+                    return ReadOutcome::Cancelled;
                 }
                 tokio::select! {
                     chunk = poll_fn(|cx| poll_data(&mut self.body, cx)) => match chunk {
-                        Some(Ok(chunk)) => Read::Complete(Some(chunk)),
-                        Some(Err(BrokenOff)) => Read::BrokenOff,
-                        None => Read::Complete(None),
+                        Some(Ok(chunk)) => ReadOutcome::Complete(Some(chunk)),
+                        Some(Err(BrokenOff)) => ReadOutcome::BrokenOff,
+                        None => ReadOutcome::Complete(None),
                     },
-                    () = inlet.outlet_gone(), if !finish => Read::Cancelled,
+                    () = inlet.outlet_gone(), if !finish => ReadOutcome::Cancelled,
                 }
             };
             let read = tokio::select! {
                 read = next => read,
                 // It isn't the server's fault if its answer could not be delivered.
-                () = &mut alarm => return if has_room { Read::BrokenOff } else { Read::Cancelled },
+                () = &mut alarm => return if has_room { ReadOutcome::BrokenOff } else { ReadOutcome::Cancelled },
             };
             match read {
-                Read::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
+                ReadOutcome::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
                 read => return read,
             }
         }
     }
 }
 
-enum Read {
+enum ReadOutcome {
     /// With the bytes that complete the answer, if it has a Content-Length.
     Complete(Option<Bytes>),
     BrokenOff,

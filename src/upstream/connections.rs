@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use super::upload::RequestBody;
-use super::{Server, Upstream};
+use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::policy::time::Timestamp;
 
@@ -36,20 +36,20 @@ pub struct Connections {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: UpstreamConnection,
     until: Timestamp,
 }
 
 /// A connection to an upstream server, in use. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct UpstreamConnection {
     pub(super) sender: http1::SendRequest<RequestBody>,
     /// Whether it has served a request before: then the server may just have closed it.
     pub(super) used: bool,
     driver: AbortHandle,
 }
 
-impl Connection {
+impl UpstreamConnection {
     /// Whether a kept connection can take a request. Its driver gets one turn to end the previous request. If a server answered
     /// early and does not read the rest of that request, this doesn't wait for it.
     async fn is_free(&mut self) -> bool {
@@ -63,7 +63,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for UpstreamConnection {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -85,7 +85,7 @@ impl Connections {
     }
 
     /// A connection to the server: the last one that was put back and is still open, otherwise a new one.
-    pub(super) async fn get(&self, upstream: &Upstream, server: &Server) -> io::Result<Connection> {
+    pub(super) async fn get(&self, upstream: &Upstream, server: &UpstreamServer) -> io::Result<UpstreamConnection> {
         loop {
             let kept = self.idle.lock().get_mut(&server.number).and_then(Vec::pop);
             let Some(Idle { mut connection, .. }) = kept else { break };
@@ -101,7 +101,7 @@ impl Connections {
         }
     }
 
-    async fn make(&self, server: &Server) -> io::Result<Connection> {
+    async fn make(&self, server: &UpstreamServer) -> io::Result<UpstreamConnection> {
         let stream = server.connect().await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_BYTES)
@@ -110,7 +110,7 @@ impl Connections {
             .map_err(io::Error::other)?;
         // The driver's error is also reported to the request on the connection.
         let driver = tokio::spawn(async { drop(driver.await) }).abort_handle();
-        Ok(Connection {
+        Ok(UpstreamConnection {
             sender,
             used: false,
             driver,
@@ -118,7 +118,7 @@ impl Connections {
     }
 
     /// Keeps an idle connection.
-    pub(super) fn put_back(&self, upstream: &Upstream, server: &Arc<Server>, connection: Connection) {
+    pub(super) fn put_back(&self, upstream: &Upstream, server: &Arc<UpstreamServer>, connection: UpstreamConnection) {
         let idle_max = upstream.idle_max(server);
         if connection.sender.is_closed() || idle_max == 0 {
             return;

@@ -2,7 +2,7 @@
 //! to the job if the client hangs up meanwhile.
 //!
 //! The future of [`exchange`] belongs to the client's connection and is dropped with it. Its running job then continues as a task
-//! or is released, by the route's [`OnHangup`] (semantics §5.8).
+//! or is released, by the route's [`OnHangup`] (rules §5.8).
 
 use std::fmt;
 use std::future::Future;
@@ -16,18 +16,18 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tracing::debug;
 
-use super::answer::{Answer, Ending, Kept, Tail};
-use super::connections::{Connection, Connections};
-use super::upload::{Fault, Progress, RequestBody, Upload};
+use super::answer::{Ending, Kept, Tail, UpstreamBody};
+use super::connections::{Connections, UpstreamConnection};
+use super::upload::{RequestBody, Upload, UploadError, UploadProgress};
 use super::window::BrokenOff;
-use super::{Server, Upstream};
+use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::gate::{Permit, Relocated, SemaphorePermit};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
-/// What happens to a running job whose client hangs up (semantics §5.8).
+/// What happens to a running job whose client hangs up (rules §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnHangup {
     /// The upstream server finishes it, and it counts.
@@ -43,7 +43,7 @@ pub enum Errand {
     /// A job that has a slot.
     Metered {
         /// Its slot.
-        pass: Permit,
+        permit: Permit,
         /// The slot's upstream.
         upstream: Arc<Upstream>,
         /// What happens to it if its client hangs up.
@@ -56,7 +56,7 @@ pub enum Errand {
         /// The destination.
         upstream: Arc<Upstream>,
         /// Its permit of the unmetered requests in flight.
-        place: SemaphorePermit,
+        permit: SemaphorePermit,
     },
 }
 
@@ -66,9 +66,9 @@ pub struct Answered {
     /// The head as the server sent it.
     pub head: response::Parts,
     /// Its body.
-    pub body: Answer,
+    pub body: UpstreamBody,
     /// The server that sent it.
-    pub server: Arc<Server>,
+    pub server: Arc<UpstreamServer>,
     /// The time from the slot to the head.
     pub took: Span,
 }
@@ -97,24 +97,19 @@ pub async fn exchange(
     let paced = matches!(errand, Errand::Metered { .. });
     let (body, mut progress) = upload.stream(clock, paced);
     let since = match &errand {
-        Errand::Metered { pass, .. } => pass.since(),
+        Errand::Metered { permit, .. } => permit.since(),
         Errand::Unmetered { .. } => clock.now(),
     };
     let mut aim = Aim::find(errand)?;
     let deadline = since + aim.upstream.settings.load().timeout.into();
-    let mut request = Request::from_parts(head, body);
-    if request.body().size_hint().exact().is_none() {
-        // Without this header hyper would send no body of unknown length with a GET or HEAD.
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
-    }
+    let mut request = framed(head, body);
     loop {
         let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
-            Err(error) if is_ours(&error) => return Err(aim.errand.failed(Refusal::UpstreamUnreachable)),
+            Err(error) if is_local_error(&error) => return Err(aim.errand.failed(Refusal::UpstreamUnreachable)),
             Err(error) => {
                 aim = aim
-                    .elsewhere(connections, deadline, &error)
+                    .retry_elsewhere(connections, deadline, &error)
                     .await
                     .map_err(Failure::Refused)?;
                 continue;
@@ -123,7 +118,7 @@ pub async fn exchange(
         request.headers_mut().insert(header::HOST, aim.authority());
         let used = connection.used;
         let answer = Box::pin(connection.sender.try_send_request(request));
-        let flying = Flying {
+        let in_flight = Flying {
             connections: Arc::clone(connections),
             connection,
             answer,
@@ -131,30 +126,40 @@ pub async fn exchange(
             progress,
             deadline,
         };
-        let mut flight = Flight(Some(flying));
+        let mut flight = Flight(Some(in_flight));
         let outcome = flight.0.as_mut().expect("set above").head().await;
-        let flying = flight.0.take().expect("set above, and taken nowhere else");
+        let in_flight = flight.0.take().expect("set above, and taken nowhere else");
         match outcome {
-            Ok(response) => return flying.answered(response, since).await,
+            Ok(response) => return in_flight.answered(response, since).await,
             Err(Trouble::Unsent(unsent)) => {
-                (aim, progress, request) = (flying.aim, flying.progress, *unsent);
+                (aim, progress, request) = (in_flight.aim, in_flight.progress, *unsent);
                 // A failure on a reused connection says nothing about the server, which may just have closed it; one on a new
                 // connection does.
                 if !used {
                     aim = aim
-                        .elsewhere(connections, deadline, &BrokenOff)
+                        .retry_elsewhere(connections, deadline, &BrokenOff)
                         .await
                         .map_err(Failure::Refused)?;
                 }
             }
-            Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
-            Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
+            Err(Trouble::Broken) => return Err(in_flight.failed(Refusal::UpstreamFailed)),
+            Err(Trouble::Timeout) => return Err(in_flight.failed(Refusal::UpstreamTimeout)),
         }
     }
 }
 
+/// The request, chunked if its length is unknown: otherwise hyper would send no body with a GET or HEAD.
+fn framed(head: request::Parts, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::from_parts(head, body);
+    if request.body().size_hint().exact().is_none() {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+    }
+    request
+}
+
 /// Whether a connection failed for lack of tiergate's own resources, such as descriptors: no server is at fault.
-fn is_ours(error: &io::Error) -> bool {
+fn is_local_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let scarce = [
         Errno::MFILE,
@@ -169,8 +174,8 @@ fn is_ours(error: &io::Error) -> bool {
 impl Errand {
     /// Ends the job without an answer.
     fn failed(self, refusal: Refusal) -> Failure {
-        if let Self::Metered { pass, .. } = self {
-            pass.settle(Outcome::Failed, 0);
+        if let Self::Metered { permit, .. } = self {
+            permit.settle(Outcome::Failed, 0);
         }
         Failure::Refused(refusal)
     }
@@ -181,7 +186,7 @@ impl Errand {
 struct Aim {
     errand: Errand,
     upstream: Arc<Upstream>,
-    server: Arc<Server>,
+    server: Arc<UpstreamServer>,
     /// Whether this is the second server.
     retried: bool,
 }
@@ -196,7 +201,7 @@ impl Aim {
             Errand::Metered { upstream, .. } | Errand::Unmetered { upstream, .. } => upstream,
         });
         let server = match &errand {
-            Errand::Metered { pass, .. } => upstream.server(pass.server()),
+            Errand::Metered { permit, .. } => upstream.server(permit.server()),
             Errand::Unmetered { .. } => upstream.next_server(None),
         };
         match server {
@@ -215,7 +220,7 @@ impl Aim {
     }
 
     /// A connection to its server.
-    async fn connect(&self, connections: &Connections) -> io::Result<Connection> {
+    async fn connect(&self, connections: &Connections) -> io::Result<UpstreamConnection> {
         connections
             .get(&self.upstream, &self.server)
             .await
@@ -225,8 +230,8 @@ impl Aim {
             })
     }
 
-    /// The server can't be reached: it is marked down, and the request moves to another server, once (semantics §2.7).
-    async fn elsewhere(
+    /// The server can't be reached: it is marked down, and the request moves to another server, once (rules §2.7).
+    async fn retry_elsewhere(
         self,
         connections: &Connections,
         deadline: Timestamp,
@@ -240,17 +245,17 @@ impl Aim {
         } = self;
         let (errand, other) = match errand {
             Errand::Metered {
-                pass,
+                permit,
                 upstream,
                 on_hangup,
                 success,
             } => {
-                let rest = || server.health.rest(why);
-                let pass = relocate(pass, retried, connections.clock(), deadline, rest).await;
-                let pass = pass.ok_or(Refusal::UpstreamUnreachable)?;
-                let other = upstream.server(pass.server());
+                let mark_down = || server.health.mark_down(why);
+                let permit = relocate(permit, retried, connections.clock(), deadline, mark_down).await;
+                let permit = permit.ok_or(Refusal::UpstreamUnreachable)?;
+                let other = upstream.server(permit.server());
                 let errand = Errand::Metered {
-                    pass,
+                    permit,
                     upstream,
                     on_hangup,
                     success,
@@ -258,7 +263,7 @@ impl Aim {
                 (errand, other)
             }
             Errand::Unmetered { .. } => {
-                server.health.rest(why);
+                server.health.mark_down(why);
                 (errand, upstream.next_server(Some(&server)).filter(|_| !retried))
             }
         };
@@ -277,33 +282,33 @@ impl Aim {
 
 /// Moves the job to a slot of another server, at once or by the deadline; otherwise the job fails and ends.
 async fn relocate(
-    pass: Permit,
+    permit: Permit,
     retried: bool,
     clock: Clock,
     deadline: Timestamp,
-    rest: impl FnOnce(),
+    mark_down: impl FnOnce(),
 ) -> Option<Permit> {
     let relocated = if retried {
-        pass.server_down();
-        Relocated::Nowhere(pass)
+        permit.server_down();
+        Relocated::Nowhere(permit)
     } else {
-        pass.relocate()
+        permit.relocate()
     };
     // Mark the server down only after its slots were taken away: otherwise it could recover in between, and its slots would be
     // given back too early and never again.
-    rest();
+    mark_down();
     match relocated {
-        Relocated::To(pass) => Some(pass),
+        Relocated::To(permit) => Some(permit),
         Relocated::Waits(mut moving) => tokio::select! {
             biased;
-            pass = &mut moving => Some(pass),
+            permit = &mut moving => Some(permit),
             () = clock.sleep_until(deadline) => {
                 moving.settle(Outcome::Failed);
                 None
             }
         },
-        Relocated::Nowhere(pass) => {
-            pass.settle(Outcome::Failed, 0);
+        Relocated::Nowhere(permit) => {
+            permit.settle(Outcome::Failed, 0);
             None
         }
     }
@@ -314,10 +319,10 @@ type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 /// A request in flight.
 struct Flying {
     connections: Arc<Connections>,
-    connection: Connection,
+    connection: UpstreamConnection,
     answer: Pin<Box<dyn Future<Output = Sent> + Send>>,
     aim: Aim,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
     deadline: Timestamp,
 }
 
@@ -397,14 +402,14 @@ impl Flying {
             deadline,
         };
         let kept = match errand {
-            Errand::Unmetered { place, .. } => Kept::Unmetered { _permit: place },
+            Errand::Unmetered { permit, .. } => Kept::Unmetered { _permit: permit },
             Errand::Metered {
-                pass,
+                permit,
                 on_hangup,
                 success,
                 ..
             } => Kept::Job {
-                pass,
+                permit,
                 status,
                 succeeded: success.contains(&status),
                 on_hangup,
@@ -418,18 +423,20 @@ impl Flying {
         let fault = self.progress.fault();
         let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
         let (outcome, failure) = match fault {
-            Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
-            Some(Fault::Malformed) => (Outcome::Cancelled, Failure::Refused(malformed_body())),
-            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
-            Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            Some(UploadError::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
+            Some(UploadError::Malformed) => (Outcome::Cancelled, Failure::Refused(malformed_body())),
+            Some(UploadError::TooLong { limit }) => {
+                (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit }))
+            }
+            Some(UploadError::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
                 self.aim.server.health.failed();
                 (Outcome::Failed, Failure::Refused(refusal))
             }
         };
-        if let Errand::Metered { pass, .. } = self.aim.errand {
-            pass.settle(outcome, 0);
+        if let Errand::Metered { permit, .. } = self.aim.errand {
+            permit.settle(outcome, 0);
         }
         failure
     }
@@ -446,7 +453,7 @@ impl Flying {
         }
     }
 
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         let finish = matches!(
             &self.aim.errand,
             Errand::Metered {
@@ -471,11 +478,11 @@ struct Flight(Option<Flying>);
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if let Some(flying) = self.0.take()
-            && flying.goes_on()
+        if let Some(in_flight) = self.0.take()
+            && in_flight.continues()
         {
-            let tasks = flying.connections.tasks.clone();
-            tasks.spawn(flying.finish());
+            let tasks = in_flight.connections.tasks.clone();
+            tasks.spawn(in_flight.finish());
         }
     }
 }

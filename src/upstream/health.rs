@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{ProbeSettings, Server};
+use super::{ProbeSettings, UpstreamServer};
 use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
@@ -29,10 +29,10 @@ use crate::policy::time::Span;
 pub const FAILURES_MAX: u32 = 3;
 
 /// The time before a server that is down is first probed.
-pub const REST_MIN: Span = Span::from_secs(1);
+pub const PROBE_DELAY_MIN: Span = Span::from_secs(1);
 
 /// The longest time between probes of a server that is down.
-pub const REST_MAX: Span = Span::from_secs(30);
+pub const PROBE_DELAY_MAX: Span = Span::from_secs(30);
 
 /// The longest time for a probe.
 pub const PROBE_TIMEOUT: Span = Span::from_secs(5);
@@ -40,16 +40,16 @@ pub const PROBE_TIMEOUT: Span = Span::from_secs(5);
 /// A server's health, as requests and probes have found it.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    resting: AtomicBool,
+    is_down: AtomicBool,
     failures: AtomicU32,
-    rested: Notify,
+    went_down: Notify,
     /// Why it is down, for the log.
     why: Mutex<String>,
 }
 
 impl Health {
-    pub(super) fn is_well(&self) -> bool {
-        !self.resting.load(Ordering::Relaxed)
+    pub(super) fn is_healthy(&self) -> bool {
+        !self.is_down.load(Ordering::Relaxed)
     }
 
     /// It answered.
@@ -62,99 +62,99 @@ impl Health {
     /// It ended an answer early or did not answer in time.
     pub(super) fn failed(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
-            self.rest("answers ended early or timed out");
+            self.mark_down("answers ended early or timed out");
         }
     }
 
     /// Marks the server down. Its health task takes its slots away and probes it until it is back.
-    pub(super) fn rest(&self, why: impl fmt::Display) {
-        if self.begin_rest(why) {
-            self.rested.notify_one();
+    pub(super) fn mark_down(&self, why: impl fmt::Display) {
+        if self.set_down(why) {
+            self.went_down.notify_one();
         }
     }
 
     /// Completes when the server is marked down. A notification of an earlier time may be left over, if the health task was
     /// replaced.
-    async fn rests(&self) {
+    async fn marked_down(&self) {
         loop {
-            self.rested.notified().await;
-            if !self.is_well() {
+            self.went_down.notified().await;
+            if !self.is_healthy() {
                 return;
             }
         }
     }
 
     /// Marks it down; whether it was up until now.
-    fn begin_rest(&self, why: impl fmt::Display) -> bool {
-        let was_well = !self.resting.swap(true, Ordering::AcqRel);
-        if was_well {
+    fn set_down(&self, why: impl fmt::Display) -> bool {
+        let was_up = !self.is_down.swap(true, Ordering::AcqRel);
+        if was_up {
             *self.why.lock() = why.to_string();
         }
-        was_well
+        was_up
     }
 
-    fn wake_up(&self) {
+    fn set_up(&self) {
         self.failures.store(0, Ordering::Relaxed);
-        self.resting.store(false, Ordering::Release);
+        self.is_down.store(false, Ordering::Release);
     }
 }
 
 /// The health task of one server: probes it while it is down, and also while it is up if there is a probe path. Continues where a
 /// previous task stopped. `id` is the server's in the policy.
-pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Server>, probe: Option<ProbeSettings>) {
+pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<UpstreamServer>, probe: Option<ProbeSettings>) {
     let probe = probe.as_ref();
     loop {
-        if of.health.is_well() {
-            stay_well(&gate, &of, probe).await;
+        if of.health.is_healthy() {
+            watch_up(&gate, &of, probe).await;
         }
         gate.server_down(id.0, id.1);
         let why = of.health.why.lock().clone();
         warn!(server = %of.name(), why, "upstream server marked down");
         recover(&gate, &of, probe).await;
-        of.health.wake_up();
+        of.health.set_up();
         gate.server_up(id.0, id.1);
         info!(server = %of.name(), "upstream server is back");
     }
 }
 
 /// Completes when the server is to be marked down.
-async fn stay_well(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
+async fn watch_up(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
     let Some(probe) = probe else {
-        return server.health.rests().await;
+        return server.health.marked_down().await;
     };
-    let mut rested = std::pin::pin!(server.health.rests());
-    let mut bad = 0;
-    while bad < FAILURES_MAX {
+    let mut went_down = std::pin::pin!(server.health.marked_down());
+    let mut failed_probes = 0;
+    while failed_probes < FAILURES_MAX {
         tokio::select! {
-            () = &mut rested => return,
+            () = &mut went_down => return,
             () = gate.clock().sleep(probe.every.into()) => {}
         }
-        bad = if ask(gate, server, Some(probe)).await.is_ok() {
+        failed_probes = if probe_once(gate, server, Some(probe)).await.is_ok() {
             0
         } else {
-            bad + 1
+            failed_probes + 1
         };
     }
     // If a request marked it down meanwhile, its notification must be consumed before the server recovers.
-    if !server.health.begin_rest("probes failed") {
-        rested.await;
+    if !server.health.set_down("probes failed") {
+        went_down.await;
     }
 }
 
 /// Completes when the server answers.
-async fn recover(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
-    let mut rest = REST_MIN;
+async fn recover(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
+    let mut delay = PROBE_DELAY_MIN;
     loop {
-        gate.clock().sleep(rest).await;
-        if ask(gate, server, probe).await.is_ok() {
+        gate.clock().sleep(delay).await;
+        if probe_once(gate, server, probe).await.is_ok() {
             return;
         }
-        rest = rest.saturating_mul(2).min(REST_MAX);
+        delay = delay.saturating_mul(2).min(PROBE_DELAY_MAX);
     }
 }
 
 /// Probes once: by `GET` if there is a path, otherwise by connecting.
-async fn ask(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) -> io::Result<()> {
+async fn probe_once(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) -> io::Result<()> {
     let asked = async {
         let stream = server.connect().await?;
         match probe {
@@ -168,7 +168,7 @@ async fn ask(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) -> io:
     }
 }
 
-async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::Result<()> {
+async fn get(stream: TcpStream, server: &UpstreamServer, probe: &ProbeSettings) -> io::Result<()> {
     let request = Request::get(&probe.path)
         .header(header::HOST, &server.authority)
         .header(header::USER_AGENT, concat!("tiergate/", env!("CARGO_PKG_VERSION")))
@@ -192,7 +192,7 @@ async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::R
     }
 }
 
-impl Server {
+impl UpstreamServer {
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;

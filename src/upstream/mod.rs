@@ -3,7 +3,7 @@
 //! The policy chooses the server of a metered job (`policy::pool`), since slots change under the gate's lock. This module does
 //! the rest: a connection of the thread's own, the request, the answer, the timeouts.
 //!
-//! Invariant: an answer's last part is handed over only after the job has released everything (semantics §6).
+//! Invariant: an answer's last part is handed over only after the job has released everything (rules §6).
 //!
 //! There is no TLS to upstream servers.
 
@@ -30,9 +30,9 @@ use health::Health;
 
 /// One configured upstream.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct UpstreamSettings {
     /// Its servers, and the slots of each.
-    pub servers: Vec<(ServerId, Arc<Server>, u32)>,
+    pub servers: Vec<(ServerId, Arc<UpstreamServer>, u32)>,
     /// The longest time for connecting.
     pub connect_timeout: Duration,
     /// The longest time from the end of the request to the head of the answer.
@@ -43,8 +43,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
 }
 
-impl Settings {
-    fn server(&self, id: ServerId) -> Option<Arc<Server>> {
+impl UpstreamSettings {
+    fn server(&self, id: ServerId) -> Option<Arc<UpstreamServer>> {
         let mut servers = self.servers.iter();
         servers
             .find(|(of, ..)| *of == id)
@@ -63,7 +63,7 @@ pub struct ProbeSettings {
 
 /// One server with its health. It outlives reloads of the configuration.
 #[derive(Debug)]
-pub struct Server {
+pub struct UpstreamServer {
     /// Unique in this process.
     number: u64,
     /// A name or an address, without brackets.
@@ -75,7 +75,7 @@ pub struct Server {
     health: Health,
 }
 
-impl Server {
+impl UpstreamServer {
     /// A server that is assumed to be healthy. `host` is a name or an address, without brackets; `authority` is `host:port` as a
     /// `Host` header has it.
     pub fn new(host: String, port: u16, authority: HeaderValue) -> Arc<Self> {
@@ -90,8 +90,8 @@ impl Server {
     }
 
     /// Whether it is up, as requests and probes have found.
-    pub fn is_well(&self) -> bool {
-        self.health.is_well()
+    pub fn is_healthy(&self) -> bool {
+        self.health.is_healthy()
     }
 
     /// Whether it is the server at that address.
@@ -104,16 +104,16 @@ impl Server {
 #[derive(Debug)]
 pub struct Upstream {
     id: UpstreamId,
-    settings: ArcSwap<Settings>,
+    settings: ArcSwap<UpstreamSettings>,
     /// Removed servers with running jobs, as of the last check.
-    gone: Mutex<HashMap<ServerId, Arc<Server>>>,
+    gone: Mutex<HashMap<ServerId, Arc<UpstreamServer>>>,
     /// Round robin for unmetered requests.
     turn: AtomicUsize,
 }
 
 impl Upstream {
     /// An upstream with those settings.
-    pub fn new(id: UpstreamId, settings: Settings) -> Arc<Self> {
+    pub fn new(id: UpstreamId, settings: UpstreamSettings) -> Arc<Self> {
         Arc::new(Self {
             id,
             settings: ArcSwap::from_pointee(settings),
@@ -129,7 +129,7 @@ impl Upstream {
 
     /// Changes the settings. Call it before the policy gives out slots of new servers; removed servers are still found until
     /// [`Self::forget_gone`].
-    pub fn change_to(&self, settings: Settings) {
+    pub fn change_to(&self, settings: UpstreamSettings) {
         let before = self.settings.load_full();
         let mut gone = self.gone.lock();
         gone.extend(before.servers.iter().map(|(id, server, _)| (*id, Arc::clone(server))));
@@ -146,7 +146,7 @@ impl Upstream {
     }
 
     /// The server with that id, if the upstream has it or had it and has not forgotten it.
-    pub fn server(&self, id: ServerId) -> Option<Arc<Server>> {
+    pub fn server(&self, id: ServerId) -> Option<Arc<UpstreamServer>> {
         let listed = || self.settings.load().server(id);
         listed().or_else(|| {
             // It may come back at this moment: then it is in the one or in the other while this is locked.
@@ -156,7 +156,7 @@ impl Upstream {
     }
 
     /// Idle connections that a thread keeps to the server: none if the upstream no longer has it.
-    fn idle_max(&self, server: &Arc<Server>) -> usize {
+    fn idle_max(&self, server: &Arc<UpstreamServer>) -> usize {
         let settings = self.settings.load();
         let mut servers = settings.servers.iter();
         servers
@@ -165,13 +165,13 @@ impl Upstream {
     }
 
     /// The server for an unmetered request: round robin, servers that are up first.
-    fn next_server(&self, but: Option<&Arc<Server>>) -> Option<Arc<Server>> {
+    fn next_server(&self, but: Option<&Arc<UpstreamServer>>) -> Option<Arc<UpstreamServer>> {
         let settings = self.settings.load();
         let count = settings.servers.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = (0..count).map(|step| &settings.servers[first.wrapping_add(step) % count].1);
         let mut others = turns.filter(|server| but.is_none_or(|but| !Arc::ptr_eq(but, server)));
-        let well = others.clone().find(|server| server.health.is_well());
-        well.or_else(|| others.next()).cloned()
+        let healthy = others.clone().find(|server| server.health.is_healthy());
+        healthy.or_else(|| others.next()).cloned()
     }
 }

@@ -1,4 +1,4 @@
-//! The pace of a body: fast enough to ask for a slot, and fast enough to keep one waiting (semantics §6).
+//! The pace of a body: fast enough to ask for a slot, and fast enough to keep one waiting (rules §6).
 
 use std::fmt;
 use std::future::Future;

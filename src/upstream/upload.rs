@@ -4,7 +4,7 @@
 //! one chunk is held. So memory grows with queue places and slots, never with the length or number of uploads.
 //!
 //! A job asks for a slot once its body is completely in the window or arrives at [`PACE_BYTES`] a second. A body that is slower
-//! for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is aborted (semantics §6).
+//! for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is aborted (rules §6).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,7 +29,7 @@ pub const WINDOW_BYTES: usize = 256 * 1024;
 
 /// Why a body did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum UploadError {
     /// The client went away.
     ClientGone,
     /// Its framing is invalid.
@@ -43,7 +43,7 @@ pub enum Fault {
     TooSlow,
 }
 
-impl Fault {
+impl UploadError {
     /// Classifies hyper's error: a body that can't be decoded is malformed; any other error means that the client is gone.
     fn of(error: &hyper::Error) -> Self {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
@@ -54,7 +54,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for UploadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ClientGone => "the client closed the connection before its request was complete",
@@ -65,31 +65,31 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for UploadError {}
 
 /// A body that is arriving.
 #[derive(Debug)]
 pub struct Upload {
     incoming: Incoming,
-    window: Kept,
+    window: BufferedChunks,
     buffered: usize,
     limit: u64,
     received: u64,
     length: SizeHint,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
 }
 
 impl Upload {
     /// A body of at most `limit` bytes.
     pub fn new(incoming: Incoming, limit: u64) -> Self {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(UploadProgress::default());
         if incoming.is_end_stream() {
             progress.set_complete();
         }
         let length = incoming.size_hint();
         Self {
             incoming,
-            window: Kept::default(),
+            window: BufferedChunks::default(),
             buffered: 0,
             limit,
             received: 0,
@@ -99,7 +99,7 @@ impl Upload {
     }
 
     /// The body's progress, which outlives the body.
-    pub fn progress(&self) -> &Arc<Progress> {
+    pub fn progress(&self) -> &Arc<UploadProgress> {
         &self.progress
     }
 
@@ -127,7 +127,7 @@ impl Upload {
     ///
     /// # Errors
     /// The client is gone or the body is too long.
-    pub async fn take_arrived(&mut self) -> Result<(), Fault> {
+    pub async fn take_arrived(&mut self) -> Result<(), UploadError> {
         loop {
             let taken = self.buffered;
             poll_fn(|cx| self.poll_arrived(cx)).await?;
@@ -139,7 +139,7 @@ impl Upload {
         }
     }
 
-    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
         while !self.may_ask() {
             match self.poll_chunk(cx) {
                 Poll::Ready(Ok(_)) => {}
@@ -154,11 +154,11 @@ impl Upload {
     ///
     /// # Errors
     /// The client is gone, the body is too long, or the window is full and the pace too slow.
-    pub async fn until_ready(&mut self, clock: &Clock) -> Result<(), Fault> {
+    pub async fn until_ready(&mut self, clock: &Clock) -> Result<(), UploadError> {
         let mut pace = Pace::starting(clock.now(), self.buffered_bytes());
         while !self.is_complete() {
             if self.buffered >= WINDOW_BYTES {
-                return Err(Fault::TooSlow);
+                return Err(UploadError::TooSlow);
             }
             let bytes = poll_fn(|cx| self.poll_chunk(cx)).await?;
             if pace.is_enough(bytes, clock.now()) {
@@ -168,18 +168,18 @@ impl Upload {
         Ok(())
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<u64, Fault>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<u64, UploadError>> {
         let mut bytes = 0;
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             None => self.progress.set_complete(),
-            Some(Err(error)) => return Poll::Ready(Err(self.progress.set_fault(Fault::of(&error)))),
+            Some(Err(error)) => return Poll::Ready(Err(self.progress.set_fault(UploadError::of(&error)))),
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
                     bytes = u64::try_from(chunk.len()).expect("a length is a u64");
                     self.received += bytes;
                     self.progress.received.store(self.received, Ordering::Relaxed);
                     if self.received > self.limit {
-                        return Poll::Ready(Err(self.progress.set_fault(Fault::TooLong { limit: self.limit })));
+                        return Poll::Ready(Err(self.progress.set_fault(UploadError::TooLong { limit: self.limit })));
                     }
                     self.buffered += chunk.len();
                     self.window.push(chunk);
@@ -193,7 +193,7 @@ impl Upload {
     }
 
     /// Streams the body to the upstream server from now on. If `paced`, a slot waits for it and it must keep its pace.
-    pub fn stream(self, clock: Clock, paced: bool) -> (RequestBody, Arc<Progress>) {
+    pub fn stream(self, clock: Clock, paced: bool) -> (RequestBody, Arc<UploadProgress>) {
         let Self {
             incoming,
             window,
@@ -225,13 +225,13 @@ const SMALL_BYTES: usize = 4 * 1024;
 
 /// Buffered parts of a body, in memory proportional to its length, however small the pieces in which it arrived.
 #[derive(Debug, Default)]
-struct Kept {
+struct BufferedChunks {
     chunks: VecDeque<Bytes>,
     /// Small chunks, which follow all of those.
     small: BytesMut,
 }
 
-impl Kept {
+impl BufferedChunks {
     fn push(&mut self, chunk: Bytes) {
         if chunk.len() < SMALL_BYTES {
             self.small.extend_from_slice(&chunk);
@@ -278,17 +278,17 @@ pub async fn has_arrived(mut body: Incoming) -> bool {
 
 /// The progress of a body, for the task that waits for the upstream server's answer.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct UploadProgress {
     complete: AtomicBool,
     /// Bytes of the body that were read.
     received: AtomicU64,
     /// Whether the server would read more than has arrived.
     waits_for_client: AtomicBool,
-    fault: OnceLock<Fault>,
+    fault: OnceLock<UploadError>,
     changed: Notify,
 }
 
-impl Progress {
+impl UploadProgress {
     /// Whether the body has completely arrived.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
@@ -312,7 +312,7 @@ impl Progress {
     }
 
     /// Why the body broke off, if it did.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<UploadError> {
         self.fault.get().copied()
     }
 
@@ -321,7 +321,7 @@ impl Progress {
         self.changed.notify_one();
     }
 
-    fn set_fault(&self, fault: Fault) -> Fault {
+    fn set_fault(&self, fault: UploadError) -> UploadError {
         *self.fault.get_or_init(|| fault)
     }
 }
@@ -329,7 +329,7 @@ impl Progress {
 /// A request's body as the connection to the upstream server reads it: the window first, then the stream.
 #[derive(Debug)]
 pub struct RequestBody {
-    window: Kept,
+    window: BufferedChunks,
     /// `None` once it has ended.
     rest: Option<Incoming>,
     limit: u64,
@@ -337,11 +337,11 @@ pub struct RequestBody {
     length: SizeHint,
     /// Set if a slot waits for it.
     starved: Option<Starved>,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
 }
 
 impl RequestBody {
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
         loop {
             let Some(rest) = &mut self.rest else {
                 return Poll::Ready(None);
@@ -355,14 +355,14 @@ impl RequestBody {
                     let Some(starved) = &mut self.starved else {
                         return Poll::Pending;
                     };
-                    return starved.poll(cx).map(|()| Some(Err(Fault::TooSlow)));
+                    return starved.poll(cx).map(|()| Some(Err(UploadError::TooSlow)));
                 }
                 Poll::Ready(None) => {
                     self.rest = None;
                     self.progress.set_complete();
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Fault::of(&error)))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(UploadError::of(&error)))),
                 Poll::Ready(Some(Ok(frame))) => {
                     let ended = rest.is_end_stream();
                     if ended {
@@ -378,7 +378,7 @@ impl RequestBody {
                     self.received += bytes;
                     self.progress.received.store(self.received, Ordering::Relaxed);
                     return Poll::Ready(Some(if self.received > self.limit {
-                        Err(Fault::TooLong { limit: self.limit })
+                        Err(UploadError::TooLong { limit: self.limit })
                     } else {
                         Ok(chunk)
                     }));
@@ -390,9 +390,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Fault;
+    type Error = UploadError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if let Some(chunk) = self.window.pop() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
@@ -420,7 +420,7 @@ mod tests {
     /// size.
     #[test]
     fn small_pieces_are_kept_together_and_in_order() {
-        let mut kept = Kept::default();
+        let mut kept = BufferedChunks::default();
         let large = Bytes::from(vec![7; SMALL_BYTES]);
         for _ in 0..3 {
             (0..10_000_u32).for_each(|number| kept.push(Bytes::from(vec![number as u8])));

@@ -1,5 +1,5 @@
 //! The window between an upstream server that answers and a client that reads: at most [`WINDOW_BYTES`], so that a slot is free
-//! when the server's message ends, not when the client has read it (semantics §6).
+//! when the server's message ends, not when the client has read it (rules §6).
 //!
 //! One side puts chunks in and waits for space; the other takes them out. Each notices when the other is gone.
 
@@ -30,7 +30,7 @@ pub(super) fn open() -> (Inlet, Outlet) {
 struct Pane {
     chunks: VecDeque<Bytes>,
     bytes: usize,
-    end: Option<End>,
+    end: Option<StreamEnd>,
     outlet_gone: bool,
     /// The waker of the task that waits for a chunk.
     taker: Option<Waker>,
@@ -40,7 +40,7 @@ struct Pane {
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum StreamEnd {
     Complete,
     BrokenOff,
 }
@@ -93,10 +93,10 @@ impl Inlet {
 
     /// The answer is complete.
     pub(super) fn end(self) {
-        self.finish(End::Complete);
+        self.finish(StreamEnd::Complete);
     }
 
-    fn finish(&self, end: End) {
+    fn finish(&self, end: StreamEnd) {
         let mut pane = self.pane.lock();
         pane.end.get_or_insert(end);
         let taker = pane.taker.take();
@@ -107,7 +107,7 @@ impl Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        self.finish(End::BrokenOff);
+        self.finish(StreamEnd::BrokenOff);
     }
 }
 
@@ -133,8 +133,8 @@ impl Outlet {
             return Poll::Ready(Some(Ok(chunk)));
         }
         match pane.end {
-            Some(End::Complete) => Poll::Ready(None),
-            Some(End::BrokenOff) => Poll::Ready(Some(Err(BrokenOff))),
+            Some(StreamEnd::Complete) => Poll::Ready(None),
+            Some(StreamEnd::BrokenOff) => Poll::Ready(Some(Err(BrokenOff))),
             None => {
                 pane.taker = Some(cx.waker().clone());
                 Poll::Pending
@@ -145,7 +145,7 @@ impl Outlet {
     /// Whether the end has been reached and nothing is left.
     pub(super) fn is_drained(&self) -> bool {
         let pane = self.pane.lock();
-        pane.end == Some(End::Complete) && pane.chunks.is_empty()
+        pane.end == Some(StreamEnd::Complete) && pane.chunks.is_empty()
     }
 }
 

@@ -1,16 +1,16 @@
-//! Accounts and keys: what was acknowledged is there after a restart, and ids are nobody's second time.
+//! Accounts and keys: what was acknowledged is there after a restart, and ids are never reused.
 
 use tiergate::policy::rules::Raise;
 use tiergate::store::account::{OwnLimit, Until};
 use tiergate::store::{
-    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, Listed, Relisted,
-    keys,
+    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, ListedAccount,
+    Relisted, keys,
 };
 
 use crate::folder::Folder;
 use crate::kit::{DAY, NOW, database_of, found, hash, listed, new, numbers, open, open_with};
 
-/// An account that brings a key along.
+/// An account with a key.
 fn with_key(name: &str, key: &str) -> (usize, Result<ImportRow, String>) {
     let terms = AccountPatch {
         tier: Some("$20".to_owned()),
@@ -58,7 +58,7 @@ fn everything_is_there_after_a_restart() {
 }
 
 #[test]
-fn an_accounts_own_numbers_are_bounded() {
+fn an_accounts_own_limits_are_bounded() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("the name is free");
@@ -109,9 +109,9 @@ fn an_accounts_own_numbers_are_bounded() {
     );
 }
 
-/// A change that came after the store was closed opened the file again, which another process may have had by then.
+/// Regression: a change after the store was closed opened the file again, which another process could have had by then.
 #[test]
-fn what_is_closed_stays_closed() {
+fn a_closed_store_stays_closed() {
     let folder = Folder::new();
     let (store, database) = open_with(&folder, &[], &[], NOW).expect("it is made");
     store.add(new("acme"), NOW).expect("nothing is in the way");
@@ -129,9 +129,9 @@ fn what_is_closed_stays_closed() {
     assert!(next.directory().by_name("late").is_none());
 }
 
-/// The database is full: what can't be written is refused, and what is there is seen as before.
+/// The database is full: what can't be written is refused, and the present accounts stay as they are.
 #[test]
-fn a_change_that_can_not_be_written_changes_nothing() {
+fn a_change_that_cannot_be_written_changes_nothing() {
     let folder = Folder::new();
     let (store, database) = open_with(&folder, &[listed("a", &["ka"])], &[], NOW).expect("it is made");
     let acme = store.add(new("acme"), NOW).expect("nothing is in the way");
@@ -152,7 +152,7 @@ fn a_change_that_can_not_be_written_changes_nothing() {
         "{refused}"
     );
     assert_eq!(store.directory().len(), 2);
-    let more: Vec<Listed> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
+    let more: Vec<ListedAccount> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
     let refused = store.relist(&more, NOW).expect_err("it is full");
     assert!(matches!(refused, AccountsError::Unavailable(_)), "{refused:?}");
     assert_eq!(
@@ -172,9 +172,9 @@ fn a_change_that_can_not_be_written_changes_nothing() {
     assert_eq!(next.id.0, acme.id.0 + 1, "ids that nobody has seen come again");
 }
 
-/// What history needs of a removed account stays, and nothing else.
+/// Of a removed account, only what history needs is kept.
 #[test]
-fn of_a_removed_account_only_its_name_is_kept() {
+fn only_the_name_of_a_removed_account_is_kept() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let new = AccountSpec {
@@ -207,9 +207,9 @@ fn of_a_removed_account_only_its_name_is_kept() {
     }
 }
 
-/// The last id is given once, and after it none.
+/// The last id is given once, and none after it.
 #[test]
-fn ids_that_are_used_up_are_told() {
+fn exhausted_ids_are_reported() {
     let folder = Folder::new();
     drop(open(&folder, &[]).expect("a new store"));
     let used = "INSERT INTO account (id, name, origin, tier, blocked, created, removed_at) VALUES (4294967293, 'old', 'stored', 't', 0, 0, 0)";
@@ -225,7 +225,7 @@ fn ids_that_are_used_up_are_told() {
 }
 
 #[test]
-fn an_id_is_nobodys_second_time() {
+fn ids_are_never_reused() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
     let first = store.add(new("a"), NOW).expect("free").id;
@@ -243,7 +243,7 @@ fn an_id_is_nobodys_second_time() {
 }
 
 #[test]
-fn who_is_listed_has_one_id_whenever_it_is_listed() {
+fn a_listed_account_keeps_its_id() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
     let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
@@ -273,7 +273,7 @@ fn who_is_listed_has_one_id_whenever_it_is_listed() {
 }
 
 #[test]
-fn another_list_comes_in_one_step_and_names_keep_their_ids() {
+fn a_new_list_replaces_the_old_at_once_and_keeps_ids() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
     let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
@@ -284,7 +284,7 @@ fn another_list_comes_in_one_step_and_names_keep_their_ids() {
         .expect("nothing is in the way");
     assert_eq!(same, Relisted::default(), "in another order");
     // `a` goes, its key passes to `b`, which loses another and gets a tier; `c` comes.
-    let paid = Listed {
+    let paid = ListedAccount {
         tier: "paid".to_owned(),
         ..listed("b", &["ka", "kb2"])
     };
@@ -329,7 +329,7 @@ fn another_list_comes_in_one_step_and_names_keep_their_ids() {
 
 /// A reload of a file with the same list writes nothing, and so needs no disk.
 #[test]
-fn a_list_that_is_the_same_is_not_written() {
+fn an_unchanged_list_is_not_written() {
     let folder = Folder::new();
     let list = [listed("a", &["ka"]), listed("b", &["kb"])];
     let (store, database) = open_with(&folder, &list, &[], NOW).expect("a new store");
@@ -339,7 +339,7 @@ fn a_list_that_is_the_same_is_not_written() {
     let other = [list[0].clone(), listed("b", &["another"])];
     assert!(matches!(store.relist(&other, NOW), Err(AccountsError::Unavailable(_))));
     drop((store, database));
-    // Nor does a start with the same list.
+    // A start with the same list writes nothing either.
     for write in ["INSERT", "UPDATE", "DELETE"] {
         let trigger =
             format!("CREATE TRIGGER no_{write} BEFORE {write} ON account BEGIN SELECT RAISE(ABORT, 'written'); END");
@@ -351,11 +351,11 @@ fn a_list_that_is_the_same_is_not_written() {
 }
 
 #[test]
-fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
+fn names_no_longer_listed_keep_their_ids_up_to_a_bound() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("a", &["ka"])]).expect("a new store");
     let id = found(&store, "ka", NOW);
-    let many: Vec<Listed> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
+    let many: Vec<ListedAccount> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
     store.relist(&many, NOW).expect("nothing is in the way");
     store
         .relist(&[listed("b", &["kb"])], NOW)
@@ -376,7 +376,7 @@ fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
 }
 
 #[test]
-fn a_list_that_collides_with_the_store_changes_nothing() {
+fn a_list_that_conflicts_with_the_store_changes_nothing() {
     let folder = Folder::new();
     let old = [listed("a", &["ka"])];
     let store = open(&folder, &old).expect("a new store");
@@ -386,7 +386,7 @@ fn a_list_that_collides_with_the_store_changes_nothing() {
         .import(import, &ImportOptions::default(), NOW)
         .expect("both are new");
     let before = store.directory().page("", 9);
-    let refused = |list: &[Listed]| store.relist(list, NOW).expect_err("it collides").to_string();
+    let refused = |list: &[ListedAccount]| store.relist(list, NOW).expect_err("it collides").to_string();
     let told = refused(&[listed("b", &["kb"]), listed("acme", &["kc"])]);
     assert!(
         told.contains("stored as well: acme") && told.contains("tiergate account remove"),
@@ -411,7 +411,7 @@ fn a_list_that_collides_with_the_store_changes_nothing() {
 }
 
 #[test]
-fn accounts_whose_tier_there_is_not_are_named_and_counted() {
+fn accounts_of_unknown_tiers_are_named_and_counted() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
     for name in ["d", "c", "b"] {
@@ -428,7 +428,7 @@ fn accounts_whose_tier_there_is_not_are_named_and_counted() {
 }
 
 #[test]
-fn a_name_or_a_key_in_both_places_is_told_at_the_start() {
+fn names_and_keys_in_both_places_are_reported_at_start() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("free");
@@ -482,7 +482,7 @@ fn a_key_rotates_with_an_overlap() {
 }
 
 #[test]
-fn an_account_has_so_many_keys_and_expired_ones_make_room() {
+fn keys_per_account_are_bounded_and_expired_ones_make_room() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("a"), NOW).expect("free");

@@ -1,4 +1,4 @@
-//! The audit log: each change has its row, written with it, by whoever made it, and without secrets.
+//! The audit log: each change has its row, written with it, with its author and without secrets.
 
 use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
@@ -16,8 +16,52 @@ fn rows(folder: &Folder, since: UnixTime, limit: usize) -> Vec<AuditEntry> {
     audit::read(&connection, since, limit).expect("its log")
 }
 
+/// Who, action, subject and detail of each change.
+fn rows_of_every_change(ids: &[String; 2]) -> [(String, String, String, Value); 8] {
+    let until = (NOW + DAY).as_millis();
+    let row = |who: &str, action: &str, subject: &str, detail: Value| {
+        (who.to_owned(), action.to_owned(), subject.to_owned(), detail)
+    };
+    let alice = "alice@127.0.0.1";
+    [
+        row(alice, "account_add", "acme", json!({ "id": 1, "tier": "$20" })),
+        row(
+            "127.0.0.1",
+            "account_change",
+            "acme",
+            json!({ "fields": ["tier", "email"], "tier": "$50" }),
+        ),
+        row(
+            alice,
+            "key_add",
+            &ids[0],
+            json!({ "account": "acme", "expires_ms": null }),
+        ),
+        row(
+            alice,
+            "key_rotate",
+            &ids[0],
+            json!({ "account": "acme", "new": ids[1], "old_expires_ms": until }),
+        ),
+        row(alice, "key_revoke", &ids[0], json!({ "account": "acme" })),
+        row(
+            alice,
+            "network_block",
+            "192.0.2.0/24",
+            json!({ "limits": [], "note": false, "until_ms": until, "why": "scrapes" }),
+        ),
+        row(
+            alice,
+            "network_unblock",
+            "192.0.2.0/24",
+            json!({ "limits": [], "note": false, "until_ms": null, "why": null }),
+        ),
+        row("command", "account_remove", "acme", json!({ "id": 1, "keys": 1 })),
+    ]
+}
+
 #[test]
-fn every_change_has_a_row_by_who_made_it() {
+fn every_change_has_an_audit_row_with_its_author() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let by = |name: Option<&str>| Stamp::new(NOW, Actor::peer("::ffff:127.0.0.1".parse().expect("an address"), name));
@@ -55,47 +99,7 @@ fn every_change_has_a_row_by_who_made_it() {
         .map(|row| (row.who, row.action, row.subject, row.detail))
         .rev()
         .collect();
-    let until = (NOW + DAY).as_millis();
-    let row = |who: &str, action: &str, subject: &str, detail: Value| {
-        (who.to_owned(), action.to_owned(), subject.to_owned(), detail)
-    };
-    let alice = "alice@127.0.0.1";
-    let expected = [
-        row(alice, "account_add", "acme", json!({ "id": 1, "tier": "$20" })),
-        row(
-            "127.0.0.1",
-            "account_change",
-            "acme",
-            json!({ "fields": ["tier", "email"], "tier": "$50" }),
-        ),
-        row(
-            alice,
-            "key_add",
-            &ids[0],
-            json!({ "account": "acme", "expires_ms": null }),
-        ),
-        row(
-            alice,
-            "key_rotate",
-            &ids[0],
-            json!({ "account": "acme", "new": ids[1], "old_expires_ms": until }),
-        ),
-        row(alice, "key_revoke", &ids[0], json!({ "account": "acme" })),
-        row(
-            alice,
-            "network_block",
-            "192.0.2.0/24",
-            json!({ "limits": [], "note": false, "until_ms": until, "why": "scrapes" }),
-        ),
-        row(
-            alice,
-            "network_unblock",
-            "192.0.2.0/24",
-            json!({ "limits": [], "note": false, "until_ms": null, "why": null }),
-        ),
-        row("command", "account_remove", "acme", json!({ "id": 1, "keys": 1 })),
-    ];
-    assert_eq!(log, expected);
+    assert_eq!(log, rows_of_every_change(&ids));
     let text = format!("{log:?}");
     assert!(
         !text.contains(other.secret.reveal()) && !text.contains("secret@example.org"),
@@ -106,7 +110,7 @@ fn every_change_has_a_row_by_who_made_it() {
 }
 
 #[test]
-fn an_import_is_one_row_and_a_refused_one_none() {
+fn an_import_is_one_audit_row_and_a_refused_one_none() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let line = |line: usize, name: &str| {
@@ -145,7 +149,7 @@ fn an_import_is_one_row_and_a_refused_one_none() {
 }
 
 #[test]
-fn another_list_in_tiers_yaml_is_a_row_and_the_same_is_none() {
+fn a_changed_list_is_an_audit_row_and_an_unchanged_one_none() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb"]));
     let store = open(&folder, std::slice::from_ref(&a)).expect("a new store");

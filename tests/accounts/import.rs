@@ -1,4 +1,4 @@
-//! Many accounts at once: all or nothing, and, if that is asked for, so that what is stored is what the file says.
+//! Imports of many accounts: all or nothing, and on request the store is made to match the file.
 
 use tiergate::policy::time::UnixTime;
 use tiergate::store::{
@@ -40,7 +40,7 @@ fn import(store: &AccountStore, lines: Vec<Line>, options: &ImportOptions) -> Re
     store.import(lines.into_iter(), options, NOW)
 }
 
-/// What an import comes to: added, updated, unchanged, removed, new keys.
+/// The counts of an import: added, updated, unchanged, removed, new keys.
 fn counts(imported: Result<Imported, ImportError>) -> [usize; 5] {
     let done = imported.expect("nothing is in the way");
     [done.added, done.updated, done.unchanged, done.removed, done.keys_added]
@@ -72,7 +72,7 @@ fn names(store: &AccountStore) -> String {
 }
 
 #[test]
-fn an_import_is_whole_or_nothing_and_says_all_that_is_wrong() {
+fn an_import_is_all_or_nothing_and_reports_all_errors() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["known"])]).expect("a new store");
     let mut lines = vec![row(1, "a", &["ka"]), row(2, "b", &[]), row(3, "a", &["ka2"])];
@@ -113,10 +113,10 @@ fn an_import_is_whole_or_nothing_and_says_all_that_is_wrong() {
     assert_eq!(["ka", "ka2"].map(|key| found(&store, key, NOW)), [a, a]);
 }
 
-/// An import of 16 MiB of wrong lines held each of the eight million with a text of its own, 3.4 GB, only to name the first
+/// Regression: an import of 16 MiB of invalid lines held eight million errors, 3.4 GB, only to report the first
 /// thousand.
 #[test]
-fn however_many_lines_are_wrong_only_the_first_are_held() {
+fn only_the_first_errors_of_an_import_are_kept() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let lines = (1..=1_000_000).map(|line| (line, Err("it is wrong".to_owned())));
@@ -130,9 +130,46 @@ fn however_many_lines_are_wrong_only_the_first_are_held() {
     );
 }
 
-/// Import could only make accounts: a nightly sync of sponsors was impossible.
+/// Changes a tier, adds keys and an account.
+fn updated_lines() -> Vec<Line> {
+    let to = |tier: &str| AccountPatch {
+        tier: Some(tier.to_owned()),
+        ..AccountPatch::default()
+    };
+    vec![
+        of(1, "a", to("$50"), &["ka", "ka2"]),
+        of(
+            2,
+            "b",
+            AccountPatch {
+                tier: None,
+                ..AccountPatch::default()
+            },
+            &["kb"],
+        ),
+        row(3, "c", &["kc"]),
+        row(4, "new", &[]),
+    ]
+}
+
+/// Fields that differ, and new keys, of each account that was changed.
+fn changed_fields(done: &Imported) -> Vec<(Vec<&'static str>, usize)> {
+    let fields = done.changes.iter().filter_map(|change| {
+        Some((
+            change
+                .before
+                .as_ref()?
+                .spec()
+                .differences(&change.after.as_ref()?.spec()),
+            change.keys_added,
+        ))
+    });
+    fields.collect()
+}
+
+/// Regression: an import could only add accounts.
 #[test]
-fn an_update_changes_what_the_file_says_and_nothing_else() {
+fn an_update_changes_only_what_the_file_says() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["known"])]).expect("a new store");
     let noted = AccountPatch {
@@ -145,56 +182,22 @@ fn an_update_changes_what_the_file_says_and_nothing_else() {
     let lines = vec![of(1, "a", noted, &["ka"]), row(2, "b", &["kb"]), row(3, "c", &[])];
     import(&store, lines, &plain()).expect("they are new");
     let before = store.directory().by_name("a").expect("it is there");
-    let to = |tier: &str| AccountPatch {
-        tier: Some(tier.to_owned()),
-        ..AccountPatch::default()
-    };
-    let lines = || {
-        vec![
-            of(1, "a", to("$50"), &["ka", "ka2"]),
-            of(
-                2,
-                "b",
-                AccountPatch {
-                    tier: None,
-                    ..AccountPatch::default()
-                },
-                &["kb"],
-            ),
-            row(3, "c", &["kc"]),
-            row(4, "new", &[]),
-        ]
-    };
-    let refused = import(&store, lines(), &plain()).expect_err("three are there");
+    let refused = import(&store, updated_lines(), &plain()).expect_err("three are there");
     assert!(matches!(refused, ImportError::Lines { count: 3, .. }), "{refused}");
     let dry = ImportOptions {
         dry_run: true,
         ..update()
     };
-    let would = import(&store, lines(), &dry).expect("nothing is in the way");
+    let would = import(&store, updated_lines(), &dry).expect("nothing is in the way");
     assert_eq!(
         store.directory().by_name("a").as_ref(),
         Some(&before),
         "nothing was changed"
     );
-    let done = import(&store, lines(), &update()).expect("nothing is in the way");
+    let done = import(&store, updated_lines(), &update()).expect("nothing is in the way");
     assert_eq!(done, would, "a dry run says what a real one does");
     assert_eq!(counts(Ok(done.clone())), [1, 2, 1, 0, 2]);
-    let fields: Vec<_> = done
-        .changes
-        .iter()
-        .filter_map(|change| {
-            Some((
-                change
-                    .before
-                    .as_ref()?
-                    .spec()
-                    .differences(&change.after.as_ref()?.spec()),
-                change.keys_added,
-            ))
-        })
-        .collect();
-    assert_eq!(fields, [(vec!["tier"], 1), (Vec::new(), 1)]);
+    assert_eq!(changed_fields(&done), [(vec!["tier"], 1), (Vec::new(), 1)]);
     drop(store);
     let store = open(&folder, &[listed("listed", &["known"])]).expect("the same store");
     let after = store.directory().by_name("a").expect("it is there");
@@ -232,7 +235,7 @@ fn only_accounts_of_the_source_are_removed() {
     let mut first = many.clone();
     first.extend([row(20, "by-hand", &[]), row(21, "kept", &["k-kept"])]);
     assert_eq!(counts(import(&store, first, &sync())), [20, 1, 1, 0, 21]);
-    // Two of twenty are no more than a tenth, whoever else was named before.
+    // Two of twenty are no more than a tenth, whatever was named before.
     assert_eq!(counts(import(&store, many[2..].to_vec(), &sync())), [0, 0, 18, 2, 0]);
     assert_eq!(found(&store, "k0", NOW), None);
     let left = names(&store);
@@ -253,7 +256,7 @@ fn only_accounts_of_the_source_are_removed() {
 }
 
 #[test]
-fn more_than_a_tenth_goes_only_with_a_yes() {
+fn removing_more_than_a_tenth_needs_confirmation() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let many: Vec<Line> = (0..29)
@@ -285,9 +288,9 @@ fn more_than_a_tenth_goes_only_with_a_yes() {
     assert_eq!(counts(import(&store, many[3..].to_vec(), &yes)), [0, 0, 26, 3, 0]);
 }
 
-/// A sponsor that is called otherwise has the same key.
+/// A renamed sponsor has the same key.
 #[test]
-fn a_key_passes_from_an_account_that_is_removed_to_another() {
+fn a_removed_accounts_key_can_pass_to_another_account() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let yes = ImportOptions { yes: true, ..sync() };
@@ -310,7 +313,7 @@ fn a_key_passes_from_an_account_that_is_removed_to_another() {
 }
 
 #[test]
-fn keys_that_are_imported_keep_their_label_and_their_end() {
+fn imported_keys_keep_their_label_and_expiry() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("a"), NOW).expect("free");
@@ -349,7 +352,7 @@ fn keys_that_are_imported_keep_their_label_and_their_end() {
 
 /// One import of 100,000 beside one listed account was refused, and no document told of that bound.
 #[test]
-fn a_hundred_thousand_are_imported_beside_one_that_is_listed() {
+fn a_hundred_thousand_accounts_are_imported_beside_a_listed_one() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["known"])]).expect("a new store");
     let lines = (0..100_000).map(|number| row(number, &format!("n{number}"), &[&format!("k{number}")]));

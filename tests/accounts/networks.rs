@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use rusqlite::params;
 use tiergate::policy::time::UnixTime;
-use tiergate::store::{AccountStore, Block, Change, ChangeError, Known, NETWORKS_MAX, NetworkChange, OwnNumbers};
+use tiergate::store::{
+    AccountStore, Block, Change, ChangeError, NETWORKS_MAX, NetworkChange, NetworkTerms, OwnNumbers,
+};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, NOW, database_of};
@@ -43,7 +45,7 @@ fn block(until: Option<UnixTime>) -> NetworkChange {
 
 fn find(store: &AccountStore, address: &str, now: UnixTime) -> (bool, Option<u32>) {
     let address: IpAddr = address.parse().expect("an address");
-    let Known { blocked, limits } = store.networks().find(address, now);
+    let NetworkTerms { blocked, limits } = store.networks().find(address, now);
     let http = |limits: OwnNumbers| limits.iter().find(|(name, _)| **name == *"http").map(|(_, n)| *n);
     (blocked, limits.and_then(http))
 }
@@ -55,7 +57,7 @@ fn told(store: &AccountStore) -> Vec<String> {
 }
 
 #[test]
-fn what_is_said_of_networks_is_there_after_a_restart() {
+fn network_settings_survive_a_restart() {
     let folder = Folder::new();
     let store = open(&folder);
     set(&store, "192.0.2.7/24", own(300), NOW).expect("nothing is in the way");
@@ -82,7 +84,7 @@ fn what_is_said_of_networks_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_block_that_is_over_goes_at_the_next_start() {
+fn expired_blocks_are_removed_at_the_next_start() {
     let folder = Folder::new();
     let store = open(&folder);
     for network in ["192.0.2.0/24", "198.51.100.0/24"] {
@@ -100,7 +102,7 @@ fn a_block_that_is_over_goes_at_the_next_start() {
 }
 
 #[test]
-fn what_tiers_yaml_blocks_stays_blocked_and_is_not_stored() {
+fn blocks_in_tiers_yaml_stay_and_are_not_stored() {
     let folder = Folder::new();
     let listed = ["192.0.2.9/24", "::ffff:198.51.100.0/120"];
     let store = open_at(&folder, &listed, NOW);
@@ -131,7 +133,7 @@ fn what_tiers_yaml_blocks_stays_blocked_and_is_not_stored() {
 }
 
 #[test]
-fn nobody_knows_a_network_of_which_nothing_is_said() {
+fn a_network_without_settings_is_unknown() {
     let folder = Folder::new();
     let store = open(&folder);
     let network = "192.0.2.0/24".parse().expect("a network");
@@ -164,7 +166,7 @@ fn a_damaged_network_is_told() {
 }
 
 #[test]
-fn networks_are_bounded_and_blocks_that_are_over_make_room() {
+fn networks_are_bounded_and_expired_blocks_make_room() {
     let folder = Folder::new();
     drop(open(&folder));
     let mut database = database_of(&folder);

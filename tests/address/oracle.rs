@@ -227,7 +227,7 @@ pub enum Greeting {
     Garbage,
 }
 
-/// The longest header of version 1, and the longest that the door reads of version 2.
+/// The longest header of version 1, and the longest that the proxy reads of version 2.
 const LINE_MAX: usize = 107;
 const HEADER_MAX: usize = 4096;
 

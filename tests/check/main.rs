@@ -48,14 +48,14 @@ fn checked(lines: &[&str]) -> Checked {
 }
 
 fn shown(checked: &Checked) -> String {
-    checked.findings.shown(Inks::default()).to_string()
+    checked.diagnostics.shown(Inks::default()).to_string()
 }
 
 /// The file has neither errors nor warnings.
 #[track_caller]
 fn wise(lines: &[&str]) {
     let checked = checked(lines);
-    assert_eq!(checked.findings.problems(), [], "{}", shown(&checked));
+    assert_eq!(checked.diagnostics.problems(), [], "{}", shown(&checked));
     assert!(checked.config.is_some());
 }
 
@@ -65,9 +65,9 @@ fn warned(files: &[&[&str]]) -> String {
     let mut said = String::new();
     for lines in files {
         let checked = checked(lines);
-        let findings = &checked.findings;
+        let diagnostics = &checked.diagnostics;
         assert!(
-            findings.errors() == 0 && findings.warnings() > 0,
+            diagnostics.errors() == 0 && diagnostics.warnings() > 0,
             "{lines:?}: {}",
             shown(&checked)
         );

@@ -15,8 +15,8 @@ fn shipped_files_have_no_warnings() {
     let presets = PRESETS.iter().map(|preset| preset.text.as_bytes());
     for bytes in presets.chain([own.as_slice()]) {
         let checked = check("tiers.yaml", bytes, &Nothing);
-        assert_eq!(checked.findings.problems(), [], "{}", shown(&checked));
-        assert_eq!(checked.findings.summary(), "fine");
+        assert_eq!(checked.diagnostics.problems(), [], "{}", shown(&checked));
+        assert_eq!(checked.diagnostics.summary(), "fine");
     }
 }
 
@@ -48,7 +48,7 @@ fn keys_in_unread_places_are_warned_about() {
     ] {
         let checked = checked(&[keys]);
         let told: Vec<&str> = checked
-            .findings
+            .diagnostics
             .problems()
             .iter()
             .map(|problem| problem.message.as_str())

@@ -14,10 +14,10 @@ fn warnings_and_errors_are_in_line_order() {
     ]);
     assert_eq!(checked.config, None);
     let lines: Vec<u32> = checked
-        .findings
+        .diagnostics
         .problems()
         .iter()
-        .filter_map(|problem| problem.spot.as_ref().map(|spot| spot.line))
+        .filter_map(|problem| problem.span.as_ref().map(|span| span.line))
         .collect();
     assert!(lines.is_sorted(), "{lines:?}");
     snapshot("check_beside_errors", shown(&checked));
@@ -27,10 +27,10 @@ fn warnings_and_errors_are_in_line_order() {
 fn a_hundred_warnings_are_shown_beside_a_hundred_errors() {
     let many: String = (0..250).map(|n| format!("unknown_{n}: \"${{A}}\"\n")).collect();
     let checked = check("tiers.yaml", format!("{}{many}", file(&[])).as_bytes(), &Nothing);
-    let findings = &checked.findings;
-    assert_eq!((findings.errors(), findings.warnings()), (250, 250));
+    let diagnostics = &checked.diagnostics;
+    assert_eq!((diagnostics.errors(), diagnostics.warnings()), (250, 250));
     let of = |severity| {
-        findings
+        diagnostics
             .problems()
             .iter()
             .filter(|problem| problem.severity == severity)
@@ -52,7 +52,7 @@ fn colours_surround_words_and_arrows_only() {
         message: Ink("<b>", "</b>"),
         margin: Ink("<m>", "</m>"),
     };
-    let inked = checked.findings.shown(inks).to_string();
+    let inked = checked.diagnostics.shown(inks).to_string();
     snapshot("check_inks", &inked);
     let mut plain = inked;
     for mark in ["<e>", "</e>", "<w>", "</w>", "<b>", "</b>", "<m>", "</m>"] {

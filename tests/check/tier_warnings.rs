@@ -105,7 +105,10 @@ fn waits_that_are_impossible_or_pointless() {
         ]),
     );
     // Only metered routes wait; and nobody waits longer than the tiers let them.
-    wise(&[&fast, "routes: [ { path: /search, upstream: search } ]"]);
+    wise(&[
+        &fast,
+        "routes: [ { path: /search, upstream: search }, { path: /slow, upstream: slow, metered: true } ]",
+    ]);
     wise(&[&fast, "tiers: { free: { priority: 0, concurrency: 1, max_wait: 10s } }"]);
 }
 

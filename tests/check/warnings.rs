@@ -66,7 +66,7 @@ fn request_limits_that_match_no_request() {
     wise(&[&limits("methods: [PATCH]")]);
     // An invalid route could have matched.
     let unread = checked(&[&limits("path: /serach"), "routes: [ { path: /a, upstream: serch } ]"]);
-    assert_eq!((unread.findings.errors(), unread.findings.warnings()), (1, 0));
+    assert_eq!((unread.diagnostics.errors(), unread.diagnostics.warnings()), (1, 0));
 }
 
 #[test]
@@ -122,4 +122,22 @@ fn variables_that_are_not_expanded() {
 #[test]
 fn home_folders_that_are_not_expanded() {
     snapshot("check_home", each(&["data_dir: ~/data", "data_dir: \"~user/data\""]));
+}
+
+/// Regression: a file copied without `metered: true` queued nothing, and nothing told its operator.
+#[test]
+fn no_route_is_metered() {
+    snapshot(
+        "check_no_metered_route",
+        warned(&[&["routes:\n  - { path: /search, upstream: search }\n  - { path: /image, upstream: search }"]]),
+    );
+    // One is enough; and an invalid route may have been meant to be metered.
+    wise(&["routes: [ { path: /a, upstream: search }, { path: /b, upstream: search, metered: true } ]"]);
+    let invalid = checked(&["routes: [ { path: /a, upstream: search }, { path: /b, upstream: search, metered: ye } ]"]);
+    assert_eq!(
+        (invalid.diagnostics.errors(), invalid.diagnostics.warnings()),
+        (1, 0),
+        "{}",
+        shown(&invalid)
+    );
 }

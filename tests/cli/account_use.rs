@@ -6,9 +6,9 @@ use crate::accounts::{done, json_of, wrong};
 use crate::support::program::Program;
 use crate::support::{Arrived, Client, UpstreamServer, seven_tiers, soon};
 
-/// There was no way from an account to its use: `account show` had none, and the journal knew numbers only.
+/// Regression: an account's usage could not be looked up.
 #[tokio::test]
-async fn an_account_is_shown_with_its_use_and_its_jobs() {
+async fn account_show_and_list_include_usage_and_jobs() {
     let server = UpstreamServer::start().await;
     let proxy = Program::start(&seven_tiers(8, &[(server.address, 1)], "")).await;
     let unused = json_of(&proxy, &["account", "show", "a100"]).await;
@@ -18,7 +18,7 @@ async fn an_account_is_shown_with_its_use_and_its_jobs() {
         client.search(key).await;
         client
     };
-    // So that each search comes by a connection of its own.
+    // So that each search has a connection of its own.
     let answer = async |mut held: Arrived| held.answer_with("200 OK", "connection: close\r\n", "found").await;
     let mut first = search("key-100").await;
     answer(server.request().await).await;
@@ -64,8 +64,13 @@ async fn an_account_is_shown_with_its_use_and_its_jobs() {
     let mut other = search("key-20").await;
     answer(server.request().await).await;
     assert_eq!(other.answer().await.status(), 200);
+    assert_the_list_is_sorted_and_filtered(&proxy).await;
+}
+
+/// After three searches of `a100` and one of `a20`.
+async fn assert_the_list_is_sorted_and_filtered(proxy: &Program) {
     let names = async |args: &[&str]| -> Vec<(String, u64)> {
-        let list = json_of(&proxy, &[&["account", "list"], args].concat()).await;
+        let list = json_of(proxy, &[&["account", "list"], args].concat()).await;
         let line = |line: &Value| {
             let name = line["name"].as_str().expect("a name").to_owned();
             (name, line["used_30d"].as_u64().expect("a number"))
@@ -83,6 +88,6 @@ async fn an_account_is_shown_with_its_use_and_its_jobs() {
     assert_eq!(names(&["--search", "A10"]).await, named(&[("a10", 0), ("a100", 3)]));
     assert_eq!(names(&["--search", "A10", "--limit", "1"]).await, named(&[("a10", 0)]));
     assert_eq!(names(&["--search", "nobody"]).await, []);
-    let said = wrong(&proxy, &["account", "list", "--sort", "used", "--limit", "0"]).await;
+    let said = wrong(proxy, &["account", "list", "--sort", "used", "--limit", "0"]).await;
     assert!(said.contains("1 to 1000"), "{said}");
 }

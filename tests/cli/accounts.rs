@@ -15,7 +15,7 @@ pub async fn program(mirror: &Mirror) -> Program {
     Program::start(&seven_tiers(8, &[(mirror.address, 2)], "")).await
 }
 
-/// What a command that should succeed wrote.
+/// The output of a command that must succeed.
 pub async fn done(program: &Program, args: &[&str]) -> String {
     good(program.command(args).await)
 }
@@ -33,14 +33,14 @@ pub async fn json_of(program: &Program, args: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|_| panic!("not JSON: {out}"))
 }
 
-/// What a command that should fail says, without its first word.
+/// The error of a command that must fail, without `error: `.
 pub async fn wrong(program: &Program, args: &[&str]) -> String {
     let said = program.command(args).await;
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
     said.err.strip_prefix("error: ").unwrap_or(&said.err).to_owned()
 }
 
-/// As whom the proxy takes a key, or why as nobody.
+/// The id of the account that the proxy finds for a key, or the reason of the refusal.
 pub async fn me(program: &Program, key: &str) -> String {
     let mut client = Client::connect(program.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await.json();
@@ -51,8 +51,55 @@ pub async fn me(program: &Program, key: &str) -> String {
         .to_owned()
 }
 
+/// The account's line of a list, with single spaces.
+fn line_of(list: &str, name: &str) -> String {
+    let line = list
+        .lines()
+        .find(|line| line.split_whitespace().next() == Some(name))
+        .expect("it is listed");
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Changes every setting of an account.
+const SET: [&str; 15] = [
+    "account",
+    "set",
+    "acme-bot",
+    "--tier",
+    "$50",
+    "--quota",
+    "daily=5000",
+    "--concurrency",
+    "6",
+    "--until",
+    "2027-01-01",
+    "--block",
+    "--note",
+    "asked twice",
+    "--delegate",
+];
+
+/// Takes them back.
+const UNSET: [&str; 15] = [
+    "account",
+    "set",
+    "acme-bot",
+    "--quota",
+    "daily=tier",
+    "--concurrency",
+    "tier",
+    "--until",
+    "never",
+    "--unblock",
+    "--note",
+    "",
+    "--no-delegate",
+    "--email",
+    "",
+];
+
 #[tokio::test]
-async fn an_account_from_its_first_day_to_its_last() {
+async fn an_account_is_added_changed_and_removed() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let added = done(
@@ -73,24 +120,7 @@ async fn an_account_from_its_first_day_to_its_last() {
         added.starts_with("added:\n  name         acme-bot\n  tier         $20\n"),
         "{added}"
     );
-    let set = [
-        "account",
-        "set",
-        "acme-bot",
-        "--tier",
-        "$50",
-        "--quota",
-        "daily=5000",
-        "--concurrency",
-        "6",
-        "--until",
-        "2027-01-01",
-        "--block",
-        "--note",
-        "asked twice",
-        "--delegate",
-    ];
-    let account = json_of(&proxy, &set).await;
+    let account = json_of(&proxy, &SET).await;
     let expected = json!({
         "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
@@ -102,36 +132,12 @@ async fn an_account_from_its_first_day_to_its_last() {
         assert_eq!(shown[field], *value, "{field}");
     }
     let list = done(&proxy, &["account", "list"]).await;
-    let line = |name: &str| {
-        let line = list
-            .lines()
-            .find(|line| line.split_whitespace().next() == Some(name))
-            .expect("it is listed");
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
     assert_eq!(
-        line("acme-bot"),
+        line_of(&list, "acme-bot"),
         "acme-bot $50 0 blocked 0 - 2027-01-01T00:00:00Z 6 daily=5000 - 10000 bot@acme.example"
     );
-    assert_eq!(line("a20"), "a20 $20 1 in tiers.yaml 0 - - - - - - -");
-    let unset = [
-        "account",
-        "set",
-        "acme-bot",
-        "--quota",
-        "daily=tier",
-        "--concurrency",
-        "tier",
-        "--until",
-        "never",
-        "--unblock",
-        "--note",
-        "",
-        "--no-delegate",
-        "--email",
-        "",
-    ];
-    let account = json_of(&proxy, &unset).await;
+    assert_eq!(line_of(&list, "a20"), "a20 $20 1 in tiers.yaml 0 - - - - - - -");
+    let account = json_of(&proxy, &UNSET).await;
     for field in ["email", "concurrency", "until", "max_users", "note"] {
         assert_eq!(account[field], Value::Null, "{field}");
     }
@@ -168,7 +174,7 @@ async fn a_key_rotates_and_is_revoked() {
     assert_eq!(me(&proxy, &key).await, "acme-bot");
     let keys = json_of(&proxy, &["key", "list", "acme-bot"]).await;
     let id = keys["keys"][0]["id"].as_str().expect("an id").to_owned();
-    // By itself, and by its id: a full key does not leave the command.
+    // By the key, and by its id: a full key is not sent.
     let rotated = json_of(&proxy, &["key", "rotate", &key, "--overlap", "7d"]).await;
     assert_eq!(rotated["old"]["id"], json!(id));
     let fresh = rotated["key"].as_str().expect("a key").to_owned();
@@ -239,7 +245,7 @@ async fn a_change_takes_effect_at_once() {
 }
 
 #[tokio::test]
-async fn a_command_says_what_to_do() {
+async fn account_errors_say_what_to_do() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let add = |more: &[&'static str]| {
@@ -272,7 +278,11 @@ async fn a_command_says_what_to_do() {
             .await
             .contains("nothing to change")
     );
-    // Without a proxy, without its file, with another proxy's token, before its first start.
+    assert_unreachable_servers_are_explained(&proxy, &mirror).await;
+}
+
+/// Without a running server, without its file, with another server's token, before its first start.
+async fn assert_unreachable_servers_are_explained(proxy: &Program, mirror: &Mirror) {
     let folder = Folder::new();
     let path = folder.path();
     let list = async |more: &[&str]| {
@@ -303,9 +313,9 @@ async fn a_command_says_what_to_do() {
     );
 }
 
-/// With `--json`, what went wrong was still told in words alone, which programs had to guess from.
+/// Regression: with `--json`, errors were still plain text.
 #[tokio::test]
-async fn programs_are_told_in_json_what_went_wrong() {
+async fn errors_are_json_with_the_json_flag() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let told = |said: Said| -> Value {
@@ -332,9 +342,9 @@ async fn programs_are_told_in_json_what_went_wrong() {
     assert_eq!(nothing["reason"], "no_database");
 }
 
-/// `tiergate account list | head` ended with an error once `head` had seen enough.
+/// Regression: `tiergate account list | head` ended with an error once `head` had exited.
 #[tokio::test]
-async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
+async fn a_closed_pipe_is_no_error_unless_a_new_key_is_lost() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     done(&proxy, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
@@ -372,9 +382,9 @@ async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
     assert!(error.contains("can't write the answer"), "{error}");
 }
 
-/// A folder that was there before the proxy may be open to others, and so may a token that somebody put there.
+/// A folder that existed before the proxy may be readable by others, and so may a token in it.
 #[tokio::test]
-async fn what_others_may_read_is_told_at_the_start() {
+async fn files_readable_by_others_are_warned_about_at_start() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let folder = Arc::new(Folder::new());

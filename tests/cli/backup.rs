@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::data::{Site, data, json, run, said, wrong};
+use crate::data::{Site, Stopped, data, json, run, said, wrong};
 use crate::support::Client;
 
 async fn units(folder: &Path, args: &[&str]) -> u64 {
@@ -33,13 +33,13 @@ async fn a_backup_is_made_online_and_restored() {
         "nothing is left beside it"
     );
 
-    // What somebody left behind who was killed goes with the next one.
+    // What a killed backup left behind is removed by the next one.
     let left = [".saved.db.1.partial", ".saved.db.1.partial-journal"].map(|name| folder.join(name));
     left.iter().for_each(|file| fs::write(file, "half").expect("a file"));
     said(&folder, &["backup", "saved.db", "--force"]).await;
     assert!(left.iter().all(|file| !file.exists()));
 
-    // It overwrites nothing, and never the database itself.
+    // It overwrites no file without --force, and never the database itself.
     let said_no = wrong(&folder, &["backup", "saved.db"]).await;
     assert_eq!(said_no, "error: saved.db already exists; --force overwrites it\n");
     said(&folder, &["backup", "saved.db", "--force"]).await;
@@ -67,13 +67,16 @@ async fn a_backup_is_made_online_and_restored() {
         audit["changes"].as_array().and_then(|all| all.last()).expect("a row")["action"],
         "restore"
     );
+    assert_moved_aside_data_can_be_restored(stopped, &folder).await;
+}
 
-    // What was there can be put back likewise.
+/// What a restore moved aside is restored in the same way.
+async fn assert_moved_aside_data_can_be_restored(stopped: Stopped, folder: &Path) {
     let site = stopped.start().await;
     assert_eq!(site.search("acme", "/search", 1).await, 200);
-    assert_eq!(units(&folder, &[]).await, 8);
+    assert_eq!(units(folder, &[]).await, 8);
     let _kept = site.stop().await;
-    let before = fs::read_dir(data(&folder))
+    let before = fs::read_dir(data(folder))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())
         .find(|path| {
@@ -82,10 +85,10 @@ async fn a_backup_is_made_online_and_restored() {
         })
         .expect("it was moved aside");
     let old = before.join("tiergate.db");
-    said(&folder, &["restore", old.to_str().expect("text"), "--force"]).await;
-    assert_eq!(units(&folder, &[]).await, 10);
+    said(folder, &["restore", old.to_str().expect("text"), "--force"]).await;
+    assert_eq!(units(folder, &[]).await, 10);
     assert!(
-        said(&folder, &["db", "verify"])
+        said(folder, &["db", "verify"])
             .await
             .lines()
             .all(|line| line.starts_with("ok"))
@@ -123,7 +126,7 @@ async fn a_backup_moves_to_a_new_folder_with_its_key() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_changes_nothing() {
+async fn restoring_an_invalid_backup_changes_nothing() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 1).await;
@@ -167,9 +170,9 @@ async fn what_is_no_backup_changes_nothing() {
     );
 }
 
-/// Every answer that was received before the backup began is debited in it.
+/// Every answer that was received before the backup started is debited in it.
 #[tokio::test]
-async fn a_backup_under_load_holds_every_earlier_answer() {
+async fn a_backup_under_load_has_every_earlier_debit() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let (answered, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));

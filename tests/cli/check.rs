@@ -1,4 +1,4 @@
-//! `tiergate check`, `tiers`, `schema`: what they say of a file, to people and to programs, and their exit codes.
+//! `tiergate check`, `tiers`, `schema`: their output for people and for programs, and their exit codes.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use crate::support::folder::Folder;
 use crate::support::program::{Program, Said, run};
 use crate::support::{Client, seven_tiers, soon};
 
-/// The least file of which nothing is said.
+/// The shortest file without warnings.
 const WISE: &str = "\
 listen: 127.0.0.1:8080
 admin: { listen: 127.0.0.1:9090 }
@@ -75,9 +75,9 @@ async fn the_exit_code_tells_errors_from_warnings() {
     }
 }
 
-/// The fault: `serve --log-format json` told them as text, which breaks whoever reads the log line by line.
+/// Regression: `serve --log-format json` printed them as text, which breaks programs that parse the log.
 #[tokio::test]
-async fn a_server_that_logs_json_tells_what_is_wrong_in_json() {
+async fn serve_reports_errors_as_json_with_json_logs() {
     let said = said(&wrong(), &["serve", "--log-format", "json"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     let told: Value = serde_json::from_str(&said.err).unwrap_or_else(|error| panic!("{error}: {}", said.err));
@@ -124,7 +124,7 @@ tiers.yaml: 1 warning
 }
 
 #[tokio::test]
-async fn programs_get_one_object() {
+async fn check_prints_one_json_object() {
     let both = said(&wrong(), &["check", "--json"]).await;
     assert_eq!((both.err.as_str(), both.code), ("", Some(1)));
     let expected = json!({
@@ -165,13 +165,13 @@ async fn programs_get_one_object() {
 }
 
 #[tokio::test]
-async fn an_editor_may_check_what_is_not_saved() {
+async fn unsaved_text_can_be_checked_from_stdin() {
     let said = run(folder(WISE).path(), &["check", "-", "--json"], &unwise()).await;
     assert_eq!((json(&said)["file"].as_str(), said.code), (Some("<stdin>"), Some(0)));
     assert_eq!(json(&said)["warnings"], 1);
 }
 
-/// What is said to one who has set these variables, and is no terminal.
+/// The output with these environment variables, not on a terminal.
 async fn coloured(args: &[&str], variables: &[(&str, &str)]) -> bool {
     let folder = folder(&unwise());
     let mut command = Command::new(env!("CARGO_BIN_EXE_tiergate"));
@@ -192,7 +192,7 @@ async fn coloured(args: &[&str], variables: &[(&str, &str)]) -> bool {
 }
 
 #[tokio::test]
-async fn colours_are_for_terminals_and_for_who_asks() {
+async fn colours_are_for_terminals_or_on_request() {
     assert!(!coloured(&[], &[]).await);
     assert!(!coloured(&["--color", "never"], &[("CLICOLOR_FORCE", "1")]).await);
     assert!(!coloured(&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).await);
@@ -201,7 +201,7 @@ async fn colours_are_for_terminals_and_for_who_asks() {
 }
 
 #[tokio::test]
-async fn secrets_are_looked_up_where_it_is_run_and_shown_nowhere() {
+async fn check_resolves_secrets_locally_and_never_prints_them() {
     const SECRET: &str = "hunter2_0123456789abcdef";
     let yaml = WISE.replace("9090 }", "9090, token: \"${DOOR_TOKEN}\" }");
     let folder = folder(&format!(
@@ -219,7 +219,7 @@ async fn secrets_are_looked_up_where_it_is_run_and_shown_nowhere() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).expect("text"))
     };
-    // It may be run where the proxy is not: what is missing is a warning.
+    // It may run on another machine: a missing secret is a warning.
     let (code, said) = check(&["--strict"], &[]).await;
     assert_eq!(code, Some(2));
     assert!(said.contains("warning: the variable `DOOR_TOKEN` is not set"), "{said}");
@@ -234,7 +234,7 @@ async fn secrets_are_looked_up_where_it_is_run_and_shown_nowhere() {
 }
 
 #[tokio::test]
-async fn the_sponsors_table_is_the_reference() {
+async fn the_tiers_table_is_the_reference() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tiers.yaml");
     let markdown = said(WISE, &["tiers", root, "--markdown"]).await;
     assert_eq!((markdown.out.as_str(), markdown.code), (TABLE, Some(0)));
@@ -259,7 +259,7 @@ async fn the_sponsors_table_is_the_reference() {
 }
 
 #[tokio::test]
-async fn several_quotas_and_limits_of_ones_own_are_columns() {
+async fn several_quotas_and_own_limits_are_columns() {
     let tiers = "\
 tiers:
   free: { priority: 1, concurrency: 1 }
@@ -321,9 +321,9 @@ async fn commands_find_the_token_in_the_named_file() {
     assert!(!proxy.log().contains(TOKEN));
 }
 
-/// Whoever asked the proxy waited for ever for somebody to write the token into the pipe.
+/// Regression: commands waited forever for a writer of the pipe.
 #[tokio::test]
-async fn a_pipe_where_the_token_should_lie_holds_up_nobody() {
+async fn a_pipe_in_place_of_the_token_file_blocks_no_command() {
     let folder = folder(&WISE.replace("9090 }", "9090, token_file: ./pipe }"));
     let made = Command::new("mkfifo").arg(folder.path().join("pipe")).status();
     assert!(made.await.expect("mkfifo runs").success());
@@ -340,7 +340,7 @@ async fn a_pipe_where_the_token_should_lie_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_proxy_does_not_open_without_what_its_file_names() {
+async fn a_proxy_does_not_start_without_referenced_secrets() {
     let yaml = WISE.replace("9090 }", "9090, token: \"${TIERGATE_TEST_OF_NO_SUCH_VARIABLE}\" }");
     let said = said(&yaml, &["serve"]).await;
     assert_eq!(said.code, Some(1));
@@ -350,7 +350,7 @@ async fn a_proxy_does_not_open_without_what_its_file_names() {
         "{}",
         said.err
     );
-    // Who only asks the proxy needs nothing of it but the token.
+    // A command that only talks to the proxy needs the token alone.
     let said = self::said(&yaml, &["account", "list"]).await;
     let expected = "error: the operator's token is in TIERGATE_TEST_OF_NO_SUCH_VARIABLE, and that variable is not set; set it, or put the \
                     token into TIERGATE_ADMIN_TOKEN\n";

@@ -1,4 +1,4 @@
-//! A server of which a data folder is left, for the commands that read it.
+//! A server and the data folder that it leaves, for the commands that read it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,14 +10,14 @@ use tiergate::clock::{Clock, Hands};
 use tiergate::config::Config;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::Span;
-use tiergate::store::{DataDir, Database, History, Settings};
+use tiergate::store::{DataDir, Database, History, LedgerSettings};
 use tiergate::telemetry::DatabaseMeters;
 
 use crate::support::folder::Folder;
 use crate::support::program::Program;
 use crate::support::{Client, Mirror, hash, soon};
 
-/// A server with three tiers and three accounts, one of which is delegating, and where it sends its searches.
+/// A server with three tiers and three accounts, one of them delegating, and its upstream server.
 pub struct Site {
     pub program: Program,
     pub folder: Arc<Folder>,
@@ -106,7 +106,7 @@ impl Site {
     }
 }
 
-/// What is left of it.
+/// Its folder after it has ended.
 #[must_use = "its folder goes with it"]
 pub struct Stopped {
     pub folder: Arc<Folder>,
@@ -129,7 +129,7 @@ pub async fn roll_up(folder: &Path) {
     let config = Config::load(&folder.join("tiers.yaml")).expect("it was right before");
     let hands: &'static Hands = Box::leak(Box::default());
     let clock = Clock::moved_by(hands, Clock::start().wall());
-    let settings = Settings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved());
+    let settings = LedgerSettings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved());
     let dir = DataDir::take(&data(folder)).expect("nobody has it");
     let database = Database::open(dir, settings, &config.rules.windows, History::default()).expect("it can be used");
     let is_calendar = |window: &&Window| matches!(window, Window::Calendar(_));
@@ -152,7 +152,7 @@ pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// Runs a command in that folder, which may take as long as it takes.
+/// Runs a command in that folder, without a time limit.
 pub async fn run(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tiergate"));
     command.args(args).current_dir(folder);
@@ -163,7 +163,7 @@ pub async fn run(folder: &Path, args: &[&str]) -> Output {
         .expect("the program is built")
 }
 
-/// What it says, if it succeeds.
+/// Its output; it must succeed.
 pub async fn said(folder: &Path, args: &[&str]) -> String {
     let output = run(folder, args).await;
     assert!(output.status.success(), "{output:?}");
@@ -176,7 +176,7 @@ pub async fn json(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
-/// What a command says that fails with exit code 1.
+/// The error of a command that must fail with exit code 1.
 pub async fn wrong(folder: &Path, args: &[&str]) -> String {
     let output = run(folder, args).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");

@@ -1,4 +1,4 @@
-//! `tiergate diff`, run as operators run it: of two files, and of a proxy whose answers the test chooses.
+//! `tiergate diff`, run as operators run it: on two files, and on a proxy whose answers the test chooses.
 
 use std::fs;
 
@@ -53,7 +53,7 @@ async fn two_files_are_compared_in_words_and_in_json() {
 }
 
 #[tokio::test]
-async fn who_had_a_tier_that_goes_is_counted_in_the_old_file() {
+async fn accounts_of_a_removed_tier_are_counted() {
     let folder = files(&[
         ("\"$100\": { priority", "\"$200\": { priority"),
         ("tier: \"$100\"", "tier: \"$200\""),
@@ -67,7 +67,7 @@ async fn who_had_a_tier_that_goes_is_counted_in_the_old_file() {
 }
 
 #[tokio::test]
-async fn the_exit_code_tells_changes_from_trouble_if_it_is_asked_to() {
+async fn exit_code_tells_changes_from_errors_on_request() {
     let folder = files(&EDIT);
     let code = async |args: &[&str]| diff(&folder, args).await.code;
     assert_eq!(code(&["old.yaml", "new.yaml", "--exit-code"]).await, Some(1));
@@ -95,7 +95,7 @@ async fn the_exit_code_tells_changes_from_trouble_if_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_of_both_files_at_once() {
+async fn errors_of_both_files_are_reported_at_once() {
     let folder = files(&[]);
     let broken =
         |name: &str, old: &str, new: &str| fs::write(folder.path().join(name), OLD.replace(old, new)).expect("a file");
@@ -115,7 +115,7 @@ async fn what_is_wrong_is_told_of_both_files_at_once() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_trouble() {
+async fn a_proxy_that_does_not_run_is_an_error() {
     let folder = files(&EDIT);
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -132,8 +132,8 @@ async fn a_proxy_that_is_not_there_is_trouble() {
     );
 }
 
-/// Says to one request what it is told to, and answers with what was asked. It stands where a proxy does, so that what a proxy
-/// may say can be chosen.
+/// Answers one request as it is told to, and returns that request. It replaces a proxy, so that the test can choose what a
+/// proxy says.
 async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -154,7 +154,7 @@ async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::J
     (address, asked)
 }
 
-/// What the command says when the proxy answers so, and what it asked.
+/// The command's output when the proxy answers so, and its request.
 async fn of_running(status: u16, answer: &'static str, args: &[&str]) -> (Said, String) {
     let folder = files(&EDIT);
     fs::create_dir(folder.path().join("data")).expect("a folder");
@@ -170,7 +170,7 @@ async fn of_running(status: u16, answer: &'static str, args: &[&str]) -> (Said, 
 }
 
 #[tokio::test]
-async fn the_running_proxy_is_sent_the_file_and_says_what_would_change() {
+async fn the_running_proxy_reports_what_the_file_would_change() {
     const ANSWER: &str = r#"{ "changes": [
         { "subject": "tier `$100`", "change": "daily quota 1 → 2", "tier": "$100", "accounts": 42, "restart": false },
         { "subject": "listen", "change": "a → b", "tier": null, "accounts": null, "restart": true, "newer": 1 } ] }"#;
@@ -178,7 +178,10 @@ async fn the_running_proxy_is_sent_the_file_and_says_what_would_change() {
     let words = "tier `$100` (42 accounts): daily quota 1 → 2\nneeds a restart: listen a → b\n";
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(1), words, ""));
     let (head, body) = asked.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("POST /config/diff HTTP/1.1\r\n"), "{head}");
+    assert!(
+        head.starts_with("POST /config/diff?name=%6Eew%2Eyaml HTTP/1.1\r\n"),
+        "{head}"
+    );
     assert!(
         head.contains(&format!("authorization: Bearer {}", "a".repeat(40))),
         "{head}"

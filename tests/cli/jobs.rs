@@ -90,13 +90,13 @@ async fn jobs_are_followed_as_they_finish() {
     assert_eq!(next().await, 2);
     site.search("bolt", "/search", 2).await;
     assert_eq!((next().await, next().await), (3, 4));
-    // Nobody reads any more: that is no error, and there is nobody to tell one.
+    // The reader is gone: that is no error.
     drop(told);
     let status = soon("it ends", child.wait()).await.expect("a child");
     assert!(status.success(), "{status}");
 }
 
-/// With a filter, each look began after the last job that had matched, and read more and more as others finished.
+/// Regression: with a filter, each look started after the last matching job, and read more and more as others finished.
 #[tokio::test]
 async fn following_moves_past_jobs_that_do_not_match() {
     let site = Site::start().await;
@@ -121,7 +121,7 @@ async fn following_moves_past_jobs_that_do_not_match() {
     assert_eq!((found.len(), seen), (1, 5));
 }
 
-/// Whoever follows a database that was replaced would wait for ever.
+/// Following a replaced database would wait forever.
 #[tokio::test]
 async fn following_ends_when_the_database_is_replaced() {
     let site = Site::start().await;

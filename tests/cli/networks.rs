@@ -12,7 +12,7 @@ use crate::support::{Mirror, Proxy, limited, seven_tiers};
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-/// A proxy with request limits and a network that it turns away, and its tiers.yaml beside its data.
+/// A proxy with request limits and a blocked network, and its tiers.yaml beside its data.
 async fn limited_proxy(mirror: &Mirror) -> Proxy {
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let (proxy, _) = Proxy::start_changed(NOW, &yaml, limited);
@@ -42,7 +42,7 @@ async fn json_of(proxy: &Proxy, args: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|_| panic!("not JSON: {out}"))
 }
 
-/// What a command that should fail says, without its first word.
+/// The error of a command that must fail, without `error: `.
 #[track_caller]
 fn wrong(said: Said) -> String {
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
@@ -56,7 +56,7 @@ fn lines(table: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_network_gets_a_number_of_its_own_and_loses_it() {
+async fn a_networks_own_limit_is_set_and_removed() {
     let mirror = Mirror::start().await;
     let proxy = limited_proxy(&mirror).await;
     let set = [
@@ -156,21 +156,25 @@ async fn a_network_is_blocked_listed_and_unblocked() {
     let table = lines(&good(command(&proxy, &["block", "list"]).await));
     assert_eq!(table[0], "NETWORK SINCE UNTIL ORIGIN WHY");
     assert_eq!(table[3], "203.0.113.0/24 - - listed -");
+    assert_unblocking_names_what_still_blocks(&proxy).await;
+}
 
-    // What lies in a wider one that is blocked stays blocked, and that is no success.
-    let still = wrong(command(&proxy, &["unblock", "192.0.2.7"]).await);
+/// After the blocks of the test above.
+async fn assert_unblocking_names_what_still_blocks(proxy: &Proxy) {
+    // A network within a wider block stays blocked, and the command fails.
+    let still = wrong(command(proxy, &["unblock", "192.0.2.7"]).await);
     assert!(
         still.contains("192.0.2.7/32 is still blocked, as part of 192.0.2.0/24 (stored)"),
         "{still}"
     );
-    let said = good(command(&proxy, &["unblock", "192.0.2.0/24"]).await);
+    let said = good(command(proxy, &["unblock", "192.0.2.0/24"]).await);
     assert!(said.starts_with("unblocked:\n  network      192.0.2.0/24\n"), "{said}");
-    let table = lines(&good(command(&proxy, &["block", "list"]).await));
+    let table = lines(&good(command(proxy, &["block", "list"]).await));
     assert_eq!(table.len(), 3, "both are unblocked: {table:?}");
 
-    let listed = wrong(command(&proxy, &["unblock", "203.0.113.0/24"]).await);
+    let listed = wrong(command(proxy, &["unblock", "203.0.113.0/24"]).await);
     assert!(listed.contains("take it out of `blocked_networks`"), "{listed}");
-    let inside = command(&proxy, &["unblock", "203.0.113.9", "--json"]).await;
+    let inside = command(proxy, &["unblock", "203.0.113.9", "--json"]).await;
     let inside: Value = serde_json::from_str(&wrong(inside)).expect("JSON");
     assert_eq!(inside["reason"], "still_blocked");
     let error = inside["error"].as_str().expect("words");
@@ -178,15 +182,15 @@ async fn a_network_is_blocked_listed_and_unblocked() {
         error.contains("203.0.113.0/24 (listed)") && error.contains("tiers.yaml"),
         "{error}"
     );
-    // It may be blocked by command as well, which shows once tiers.yaml has it no more.
-    good(command(&proxy, &["block", "203.0.113.0/24"]).await);
-    let table = lines(&good(command(&proxy, &["block", "list"]).await));
+    // A listed network may be blocked by command, too; that block outlives the one in tiers.yaml.
+    good(command(proxy, &["block", "203.0.113.0/24"]).await);
+    let table = lines(&good(command(proxy, &["block", "list"]).await));
     let origins = table.iter().filter(|line| line.starts_with("203.0.113.0/24"));
     assert_eq!(origins.count(), 2, "{table:?}");
 }
 
 #[tokio::test]
-async fn a_command_says_what_to_write() {
+async fn network_errors_say_what_to_write() {
     let mirror = Mirror::start().await;
     let proxy = limited_proxy(&mirror).await;
     for args in [
@@ -225,7 +229,18 @@ async fn a_command_says_what_to_write() {
         let said = wrong(command(&proxy, args).await);
         assert!(said.contains(words), "{args:?}: {said}");
     }
-    // These don't leave the command.
+    assert_arguments_are_checked_before_sending(&proxy).await;
+    let none = command(&proxy, &["network", "list", "--json"]).await;
+    let none: Value = serde_json::from_str(&good(none)).expect("JSON");
+    assert_eq!(
+        none["networks"].as_array().map(Vec::len),
+        Some(1),
+        "nothing was changed: {none}"
+    );
+}
+
+/// These never reach the proxy.
+async fn assert_arguments_are_checked_before_sending(proxy: &Proxy) {
     for (args, words) in [
         (&["block"][..], "<ADDRESS>"),
         (
@@ -241,21 +256,14 @@ async fn a_command_says_what_to_write() {
             "NAME=N,lifts=network",
         ),
     ] {
-        let said = command(&proxy, args).await;
+        let said = command(proxy, args).await;
         assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
         assert!(said.err.contains(words), "{args:?}: {said:?}");
     }
-    let none = command(&proxy, &["network", "list", "--json"]).await;
-    let none: Value = serde_json::from_str(&good(none)).expect("JSON");
-    assert_eq!(
-        none["networks"].as_array().map(Vec::len),
-        Some(1),
-        "nothing was changed: {none}"
-    );
 }
 
 #[tokio::test]
-async fn an_account_gets_numbers_of_its_own_for_request_limits() {
+async fn an_account_gets_request_limits_of_its_own() {
     let mirror = Mirror::start().await;
     let proxy = limited_proxy(&mirror).await;
     let add = [
@@ -281,9 +289,9 @@ async fn an_account_gets_numbers_of_its_own_for_request_limits() {
     );
 }
 
-/// A proxy that is a process of its own, which is killed: what it acknowledged is there when it starts again.
+/// A proxy in a process of its own, which is killed: what it acknowledged is there when it starts again.
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_crash() {
+async fn acknowledged_changes_survive_a_crash() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let folder = Arc::new(Folder::new());
@@ -311,9 +319,9 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     assert_eq!(list, ["NETWORK LIMITS STATE UNTIL NOTE"]);
 }
 
-/// `block 0.0.0.0/0` locked everybody out without a question.
+/// Regression: `block 0.0.0.0/0` locked all callers out without asking for confirmation.
 #[tokio::test]
-async fn a_very_wide_block_wants_yes() {
+async fn a_very_wide_block_needs_confirmation() {
     let mirror = Mirror::start().await;
     let proxy = limited_proxy(&mirror).await;
     let said = wrong(command(&proxy, &["block", "0.0.0.0/0"]).await);
@@ -328,7 +336,7 @@ async fn a_very_wide_block_wants_yes() {
     let said = good(command(&proxy, &["block", "0.0.0.0/0", "--for", "1h", "--yes"]).await);
     assert!(said.starts_with("blocked:\n  network      0.0.0.0/0\n"), "{said}");
     good(command(&proxy, &["block", "10.0.0.0/8"]).await);
-    // A number of 0 refuses everybody as well.
+    // A limit of 0 refuses all callers, too.
     let set = ["network", "set", "::/0", "--limit", "http=0"];
     assert!(wrong(command(&proxy, &set).await).contains("pass --yes if that is meant"));
     good(command(&proxy, &[&set[..], &["--yes"]].concat()).await);

@@ -1,4 +1,4 @@
-//! `tiergate preset`, and `tiergate serve --preset NAME`: a proxy without a file.
+//! `tiergate preset`, and `tiergate serve --preset NAME`: a proxy without a file of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,13 +42,13 @@ async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> Answe
 #[tokio::test]
 async fn each_preset_is_served_without_a_file() {
     let server = FastServer::start();
-    // A request of each, and how many of them there may be.
+    // A request of each, and its limit.
     let asked = [
-        ("trace-moe", "GET", "door.example", "/search", "100"),
+        ("trace-moe", "GET", "tiergate.example", "/search", "100"),
         ("shotit", "GET", "api.shotit", "/search", "60"),
-        ("anilist", "POST", "door.example", "/", "90"),
-        ("amvstrm", "GET", "door.example", "/api/v2/info/1", "60"),
-        ("bags", "GET", "door.example", "/ping", "1000"),
+        ("anilist", "POST", "tiergate.example", "/", "90"),
+        ("amvstrm", "GET", "tiergate.example", "/api/v2/info/1", "60"),
+        ("bags", "GET", "tiergate.example", "/ping", "1000"),
     ];
     assert_eq!(asked.map(|(preset, ..)| preset), PRESETS.map(|preset| preset.name));
     for (number, (preset, method, host, path, limit)) in (1..).zip(asked) {
@@ -68,7 +68,7 @@ async fn each_preset_is_served_without_a_file() {
 }
 
 #[tokio::test]
-async fn one_upstream_is_led_elsewhere_than_the_others() {
+async fn one_upstream_of_a_preset_has_its_own_url() {
     let (all, api) = (FastServer::start(), FastServer::start());
     // In whichever order they are given.
     for upstreams in [
@@ -93,7 +93,7 @@ async fn one_upstream_is_led_elsewhere_than_the_others() {
 }
 
 #[tokio::test]
-async fn what_there_is_not_is_told() {
+async fn unknown_presets_and_upstreams_are_reported() {
     let folder = Folder::new();
     for (args, words) in [
         (
@@ -121,7 +121,7 @@ async fn what_there_is_not_is_told() {
             &["serve", "--preset", "bags", "--listen", "here"],
             &["--listen", "here"],
         ),
-        // And without either there is no file in this folder.
+        // Without either, there is no file in this folder.
         (&["serve"], &["tiers.yaml"]),
     ] {
         let said = run(folder.path(), args, "").await;
@@ -136,7 +136,7 @@ async fn what_there_is_not_is_told() {
 }
 
 #[tokio::test]
-async fn presets_are_listed_printed_and_fine_as_files() {
+async fn presets_are_listed_and_printed_as_valid_files() {
     let folder = Folder::new();
     let listed = run(folder.path(), &["preset"], "").await;
     assert_eq!((listed.code, listed.err.as_str()), (Some(0), ""));

@@ -1,4 +1,4 @@
-//! docs/database.md: its queries run as they stand there, and it explains every table.
+//! docs/database.md: its queries run as written there, and it explains every table.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ async fn each_query_of_the_document_runs_and_finds_rows() {
         let found = found.unwrap_or_else(|error| panic!("{error}: {query}"));
         assert!(!found.is_empty(), "no rows: {query}");
     }
-    // What was rolled up, and the one since.
+    // What was rolled up, and the job since.
     let month = open.query_row(&queries[0], [], |row| Ok((row.get(0)?, row.get(1)?)));
     assert_eq!(month, Ok((4, 8)));
 }

@@ -1,4 +1,4 @@
-//! Where relative paths begin: those in a file in its folder, wherever the program was started; those of a command line in the
+//! Relative paths: those in a file start at its folder, wherever the program was started; those of a command line at the
 //! working directory.
 
 use std::fs;
@@ -56,10 +56,10 @@ fn names(folder: &Folder, of: &str) -> Vec<String> {
     names
 }
 
-/// The bug: `data` was made wherever the program was started, `/data` included, and commands that were run elsewhere found neither
+/// Regression: `data` was created in the working directory, `/data` included, and commands that ran elsewhere found neither
 /// the data nor the token.
 #[tokio::test]
-async fn data_lies_beside_the_file_wherever_it_was_started() {
+async fn data_is_beside_the_file_in_any_working_directory() {
     let folder = site();
     let program = serve(&folder, &["--config", "conf/tiers.yaml"]).await;
     assert_eq!(names(&folder, "."), ["conf", "run"]);
@@ -69,7 +69,7 @@ async fn data_lies_beside_the_file_wherever_it_was_started() {
         let said = elsewhere(&folder, &args).await;
         assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
     }
-    // What was sent takes the file's place, whatever is sent.
+    // Text that is sent takes the file's place.
     fs::copy(
         folder.path().join("conf/tiers.yaml"),
         folder.path().join("run/new.yaml"),
@@ -86,7 +86,7 @@ async fn data_lies_beside_the_file_wherever_it_was_started() {
     assert_eq!(names(&folder, "run"), ["new.yaml"]);
 }
 
-/// As Kubernetes mounts a ConfigMap: what the link leads to is replaced by each edit.
+/// As Kubernetes mounts a ConfigMap: each edit replaces the link's target.
 #[tokio::test]
 async fn a_link_to_the_file_is_not_followed() {
     let folder = site();
@@ -101,7 +101,7 @@ async fn a_link_to_the_file_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_command_lines_folder_begins_where_it_was_started() {
+async fn paths_in_arguments_start_at_the_working_directory() {
     let folder = site();
     let args = ["--config", "conf/tiers.yaml", "--data-dir", "own"];
     let program = serve(&folder, &args).await;
@@ -116,9 +116,9 @@ async fn a_command_lines_folder_begins_where_it_was_started() {
     assert!(!program.log().contains("needs a restart"), "{}", program.log());
 }
 
-/// `<(sops -d tiers.enc.yaml)` is a pipe of the shell's, which lies in no folder.
+/// `<(sops -d tiers.enc.yaml)` is a pipe, which is in no folder.
 #[tokio::test]
-async fn a_piped_file_begins_where_it_was_started() {
+async fn paths_of_a_piped_file_start_at_the_working_directory() {
     let folder = site();
     fs::rename(folder.path().join("conf/secret"), folder.path().join("secret")).expect("it is there");
     let check = Command::new("sh")
@@ -135,7 +135,7 @@ async fn a_piped_file_begins_where_it_was_started() {
 }
 
 #[tokio::test]
-async fn check_looks_where_the_server_will() {
+async fn check_resolves_paths_as_the_server_does() {
     let folder = site();
     let args = ["check", "../conf/tiers.yaml"];
     let said = elsewhere(&folder, &args).await;

@@ -1,11 +1,11 @@
-//! No key in plain text, wherever one may look: in the data folder, logs, pages, errors.
+//! No key in plain text anywhere: in the data folder, logs, pages, errors.
 
 use std::path::Path;
 
 use crate::support::program::Program;
 use crate::support::{Client, Mirror, get, seven_tiers};
 
-/// Everything that lies below that folder.
+/// The bytes of all files below that folder.
 fn bytes_below(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -19,8 +19,58 @@ fn bytes_below(folder: &Path) -> Vec<u8> {
     bytes
 }
 
+/// What clients with these keys are answered, wherever they send them.
+async fn answers_to_clients(proxy: &Program, keys: [&String; 4]) -> String {
+    let mut seen = String::new();
+    for key in keys {
+        let mut client = Client::connect(proxy.address).await;
+        for (path, header) in [
+            ("/me".to_owned(), format!("x-api-key: {key}\r\n")),
+            (format!("/search?key={key}"), String::new()),
+            (format!("/nothing?key={key}"), String::new()),
+            (
+                "/search".to_owned(),
+                format!("authorization: Bearer {key}\r\nx-api-key: other\r\n"),
+            ),
+        ] {
+            let answer = client.ask("GET", &path, &header).await;
+            seen.push_str(&answer.text());
+        }
+    }
+    seen
+}
+
+/// What the operator is answered, also with a key where its id belongs.
+async fn answers_to_the_operator(proxy: &Program, token: &str, key: &str) -> String {
+    let mut seen = String::new();
+    let mut operator = Client::connect(proxy.admin).await;
+    let shown = format!("authorization: Bearer {token}\r\n");
+    for path in ["/queue", "/accounts", "/accounts/acme/keys"] {
+        seen.push_str(&operator.ask("GET", path, &shown).await.text());
+    }
+    seen.push_str(&operator.ask("DELETE", &format!("/keys/{key}"), &shown).await.text());
+    seen
+}
+
+/// No key is in what was answered and logged, or in the data folder.
+fn assert_nowhere(keys: [&String; 5], seen: &str, data: &[u8]) {
+    assert!(
+        data.windows(4).any(|four| four == b"acme"),
+        "this is where accounts lie"
+    );
+    for key in keys {
+        // Half a key would be too much, too.
+        let part = &key[key.len() / 2..];
+        assert!(!seen.contains(part), "{part} in {seen}");
+        assert!(
+            !data.windows(part.len()).any(|window| window == part.as_bytes()),
+            "{part} in the data folder"
+        );
+    }
+}
+
 #[tokio::test]
-async fn a_key_is_nowhere_but_where_it_was_shown() {
+async fn keys_appear_only_where_they_were_issued() {
     let mirror = Mirror::start().await;
     let proxy = Program::start_showing(&seven_tiers(8, &[(mirror.address, 2)], ""), "trace").await;
     let mut said = String::new();
@@ -31,7 +81,7 @@ async fn a_key_is_nowhere_but_where_it_was_shown() {
         answer
     };
     run(&["account", "add", "--name", "acme", "--tier", "$20"], "").await;
-    // What shows a key shows it once; all else is collected.
+    // The output that issues a key shows it once; all other output is collected.
     let made = proxy
         .command(&["key", "add", "acme", "--label", "bot"])
         .await
@@ -67,46 +117,17 @@ async fn a_key_is_nowhere_but_where_it_was_shown() {
     let slip = String::from_utf8(slip).expect("still text");
     let keys = [&made, &rotated, &imported, &slip];
     let mut seen = said;
-    for key in keys {
-        let mut client = Client::connect(proxy.address).await;
-        for (path, header) in [
-            ("/me".to_owned(), format!("x-api-key: {key}\r\n")),
-            (format!("/search?key={key}"), String::new()),
-            (format!("/nothing?key={key}"), String::new()),
-            (
-                "/search".to_owned(),
-                format!("authorization: Bearer {key}\r\nx-api-key: other\r\n"),
-            ),
-        ] {
-            let answer = client.ask("GET", &path, &header).await;
-            seen.push_str(&answer.text());
-        }
-    }
+    seen.push_str(&answers_to_clients(&proxy, keys).await);
     let token = std::fs::read_to_string(proxy.folder().join("data/admin.token")).expect("a token");
-    let mut operator = Client::connect(proxy.admin).await;
-    let shown = format!("authorization: Bearer {}\r\n", token.trim());
-    for path in ["/queue", "/accounts", "/accounts/acme/keys"] {
-        seen.push_str(&operator.ask("GET", path, &shown).await.text());
-    }
-    // Whoever puts a key where its id belongs finds it in no answer and in no log.
-    seen.push_str(&operator.ask("DELETE", &format!("/keys/{rotated}"), &shown).await.text());
+    seen.push_str(&answers_to_the_operator(&proxy, token.trim(), &rotated).await);
     seen.push_str(&get(proxy.admin, "/metrics").await.text());
     seen.push_str(&proxy.log());
     assert!(proxy.log().contains("\"level\":\"DEBUG\""), "the log shows what it can");
-    let data = bytes_below(&proxy.folder().join("data"));
-    assert!(
-        data.windows(4).any(|four| four == b"acme"),
-        "this is where accounts lie"
+    assert_nowhere(
+        [&made, &rotated, &imported, &taken, &slip],
+        &seen,
+        &bytes_below(&proxy.folder().join("data")),
     );
-    for key in [&made, &rotated, &imported, &taken, &slip] {
-        // A half of a key is too much as well.
-        let part = &key[key.len() / 2..];
-        assert!(!seen.contains(part), "{part} in {seen}");
-        assert!(
-            !data.windows(part.len()).any(|window| window == part.as_bytes()),
-            "{part} in the data folder"
-        );
-    }
     let token = token.trim();
     assert!(
         !seen.contains(token) && !proxy.log().contains(token),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::accounts::{done, good, json_of, me, program, wrong};
 use crate::support::Mirror;
+use crate::support::program::Program;
 
 #[tokio::test]
 async fn accounts_move_from_one_proxy_to_another() {
@@ -28,8 +29,9 @@ async fn accounts_move_from_one_proxy_to_another() {
     let again = wrong(&proxy, &["account", "import", "old.csv"]).await;
     assert_eq!(
         again,
-        "2 lines are wrong, so nothing was imported\n  line 2: an account of that name exists already\n  line 3: an account of that \
-         name exists already\n"
+        "2 lines are wrong, so nothing was imported\n  line 2: an account of that name exists already; import with --update \
+         (`update=1`) to update existing accounts\n  line 3: an account of that name exists already; import with --update \
+         (`update=1`) to update existing accounts\n"
     );
     assert!(
         wrong(&proxy, &["account", "import", "nothing.csv"])
@@ -38,9 +40,9 @@ async fn accounts_move_from_one_proxy_to_another() {
     );
 }
 
-/// A nightly sync of sponsors was impossible: an import could make accounts and nothing else.
+/// Regression: a nightly sync of sponsors was impossible, because an import could only add accounts.
 #[tokio::test]
-async fn a_file_of_sponsors_is_synced() {
+async fn a_sponsors_file_is_synced() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let file = |lines: &str| std::fs::write(proxy.folder().join("sponsors.csv"), lines).expect("a file");
@@ -78,7 +80,7 @@ async fn a_file_of_sponsors_is_synced() {
     assert_eq!(done(&proxy, &sync).await, format!("{table}{updated}"));
     assert_eq!(me(&proxy, "k2").await, "invalid_key");
     assert_eq!(me(&proxy, "k1").await, "bot@acme.example", "keys stay");
-    // A file that was cut short removes nobody.
+    // A truncated file removes no account.
     file("name,tier\nacme,$50\n");
     let refused = wrong(&proxy, &sync).await;
     assert!(
@@ -92,7 +94,11 @@ async fn a_file_of_sponsors_is_synced() {
     );
     let counts = json_of(&proxy, &[&sync[..], &["--yes"]].concat()).await;
     assert_eq!((&counts["removed"], &counts["unchanged"]), (&json!(58), &json!(1)));
-    let set = done(&proxy, &["account", "set", "acme", "--source", ""]).await;
+    assert_a_sync_needs_a_source(&proxy).await;
+}
+
+async fn assert_a_sync_needs_a_source(proxy: &Program) {
+    let set = done(proxy, &["account", "set", "acme", "--source", ""]).await;
     assert!(set.contains("  source       -\n"), "{set}");
     let unfit = proxy
         .command(&["account", "import", "sponsors.csv", "--remove-missing"])
@@ -104,7 +110,7 @@ async fn a_file_of_sponsors_is_synced() {
 }
 
 #[tokio::test]
-async fn an_export_is_a_file_that_nobody_else_reads() {
+async fn an_export_is_readable_by_its_owner_only() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     std::fs::write(proxy.folder().join("a.csv"), "name,tier,key\nacme,$20,k1\n").expect("a file");

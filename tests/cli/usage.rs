@@ -10,9 +10,9 @@ fn figures(row: &Value) -> [u64; 4] {
     ["jobs", "succeeded", "units", "refused"].map(|name| row[name].as_u64().expect("a number"))
 }
 
-/// The journal knew accounts by their numbers alone, and nobody could say who had used what.
+/// Regression: the journal had account ids alone, so usage could not be attributed.
 #[tokio::test]
-async fn usage_names_callers_and_is_exact_to_the_last_answer() {
+async fn usage_names_callers_and_includes_the_last_answer() {
     let site = Site::start().await;
     site.search("acme", "/search", 3).await;
     site.search("bolt", "/thumbnail", 4).await;
@@ -32,7 +32,7 @@ async fn usage_names_callers_and_is_exact_to_the_last_answer() {
     assert_eq!(figures(&stranger["total"]), [2, 2, 2, 0]);
     assert_eq!(stranger["rows"][0]["outcome"], "succeeded");
 
-    // The stranger has 3 units a day: one more search is served, the next one is refused.
+    // The anonymous caller has 3 units a day: one more search is served, the next one is refused.
     assert_eq!(site.search("", "/thumbnail", 2).await, 402);
     let stopped = site.stop().await;
     let stranger = json(&folder, &["usage", "127.0.0.1"]).await;
@@ -57,7 +57,7 @@ async fn usage_names_callers_and_is_exact_to_the_last_answer() {
 }
 
 #[tokio::test]
-async fn a_user_of_a_delegating_account_has_figures_of_its_own() {
+async fn delegated_users_have_usage_of_their_own() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let admin = site.program.admin.to_string();
@@ -94,7 +94,7 @@ async fn a_user_of_a_delegating_account_has_figures_of_its_own() {
     assert!(table[1].starts_with("bot user "), "{table:?}");
 }
 
-/// What is rolled up, what is not, and the part of an hour or day that belongs to the span add up to the same.
+/// Rolled-up sums, single jobs and parts of an hour or a day add up to the same.
 #[tokio::test]
 async fn usage_is_the_same_before_and_after_a_roll_up() {
     let site = Site::start().await;
@@ -127,9 +127,9 @@ async fn usage_is_the_same_before_and_after_a_roll_up() {
     }
 }
 
-/// Without single jobs, what belongs to the span of its first hour can't be told from the rest of that.
+/// Without single jobs, the first hour can't be split.
 #[tokio::test]
-async fn usage_says_from_when_it_is_exact() {
+async fn usage_reports_where_its_exact_figures_start() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 3).await;
@@ -153,7 +153,7 @@ async fn usage_says_from_when_it_is_exact() {
 }
 
 #[tokio::test]
-async fn nobody_and_no_database_are_told_with_what_to_do() {
+async fn an_unknown_account_or_database_is_explained() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let said = wrong(&folder, &["usage", "nobody"]).await;
@@ -171,9 +171,9 @@ async fn nobody_and_no_database_are_told_with_what_to_do() {
     assert_eq!(said["reason"], "bad_config");
 }
 
-/// A log that is gone is a sign of lost commits. A command that looked made an empty one, and the sign was gone.
+/// Regression: a missing log is a sign of lost commits, but a command that read the database created an empty one.
 #[tokio::test]
-async fn a_command_does_not_hide_that_the_log_is_gone() {
+async fn commands_do_not_recreate_a_missing_log() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 1).await;
@@ -188,7 +188,7 @@ async fn a_command_does_not_hide_that_the_log_is_gone() {
 }
 
 #[tokio::test]
-async fn the_audit_log_is_read_whether_a_server_runs_or_not() {
+async fn audit_works_with_and_without_a_running_server() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let table = said(&folder, &["audit"]).await;

@@ -1,4 +1,4 @@
-//! `tiergate db verify`: of a database that is whole, and of ones in which something is wrong.
+//! `tiergate db verify`: on an intact database, and on damaged ones.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::data::{Site, data, json, lines, roll_up, run, said};
 
 #[tokio::test]
-async fn a_whole_database_is_ok_running_stopped_and_as_a_backup() {
+async fn an_intact_database_is_ok_running_stopped_or_backed_up() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 3).await;
@@ -45,9 +45,9 @@ async fn a_damaged_page_is_told_and_the_exit_code_is_1() {
     assert!(said.contains("failed verification: restore a backup"), "{said}");
 }
 
-/// Each sum is counted anew: what somebody changed in one place is told.
+/// Each sum is recounted: a change in one place is reported.
 #[tokio::test]
-async fn sums_that_are_not_those_of_their_rows_are_told() {
+async fn sums_that_differ_from_their_rows_are_reported() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 5).await;

@@ -56,7 +56,7 @@ fn files_that_are_not_mappings() {
 fn a_missing_file_is_reported() {
     let errors = Config::load(Path::new("no/such/tiers.yaml")).unwrap_err();
     assert_eq!(errors.count(), 1);
-    assert_eq!(errors.problems()[0].spot, None);
+    assert_eq!(errors.problems()[0].span, None);
     assert!(
         errors.to_string().starts_with("error: the file can't be read: "),
         "{errors}"

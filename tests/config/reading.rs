@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tiergate::config::{Config, History, OnHangup, Origins};
+use tiergate::config::{Config, HistorySection, OnHangupSetting, Origins};
 use tiergate::policy::rules::{Rules, TierId, UpstreamId, Window, Within};
 use tiergate::policy::time::Span;
 
@@ -69,7 +69,10 @@ fn omitted_settings_have_defaults() {
     let config = good(&[]);
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.drain_timeout, config.cores), (secs(30), None));
-    assert_eq!((config.history, config.clock_step_max), (History::default(), secs(300)));
+    assert_eq!(
+        (config.history, config.clock_step_max),
+        (HistorySection::default(), secs(300))
+    );
     assert_eq!(
         (config.history.keep, config.history.max),
         (secs(30 * 86_400), 4_294_967_296)
@@ -121,7 +124,7 @@ fn omitted_settings_have_defaults() {
     );
     assert_eq!(
         (route.max_body, route.max_wait, route.on_hangup),
-        (1 << 20, None, OnHangup::Finish)
+        (1 << 20, None, OnHangupSetting::Finish)
     );
     assert_eq!(route.success, [200]);
 }
@@ -204,7 +207,7 @@ fn every_setting_is_read() {
     assert_eq!(route.methods, Some(vec![http::Method::GET, http::Method::POST]));
     assert_eq!(
         (route.max_body, route.max_wait, route.on_hangup),
-        (0, Some(secs(2)), OnHangup::Cancel)
+        (0, Some(secs(2)), OnHangupSetting::Cancel)
     );
     assert_eq!(route.success, [200, 206]);
     assert_eq!(
@@ -215,7 +218,7 @@ fn every_setting_is_read() {
 
 #[test]
 fn history_bounds_are_accepted() {
-    let shortest = History {
+    let shortest = HistorySection {
         keep: secs(3_600),
         max: 64 << 20,
     };

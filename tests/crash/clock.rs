@@ -1,7 +1,7 @@
-//! The real program under a wall clock that is ahead for a while, or behind at a start: quotas heal within moments, nobody is refused
-//! for longer than `Retry-After` says, and every debit is there afterwards.
+//! The real program under a wall clock that is ahead for a while, or behind at a start: quotas recover within moments, no
+//! caller is refused for longer than `Retry-After` says, and every debit is there afterwards.
 //!
-//! The old program refused everybody for as long as its clock had been ahead (T1), and lost debits when it had been ahead by more
+//! Regression: it refused all callers for as long as its clock had been ahead, and lost debits when it had been ahead by more
 //! than the longest window (T2).
 
 use std::sync::Arc;
@@ -133,7 +133,7 @@ impl Site {
         self.served += 1;
     }
 
-    /// Whoever is refused and comes back when it was told to is served.
+    /// A refused caller that returns at the time it was told is served.
     async fn assert_told_the_truth(&mut self, program: &Program) {
         let told = self.search_until_refused(program).await;
         self.step(told * SECOND_MS);
@@ -204,7 +204,7 @@ async fn assert_verified(site: &Site) {
 
 /// T1, in one run: an hour, a year and 300 years ahead for a moment.
 #[tokio::test]
-async fn a_clock_that_was_ahead_refuses_nobody_for_long() {
+async fn a_clock_that_was_ahead_causes_no_lasting_refusals() {
     let mut site = Site::new();
     let program = site.start().await;
     for (round, ahead) in (1..).zip([HOUR_MS, YEAR_MS, 300 * YEAR_MS]) {
@@ -228,7 +228,7 @@ async fn a_clock_that_was_ahead_refuses_nobody_for_long() {
 
 /// The same, noticed by a start only.
 #[tokio::test]
-async fn a_clock_that_was_ahead_until_a_restart_heals_too() {
+async fn a_clock_that_was_ahead_until_a_restart_recovers_too() {
     for ahead in [HOUR_MS, YEAR_MS, 300 * YEAR_MS] {
         let mut site = Site::new();
         let program = site.start().await;
@@ -251,9 +251,10 @@ async fn a_clock_that_was_ahead_until_a_restart_heals_too() {
     }
 }
 
-/// A machine that boots in the past: until its clock is corrected what was used before counts as of the boot, afterwards by its dates.
+/// A machine that boots in the past: until its clock is corrected what was used before counts as of the boot, afterwards by its
+/// dates.
 #[tokio::test]
-async fn a_boot_in_the_past_that_is_corrected_loses_nothing() {
+async fn a_corrected_start_in_the_past_loses_nothing() {
     for behind in [HOUR_MS, 20 * YEAR_MS] {
         let mut site = Site::new();
         let program = site.start().await;
@@ -284,7 +285,7 @@ async fn a_boot_in_the_past_that_is_corrected_loses_nothing() {
 
 /// T2: the old program had 9 of 59 left.
 #[tokio::test]
-async fn a_clock_that_jumps_ahead_by_centuries_makes_nothing_vanish() {
+async fn a_clock_jump_of_centuries_loses_nothing() {
     let jumps = [25 * HOUR_MS, 80 * YEAR_MS, 300 * YEAR_MS];
     for restarted in [false, true] {
         let mut site = Site::new();

@@ -1,11 +1,11 @@
-//! Chance that can be had again: the seed is printed, and `TIERGATE_SEED` replays it.
+//! Reproducible chance: the seed is printed, and `TIERGATE_SEED` replays it.
 
 /// A splitmix64.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// By `TIERGATE_SEED`, or else those of every day.
+    /// Seeded by `TIERGATE_SEED`, or by default.
     pub fn of_environment() -> (Self, u64) {
         let seed = number("TIERGATE_SEED").unwrap_or(1);
         (Self(seed), seed)
@@ -20,7 +20,7 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % below
     }
 
-    /// Others, which go their own way from here.
+    /// An independent sequence.
     pub fn fork(&mut self) -> Self {
         Self(self.below(u64::MAX))
     }

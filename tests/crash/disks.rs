@@ -1,7 +1,7 @@
-//! A disk that fails while the proxy runs: metered requests are refused and never served for nothing, all else goes on, and
-//! service resumes by itself (semantics §6, committing; §8, `journal_unavailable`).
+//! A disk that fails while the proxy runs: metered requests are refused and never served uncounted, all else goes on, and
+//! service resumes by itself (rules §6, committing; §8, `journal_unavailable`).
 //!
-//! A disk fails in two ways here. The limit on the length of files (`RLIMIT_FSIZE`) can be lowered for a process that runs, by
+//! A disk fails in two ways here. The limit on file sizes (`RLIMIT_FSIZE`) can be lowered for a running process, by
 //! anybody, and a write that passes it is cut short in the middle of a record. A small disk of its own can be full, if the test
 //! may mount one.
 
@@ -21,10 +21,10 @@ use crate::support::{Client, UpstreamServer, get, metric_sum, soon};
 
 /// Bytes of a frame of the write-ahead log: a page and its header.
 const FRAME_BYTES: u64 = 4_096 + 24;
-/// A patience that a test has as well.
+/// A short `commit_patience`.
 const IMPATIENT: &str = "commit_patience: 300ms";
 
-/// Files can't become longer than that, `None`: as long as they like; nor be written beyond.
+/// Limits the length of files; `None` lifts the limit.
 fn limit_files(program: &Program, bytes: Option<u64>) {
     let id = Pid::from_raw(program.id() as i32).expect("it runs");
     let limit = Rlimit {
@@ -52,7 +52,7 @@ fn unavailable() -> (u16, String) {
     (503, "journal_unavailable".to_owned())
 }
 
-/// Units that the account `four` has used, as it is told. It holds none.
+/// Units that the account `four` has used, from `/me`. It holds none.
 async fn used_by_four(program: &Program) -> u64 {
     let four = callers("")
         .into_iter()
@@ -63,7 +63,7 @@ async fn used_by_four(program: &Program) -> u64 {
     used[0].rolling
 }
 
-/// What the metric says.
+/// The metric's value.
 async fn is_available(program: &Program) -> bool {
     let page = get(program.admin, "/metrics").await.text();
     page.lines().any(|line| line == "tiergate_database_available 1")
@@ -86,7 +86,7 @@ async fn until_it_resumes(program: &Program) {
     assert!(is_available(program).await);
 }
 
-/// While it can't write: refused at once, without a server; all else as ever.
+/// While it can't write: metered requests are refused at once, without asking a server; all else works.
 async fn assert_shut_for_searches(program: &Program, server: &FastServer, used: u64) {
     assert!(!is_available(program).await);
     let asked = server.requests();
@@ -100,7 +100,7 @@ async fn assert_shut_for_searches(program: &Program, server: &FastServer, used: 
     assert!(refused >= 2.0, "{refused}");
 }
 
-/// Killed and started again, it has debited the same.
+/// Killed and restarted, it has the same debits.
 async fn assert_kept(program: Program, folder: &Arc<Folder>, yaml: &str, used: u64) {
     let log = program.kill().await;
     assert!(!log.contains("panicked"), "{log}");
@@ -127,7 +127,7 @@ async fn no_free_answers_while_the_disk_fails() {
             served += 1;
         }
         limit_files(&program, Some(room.map_or(0, |room| log_bytes(&folder) + room)));
-        // It has done its work, and nobody may have it.
+        // The server has answered, but the answer may not be sent.
         assert_eq!(search(&program, "length=2").await, unavailable());
         assert_shut_for_searches(&program, &server, served).await;
         limit_files(&program, None);
@@ -143,12 +143,12 @@ async fn no_free_answers_while_the_disk_fails() {
     assert_kept(program, &folder, &yaml, served).await;
 }
 
-/// The head is out already, so there is no other way to say that the answer is not to be had.
+/// The head has been sent, so cutting the response off is the only way to fail it.
 ///
-/// The metric once stayed at 0 after such a failure, until the next search asked: what had failed was given up when the disk was
+/// Regression: the metric stayed at 0 after such a failure until the next search: what had failed was given up when the disk
 /// well again, and it was shown as late though nobody waited for it any more.
 #[tokio::test]
-async fn an_answer_under_way_when_the_disk_fails_is_cut() {
+async fn a_response_in_progress_when_the_disk_fails_is_cut_off() {
     let server = UpstreamServer::start().await;
     let folder = Arc::new(Folder::new());
     let yaml = yaml(server.address, IMPATIENT);
@@ -191,7 +191,7 @@ async fn an_answer_under_way_when_the_disk_fails_is_cut() {
     assert_kept(program, &folder, &yaml, 0).await;
 }
 
-/// Whoever has patience is answered when the disk is well again within it, and debited once.
+/// If the disk recovers within `commit_patience`, the request is answered and debited once.
 #[tokio::test]
 async fn a_short_failure_is_waited_out() {
     let server = FastServer::start();
@@ -216,7 +216,7 @@ async fn a_short_failure_is_waited_out() {
     while let Some(answer) = searches.join_next().await {
         match answer.expect("a client is content") {
             (200, _) => served += 1,
-            // It came when the failure was known already.
+            // It came after the failure was known.
             refused => assert_eq!(refused, unavailable()),
         }
     }
@@ -226,7 +226,7 @@ async fn a_short_failure_is_waited_out() {
     assert_kept(program, &folder, &yaml, served).await;
 }
 
-/// Under load the disk fails and heals at any moment; then the program is killed. What was answered is debited, once.
+/// Under load the disk fails and recovers at any moment; then the program is killed. What was answered is debited, once.
 #[tokio::test]
 async fn repeated_disk_failures_lose_and_invent_nothing() {
     let server = FastServer::start();
@@ -274,13 +274,13 @@ async fn repeated_disk_failures_lose_and_invent_nothing() {
     }
     println!("TIERGATE_SEED={seed}: {served} served, {refused} refused");
     assert_eq!(used_by_four(&program).await, served, "TIERGATE_SEED={seed}");
-    // With it goes what says that those that were given up don't count.
+    // Withdrawals are lost with it.
     assert_eq!(search(&program, "length=2").await.0, 200);
     let program = Arc::into_inner(program).expect("the clients have ended");
     assert_kept(program, &folder, &yaml, served + 1).await;
 }
 
-/// A disk of a few megabytes, gone when it is dropped.
+/// A disk of a few megabytes, unmounted when dropped.
 pub struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
@@ -295,14 +295,14 @@ impl<'a> SmallDisk<'a> {
         None
     }
 
-    /// Leaves no room.
+    /// Fills it.
     pub fn fill(&self) {
         use std::io::Write;
         let mut filler = std::fs::File::create(self.0.join("filler")).expect("a file");
         while filler.write(&[b'x'; 4_096]).is_ok() {}
     }
 
-    /// Makes the room again.
+    /// Frees the space.
     pub fn clear(&self) {
         std::fs::remove_file(self.0.join("filler")).expect("it was filled");
     }
@@ -326,12 +326,12 @@ pub fn mount(options: &[&str], at: &Path) -> bool {
 }
 
 pub fn unmount(at: &Path) {
-    // At once, whoever still has files open there.
+    // At once, even with files open there.
     let _gone = std::process::Command::new("umount").arg("-l").arg(at).status();
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_searches_until_there_is_room() {
+async fn a_full_disk_refuses_searches_until_space_is_free() {
     let folder = Arc::new(Folder::new());
     let data = folder.path().join("data");
     let Some(disk) = SmallDisk::mount(&data, "a disk that becomes full") else {

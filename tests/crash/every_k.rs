@@ -1,10 +1,10 @@
-//! A short history on a file system whose k-th operation fails, for every k and every way to fail: what the client, the log and the
-//! restart show. A start, three searches, an account added, a stop; then a start without faults.
+//! A short history on a file system whose k-th operation fails, for every k and every way to fail: what the client, the log and
+//! the restart show. A start, three searches, an account added, a stop; then a start without faults.
 //!
-//! In some of them the power goes, too, and takes what was not synced. Whatever fails, the restart opens; an answer that was received
-//! whole is debited, once; an account that was added is there; and what is refused is refused in words. `TIERGATE_FAULTS=all` runs
-//! every k and prints the table that docs/decisions has, `TIERGATE_FAULTS="write 5"` that one in every way; without, each way to
-//! fail meets one k, drawn by the seed.
+//! In some of them the power goes, too, and takes what was not synced. Whatever fails, the restart opens; an answer that was
+//! received whole is debited, once; an account that was added is there; and what is refused is refused in words.
+//! `TIERGATE_FAULTS=all` runs every k and prints the table that docs/decisions has, `TIERGATE_FAULTS="write 5"` that one in
+//! every way; without, each way to fail meets one k, drawn by the seed.
 
 mod table;
 
@@ -154,12 +154,12 @@ impl Seen {
         self.searches.iter().filter(|search| *search == "200").count() as u64 + self.resumed
     }
 
-    /// Whether a search met no server any more.
+    /// Whether a search met no running server.
     fn is_gone(&self) -> bool {
         self.searches.last().is_some_and(|search| search == CUT_OFF)
     }
 
-    /// What is promised, whatever has failed.
+    /// What holds whatever has failed.
     fn assert_kept(&self, way: &Way, what: &str) {
         let may_be = |search: &String| match search.as_str() {
             "200" => true,
@@ -275,7 +275,7 @@ impl Site {
         seen
     }
 
-    /// The history from where the server has opened.
+    /// The history from the started server on.
     async fn live(&self, mut program: Program, seen: &mut Seen, way: Option<Way>) {
         let mortal = way.is_some_and(|way| way.kills());
         while seen.searches.len() < SEARCHES as usize && !seen.is_gone() {
@@ -289,7 +289,7 @@ impl Site {
         let added = program.command(&add).await;
         seen.added = match added.code {
             Some(0) => "added".to_owned(),
-            // How exactly it learns that the server is gone is chance.
+            // How it notices that the server is gone is chance.
             _ if mortal => CUT_OFF.to_owned(),
             _ => plain(added.err.lines().next().unwrap_or("no word"), &program),
         };
@@ -309,7 +309,7 @@ impl Site {
     }
 }
 
-/// Lets go what hangs, some time after it began to.
+/// Releases what hangs, some time after it started to.
 async fn release(faults: &FaultFs) {
     while faults.fired() == 0 {
         let_pass(10).await;
@@ -352,7 +352,7 @@ async fn until_answered(program: &Program) {
     }
 }
 
-/// Why it did not open, in its own words.
+/// Its error when it did not start.
 fn refusal(said: &Said) -> String {
     match said.code {
         Some(_) => {
@@ -364,7 +364,7 @@ fn refusal(said: &Said) -> String {
     }
 }
 
-/// What its log warns of, without what differs from run to run.
+/// Warnings and errors in its log, without what differs from run to run.
 fn told(log: &str) -> Vec<String> {
     let mut all = Vec::new();
     for line in log.lines() {
@@ -429,7 +429,7 @@ fn plan(counts: &[(Operation, u64)], all: bool, dice: &mut Dice) -> Vec<(Operati
 }
 
 #[tokio::test]
-async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
+async fn every_kth_failure_of_a_short_history_loses_nothing() {
     let which = std::env::var("TIERGATE_FAULTS").unwrap_or_default();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
@@ -458,7 +458,7 @@ async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
         let Some(ended) = running.join_next().await else {
             break;
         };
-        // What it complained of is printed already; the others go on.
+        // Its failure is printed already; the others go on.
         let Ok((operation, number, way, seen)) = ended else {
             failed += 1;
             continue;
@@ -476,9 +476,10 @@ async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
     assert!(met * 4 >= results.len() * 3, "{met} of {} were met", results.len());
 }
 
-/// SQLite commits the switch to the log after it has told of it. A failure went unnoticed, and the stop could not empty the log.
+/// Regression: SQLite commits the switch to WAL after it has reported it, so a failure went unnoticed, and the stop could not
+/// empty the log.
 #[tokio::test]
-async fn a_failed_switch_to_the_log_is_told_at_the_start() {
+async fn a_failed_switch_to_wal_is_reported_at_start() {
     let site = Site::new(FaultFs::new);
     let fault = Fault::new(Operation::Sync, 1, Mode::Fail(Failure::Io)).of(FileKind::Database);
     site.faults.arm(fault);

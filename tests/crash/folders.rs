@@ -1,5 +1,5 @@
-//! Data folders that can't be used: the program says why, in one line that names the file, and ends with code 1. Nobody who has the
-//! folder is harmed, and what is in it stays.
+//! Unusable data folders: the program says why in one line that names the file, and ends with code 1. Another program that has
+//! the folder is not disturbed, and its files stay.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::support::folder::Folder;
 use crate::support::program::Program;
 use crate::support::{Client, get};
 
-/// What is done to a database.
+/// A way to damage a database.
 type Harm<'a> = &'a dyn Fn(&Path);
 
-/// A folder, and a server for the programs in it.
+/// A folder, and an upstream server for the programs in it.
 struct Site {
     server: FastServer,
     folder: Arc<Folder>,
@@ -48,7 +48,7 @@ impl Site {
         Program::start_in(&self.folder, &self.yaml()).await
     }
 
-    /// What it says when it does not open: one line, and nothing that is for its makers.
+    /// Its error when it does not start: one line, without internals.
     async fn refused(&self) -> String {
         let starting = Program::begin(Arc::clone(&self.folder), &self.yaml(), "error");
         let said = starting.opened().await.err().expect("it does not open");
@@ -97,7 +97,7 @@ fn names(contents: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<&PathBuf> {
     contents.keys().collect()
 }
 
-/// Without the database itself, which goes on being written.
+/// Without the database itself, which is still written.
 fn small_files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = contents(folder);
     all.retain(|path, _| !path.to_string_lossy().contains("tiergate.db"));
@@ -105,7 +105,7 @@ fn small_files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_second_program_touches_nothing_of_the_first_ones_folder() {
+async fn a_second_server_leaves_the_firsts_folder_alone() {
     let site = Site::new();
     let first = site.start().await;
     assert_eq!(search(&first).await, 200);
@@ -122,12 +122,12 @@ async fn a_second_program_touches_nothing_of_the_first_ones_folder() {
         .await;
     assert_eq!(added.code, Some(0), "{}", added.err);
     first.kill().await;
-    // The lock went with its process.
+    // The lock ended with its process.
     assert_eq!(used_by_four(&site.start().await).await, 2);
 }
 
 #[tokio::test]
-async fn a_data_dir_that_is_no_folder_is_named() {
+async fn a_data_dir_that_is_not_a_folder_is_named() {
     let site = Site::new();
     std::fs::write(site.data(), "a file").expect("a file");
     let data = site.data();
@@ -155,7 +155,7 @@ async fn a_database_of_a_newer_version_is_named_and_left_alone() {
     assert_eq!(std::fs::read(site.database()).expect("it is there"), before);
 }
 
-/// The old program started with an empty table of accounts, and gave their numbers, and what those had used, to new ones.
+/// Regression: it started with an empty table of accounts, and gave their ids, and thereby their usage, to new ones.
 #[tokio::test]
 async fn a_lost_or_damaged_database_is_not_silently_replaced() {
     let lost = |file: &Path| std::fs::remove_file(file).expect("it is there");
@@ -206,9 +206,9 @@ async fn a_lost_or_damaged_database_is_not_silently_replaced() {
     }
 }
 
-/// The old program went on and answered twenty searches, which were lost with it.
+/// Regression: it went on and answered twenty searches, which were lost.
 #[tokio::test]
-async fn a_folder_that_is_removed_while_it_runs_is_noticed() {
+async fn a_folder_removed_at_runtime_is_noticed() {
     for only_database in [true, false] {
         let site = Site::new();
         let program = site.start().await;
@@ -217,7 +217,7 @@ async fn a_folder_that_is_removed_while_it_runs_is_noticed() {
             true => std::fs::remove_file(site.database()).expect("it is there"),
             false => std::fs::remove_dir_all(site.data()).expect("it is there"),
         }
-        // It looks four times a second, and says so.
+        // It checks four times a second, and logs it.
         let clock = Clock::start();
         let available = async || {
             let page = String::from_utf8(get(program.admin, "/metrics").await.body).expect("metrics are text");
@@ -233,7 +233,7 @@ async fn a_folder_that_is_removed_while_it_runs_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_damaged_key_and_a_damaged_token_are_named() {
+async fn damaged_keys_and_tokens_are_named() {
     let site = Site::new();
     site.start().await.kill().await;
     for (name, damage) in [("network.key", &b"no key"[..]), ("admin.token", b"short")] {
@@ -251,7 +251,7 @@ async fn a_damaged_key_and_a_damaged_token_are_named() {
     site.start().await;
 }
 
-/// Gone when it is dropped.
+/// Removed when dropped.
 struct Mounted(PathBuf);
 
 impl Drop for Mounted {
@@ -261,7 +261,7 @@ impl Drop for Mounted {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_read_only_is_named() {
+async fn a_read_only_folder_is_named() {
     let site = Site::new();
     let program = site.start().await;
     assert_eq!(search(&program).await, 200);
@@ -284,10 +284,10 @@ async fn a_folder_that_is_read_only_is_named() {
     assert_eq!(used_by_four(&site.start().await).await, 1);
 }
 
-/// A new folder can't be made on a full disk, which is said. A used one opens as long as it needs no room: what is metered is
-/// refused until there is some, and nothing is lost.
+/// A new folder can't be created on a full disk, which is reported. A used one opens as long as it needs no space: metered
+/// requests are refused until there is some, and nothing is lost.
 #[tokio::test]
-async fn a_disk_that_is_full_at_start_loses_nothing() {
+async fn a_disk_full_at_start_loses_nothing() {
     let site = Site::new();
     let data = site.data();
     let Some(disk) = SmallDisk::mount(&data, "a disk that is full at start") else {
@@ -306,7 +306,7 @@ async fn a_disk_that_is_full_at_start_loses_nothing() {
     let mut served = 3;
     for _ in 0..2 {
         let full = site.start().await;
-        // There may be room in the log that is there.
+        // There may be space in the present log.
         while search(&full).await == 200 {
             served += 1;
             assert!(served < 100, "the disk is full");

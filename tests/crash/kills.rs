@@ -1,4 +1,4 @@
-//! What is promised of a crash (semantics §5.10): every answer whose last byte the client got is debited after restart, at most
+//! What is promised of a crash (rules §5.10): every answer whose last byte the client got is debited after restart, at most
 //! what was under way is debited beyond that, and nothing is held.
 
 use std::path::Path;
@@ -12,35 +12,35 @@ use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
 
-/// The longest that there is load before a kill, in milliseconds after the first answer.
+/// Maximum load before a kill, in milliseconds after the first answer.
 const LOAD_MS_MAX: u64 = 150;
-/// The longest that a start is let go on before a kill, in hundredths of what the one before took.
+/// Maximum time before a start is killed, in percent of the duration of the start before.
 const START_PERCENT_MAX: u64 = 110;
-/// Of so many kills one hits a start.
+/// One in so many kills hits a start.
 const STARTS_ONE_IN: u64 = 5;
 
-/// A deployment, which outlives its programs.
+/// A deployment, which outlives its processes.
 struct Deployment {
     server: FastServer,
     folder: Arc<Folder>,
     more: &'static str,
     callers: Vec<Caller>,
-    /// What everybody had used when last asked.
+    /// What each caller had used when last asked.
     used: Vec<Used>,
     program: Program,
-    /// How long that took to open.
+    /// How long its start took.
     start_took: Duration,
     sum: Sum,
 }
 
-/// What the report is made of.
+/// Totals for the report.
 #[derive(Debug, Default)]
 struct Sum {
     kills: u64,
     during_start: u64,
     whole: u64,
     cut_off: u64,
-    /// Of these were debited.
+    /// Debited among these.
     cut_off_debited: u64,
     others: u64,
     lost: u64,
@@ -70,7 +70,7 @@ impl Deployment {
         }
     }
 
-    /// Load for that long, then a kill. What everybody has noted.
+    /// Load for that long, then a kill. Returns what the callers noted.
     async fn kill_under_load(self, load_ms: u64, dice: &mut Dice) -> (Killed, Vec<[u64; 3]>) {
         let load = Load::begin(self.program.address, &self.callers, dice).await;
         load.first_answer().await;
@@ -92,7 +92,7 @@ impl Deployment {
             mut sum,
         } = self;
         let log = program.kill().await;
-        // Nothing that a kill leaves behind is damage, and nothing that it met is a fault.
+        // A kill leaves no damage, and it met no error.
         assert!(
             !log.contains(r#""level":"ERROR""#) && !log.contains("panicked"),
             "{log}"
@@ -109,7 +109,7 @@ impl Deployment {
         }
     }
 
-    /// Compares what is debited with what was noted since the last time. Below what was noted nothing may be missing, unless
+    /// Compares the debits with what was noted since the last time. None of what was noted may be missing, unless
     /// answers don't wait for their debits.
     async fn compare(&mut self, noted: &[[u64; 3]], strict: bool, what: &str) {
         let now = used(self.program.address, &self.callers).await;
@@ -220,7 +220,7 @@ async fn a_kill_loses_no_debit_of_a_complete_answer() {
         let load_ms = 1 + dice.below(LOAD_MS_MAX);
         let what = format!("TIERGATE_SEED={seed}, kill {}, {load_ms} ms", deployment.sum.kills + 1);
         let (mut killed, noted) = deployment.kill_under_load(load_ms, &mut dice).await;
-        // What the start before it had not finished, the next one finds as well.
+        // Whatever a killed start left unfinished, the next one meets.
         while dice.below(STARTS_ONE_IN) == 0 {
             killed.kill_a_start(dice.below(START_PERCENT_MAX)).await;
         }
@@ -256,9 +256,9 @@ async fn a_kill_in_relaxed_mode_invents_no_debit() {
     assert!(deployment.sum.lost < deployment.sum.whole, "most of it is there");
 }
 
-/// While it makes its folder it is killed again and again; whatever is there by then, the next start goes on with.
+/// A first start is killed again and again while it creates its folder; the next one continues from whatever is there.
 #[tokio::test]
-async fn killed_while_it_makes_its_folder_it_makes_it_the_next_time() {
+async fn a_first_start_killed_at_any_moment_completes_next_time() {
     let server = FastServer::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");

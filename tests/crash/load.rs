@@ -1,4 +1,4 @@
-//! Callers who search, over many connections each, and note what became of every search.
+//! Callers that search over many connections each and note the outcome of every search.
 //!
 //! A search whose answer came whole and was a success must have been debited. One that was cut off may have been, if its answer
 //! would have been a success. Nothing else may have been.
@@ -15,22 +15,22 @@ use tokio::task::JoinSet;
 use super::dice::Dice;
 use crate::support::{Answer, Client, hash, soon};
 
-/// Somebody who is counted.
+/// A caller with counters of its own.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub name: &'static str,
-    /// Header lines that say who it is.
+    /// Header lines that identify it.
     pub headers: String,
-    /// The end of 127.0.0.x, where it is.
+    /// The last number of its address 127.0.0.x.
     pub host: u8,
     pub connections: usize,
-    /// Whether it has more connections than searches that it may have at once.
+    /// Whether it has more connections than its concurrency.
     pub greedy: bool,
     /// The delegating account that pays as well, by its place in the list.
     pub account: Option<usize>,
 }
 
-/// What a caller knows of its searches.
+/// Outcomes of a caller's searches.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Answers received whole that are debited.
@@ -120,7 +120,7 @@ pub fn callers(bot_key: &str) -> Vec<Caller> {
     ]
 }
 
-/// A search: how it is asked for, and whether its answer is debited.
+/// A search request, and whether its answer is debited.
 struct Search {
     method: &'static str,
     query: &'static str,
@@ -128,7 +128,7 @@ struct Search {
     debited: bool,
 }
 
-/// Every way for an answer to end: with its length, with a mark, empty, and with its head.
+/// Every way for a response to end: by its length, by the last chunk, empty, and with its head.
 const SEARCHES: [(&str, &str, usize, bool); 14] = [
     ("GET", "length=2", 0, true),
     ("GET", "length=1500", 0, true),
@@ -166,7 +166,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Connects, then lets everybody search.
+    /// Connects, then starts all searches.
     pub async fn begin(proxy: SocketAddr, callers: &[Caller], dice: &mut Dice) -> Self {
         let tallies: Vec<Arc<Tally>> = callers.iter().map(|_| Arc::default()).collect();
         let mut connected = Vec::new();
@@ -193,7 +193,7 @@ impl Load {
         soon("a first answer", self.first.notified()).await;
     }
 
-    /// What everybody has noted, once the proxy is gone: whole, cut off, others. Users' searches are their account's as well.
+    /// What the callers noted until the proxy was gone: whole, cut off, others. Users' searches count for their account, too.
     pub async fn end(mut self, callers: &[Caller]) -> Vec<[u64; 3]> {
         while let Some(ended) = soon("a client notices", self.clients.join_next()).await {
             ended.expect("a client is content");
@@ -219,7 +219,7 @@ async fn search_on(mut client: Client, caller: Caller, tally: Arc<Tally>, mut di
                 first.notify_one();
             }
             Err(_) => {
-                // The proxy is gone. Had it closed the connection otherwise, a later check would miss the load.
+                // The proxy is gone. If it had closed the connection for another reason, a later check would miss the load.
                 if search.debited {
                     tally.cut_off.fetch_add(1, Relaxed);
                 }
@@ -238,7 +238,7 @@ async fn ask(client: &mut Client, caller: &Caller, search: &Search) -> std::io::
         _ => format!("content-length: {body}\r\n"),
     };
     let head = format!(
-        "{method} /search?{query} HTTP/1.1\r\nhost: door.example\r\n{}{length}\r\n",
+        "{method} /search?{query} HTTP/1.1\r\nhost: tiergate.example\r\n{}{length}\r\n",
         caller.headers
     );
     client.stream.write_all(head.as_bytes()).await?;
@@ -274,7 +274,7 @@ fn note(caller: &Caller, search: &Search, answer: &Answer, tally: &Tally) {
     };
 }
 
-/// What everybody is told of itself. Nobody has a search in the house, and nothing is held.
+/// What `/me` tells each caller. No search is in progress, and nothing is held.
 pub async fn used(proxy: SocketAddr, callers: &[Caller]) -> Vec<Used> {
     let mut all = Vec::new();
     for caller in callers {

@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 TIERGATE_CRASHES=${1:-1000} TIERGATE_SEED=${2:-1} \
-  cargo test --test crash killed_at_any_moment -- --nocapture --test-threads 1
+  cargo test --test crash a_kill_loses_no_debit -- --nocapture --test-threads 1

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! cargo test --test crash                                                     50 kills
-//! TIERGATE_CRASHES=1000 cargo test --test crash killed -- --nocapture         as many as one likes (`long.sh`)
+//! TIERGATE_CRASHES=1000 cargo test --test crash kills -- --nocapture          1000 kills (see `long.sh`)
 //! TIERGATE_SEED=7 cargo test --test crash                                     other moments, other searches
 //! TIERGATE_FAULTS=all cargo test --test crash every_k -- --nocapture          each write and each sync fails in each way; a table
-//! TIERGATE_KILLS=all cargo test --test crash under_way -- --nocapture         every write and sync of whatever takes several
+//! TIERGATE_KILLS=all cargo test --test crash under_way -- --nocapture         every write and sync of each operation
 //! ```
 //!
-//! SIGKILL takes the process and leaves the system: what was written stays, synced or not. What a loss of power leaves is told by
-//! `tests/store`, on a disk of its own, and by `every_k`, from the history of what was synced.
+//! SIGKILL takes the process and leaves the system: what was written stays, synced or not. What a loss of power leaves is told
+//! by `tests/store`, on a disk of its own, and by `every_k`, from the history of what was synced.
 
 #[path = "../support/mod.rs"]
 mod support;

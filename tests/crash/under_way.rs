@@ -1,9 +1,9 @@
-//! Kills while something is under way that is more than a debit: a checkpoint, the stop, a roll-up, an import, a backup, a restore,
-//! the first start. Each is killed before or after one of its writes, syncs and the like; in some the power goes as well and takes
-//! what was not synced. The restart has every debit, `db verify` finds nothing wrong, and nothing is half done.
+//! Kills while something is under way that is more than a debit: a checkpoint, the stop, a roll-up, an import, a backup, a
+//! restore, the first start. Each is killed before or after one of its writes, syncs and the like; in some the power goes as
+//! well and takes what was not synced. The restart has every debit, `db verify` finds nothing wrong, and nothing is half done.
 //!
-//! `TIERGATE_KILLS=all` kills at every one of them in every way, `TIERGATE_KILLS=restore` at all of that; without, each is killed
-//! at a few, drawn by the seed.
+//! `TIERGATE_KILLS=all` kills at every one of them in every way, `TIERGATE_KILLS=restore` at all of that; without, each is
+//! killed at a few, drawn by the seed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -180,7 +180,7 @@ impl Site {
         said.code
     }
 
-    /// Does it, kills it, and holds what is left to what is promised. How many operations there were.
+    /// Runs it, kills it, and checks what must hold afterwards. Returns the number of operations.
     async fn run(&mut self, act: Act) -> u64 {
         match act {
             Act::FirstStart => self.first_start().await,
@@ -369,7 +369,7 @@ fn jobs(database: &Path) -> u64 {
     count.expect("it is whole").unsigned_abs()
 }
 
-/// Whether all jobs are in both books.
+/// Whether all jobs are in both tables.
 fn is_rolled_up(folder: &Path) -> bool {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let opened = rusqlite::Connection::open_with_flags(folder.join("data/tiergate.db"), flags).expect("a database");
@@ -392,7 +392,7 @@ fn assert_no_rest(folder: &Path) {
     assert!(!names.iter().any(|name| name.ends_with(".partial")), "{names:?}");
 }
 
-/// What was there is in one folder, whole.
+/// The previous data is in one folder, complete.
 fn assert_aside(folder: &Path, searches: u64) {
     let data = folder.join("data");
     let aside = names(&data).into_iter().filter(|name| name.starts_with("before-"));
@@ -401,7 +401,7 @@ fn assert_aside(folder: &Path, searches: u64) {
     assert!(held.contains(&searches), "{held:?}, {:?}", names(&data));
 }
 
-/// In which operations what is killed how.
+/// Which operations are killed, and how.
 fn plan(act: Act, operations: u64, all: bool, dice: &mut Dice) -> Vec<Kill> {
     let kills = (1..=operations).flat_map(|number| {
         let with = move |after| POWERS.map(|power| Kill { number, after, power });
@@ -418,7 +418,7 @@ fn plan(act: Act, operations: u64, all: bool, dice: &mut Dice) -> Vec<Kill> {
 }
 
 #[tokio::test]
-async fn killed_in_whatever_is_under_way_it_leaves_nothing_half_done() {
+async fn a_kill_during_any_operation_leaves_nothing_half_done() {
     let which = std::env::var("TIERGATE_KILLS").unwrap_or_default();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
@@ -449,7 +449,7 @@ async fn killed_in_whatever_is_under_way_it_leaves_nothing_half_done() {
         }
         match running.join_next().await {
             Some(Ok(not_met)) => missed += not_met,
-            // What it complained of is printed already; the others go on.
+            // Its failure is printed already; the others go on.
             Some(Err(_)) => failed += 1,
             None => break,
         }
@@ -459,9 +459,9 @@ async fn killed_in_whatever_is_under_way_it_leaves_nothing_half_done() {
     assert!(missed * 4 <= count as u64, "{missed} of {count} were not killed");
 }
 
-/// While commits go on the log is moved into the database: a kill in that.
+/// A kill in a checkpoint while commits go on.
 #[tokio::test]
-async fn killed_in_a_checkpoint_under_load_it_has_every_debit() {
+async fn a_kill_in_a_checkpoint_under_load_keeps_every_debit() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     for power in [None, Some(Left::Some)] {

@@ -1,6 +1,6 @@
-//! A document whose places can be set and put in another order, and which is written as YAML in the manner of JSON.
+//! A document whose values can be set and reordered, written as YAML in JSON style.
 //!
-//! serde_json's own maps forget their order, and the order of tiers is a part of what a file says.
+//! serde_json's own maps lose their order, and the order of tiers matters.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ pub enum Document {
 }
 
 impl Document {
-    /// What that text of JSON says, its mappings in alphabetical order.
+    /// Parses JSON; its mappings are in alphabetical order.
     pub fn of(text: &str) -> Self {
         let value: Result<serde_json::Value, _> = serde_json::from_str(text);
         value.unwrap_or_else(|error| panic!("{error}: {text}")).into()
     }
 
-    /// Puts the JSON at that place, such as `/accounts/0/name`, at the end of a mapping if it is new there; empty takes away.
-    /// Where there is nothing that could have the place, nothing is put.
+    /// Sets the value at a path such as `/accounts/0/name` to this JSON, at the end of its mapping if it is new there;
+    /// empty text removes it. Does nothing if the path's parent does not exist.
     pub fn set(&mut self, at: &str, text: &str) {
-        let (holder, name) = at.rsplit_once('/').expect("a place begins with a slash");
+        let (holder, name) = at.rsplit_once('/').expect("a path begins with a slash");
         let new = Some(text).filter(|text| !text.is_empty()).map(Self::of);
         let Some(holder) = self.at(holder) else { return };
         match (holder, new) {
@@ -36,11 +36,11 @@ impl Document {
                 }
             }
             (Self::List(items), Some(new)) => items[name.parse::<usize>().expect("a number")] = new,
-            (holder, _) => panic!("{at} is no place in {holder}"),
+            (holder, _) => panic!("{at} is no path in {holder}"),
         }
     }
 
-    /// Lets what is at that place begin `by` places later, if it is there and has places.
+    /// Rotates the list or mapping at this path by `by` places, if there is one.
     pub fn rotate(&mut self, at: &str, by: usize) {
         fn rotated<T>(items: &mut [T], by: usize) {
             let count = items.len().max(1);

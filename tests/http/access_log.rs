@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::books::ask;
+use super::accounting::ask;
 use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::{Client, Mirror, Proxy, get, metric_sum, seven_tiers, soon};

@@ -1,4 +1,4 @@
-//! Accounts and keys by the operator's listener.
+//! Accounts and keys, managed over the admin listener.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use tiergate::policy::time::UnixTime;
 use crate::support::operator::rows;
 use crate::support::{Client, Mirror, Proxy, limited, seven_tiers};
 
-pub async fn door(mirror: &Mirror) -> Proxy {
+pub async fn open(mirror: &Mirror) -> Proxy {
     Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""))
 }
 
-/// `GET /me` with that key: who the door takes it for, or the reason why it takes it for nobody.
-pub async fn me(door: &Proxy, key: &str) -> String {
-    let mut client = Client::connect(door.address).await;
+/// `GET /me` with that key: the account and tier, or the reason for the refusal.
+pub async fn me(proxy: &Proxy, key: &str) -> String {
+    let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
     let said = answer.json();
     let text = |of: &str| said[of].as_str().unwrap_or_default().to_owned();
@@ -24,23 +24,46 @@ pub async fn me(door: &Proxy, key: &str) -> String {
     }
 }
 
-pub async fn add(door: &Proxy, name: &str) -> Value {
+pub async fn add(proxy: &Proxy, name: &str) -> Value {
     let body = json!({ "name": name, "tier": "$20" }).to_string();
-    door.told(201, "POST /accounts", &body).await
+    proxy.told(201, "POST /accounts", &body).await
 }
 
-pub async fn mint(door: &Proxy, name: &str, body: &str) -> (String, String) {
-    let key = door.told(201, format!("POST /accounts/{name}/keys"), body).await;
+pub async fn mint(proxy: &Proxy, name: &str, body: &str) -> (String, String) {
+    let key = proxy.told(201, format!("POST /accounts/{name}/keys"), body).await;
     let text = |of: &str| key[of].as_str().expect("text").to_owned();
     (text("key"), text("id"))
 }
 
+/// Requests that need the operator's token.
+const GUARDED: [(&str, &str); 19] = [
+    ("GET", "/queue"),
+    ("GET", "/accounts"),
+    ("POST", "/accounts"),
+    ("GET", "/accounts/acme"),
+    ("PATCH", "/accounts/acme"),
+    ("DELETE", "/accounts/acme"),
+    ("GET", "/accounts/acme/keys"),
+    ("POST", "/accounts/acme/keys"),
+    ("POST", "/accounts/import"),
+    ("GET", "/accounts/export"),
+    ("POST", "/keys/0123456789ab/rotate"),
+    ("DELETE", "/keys/0123456789ab"),
+    ("GET", "/networks"),
+    ("GET", "/networks/192.0.2.1"),
+    ("PATCH", "/networks/192.0.2.1"),
+    ("DELETE", "/networks/192.0.2.1"),
+    ("GET", "/"),
+    ("GET", "/nothing"),
+    ("PUT", "/accounts"),
+];
+
 #[tokio::test]
-async fn without_the_token_there_are_only_the_monitors_pages() {
+async fn without_a_token_only_monitoring_pages_are_served() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    add(&door, "acme").await;
-    let token = &door.token;
+    let proxy = open(&mirror).await;
+    add(&proxy, "acme").await;
+    let token = &proxy.token;
     let shown = [
         String::new(),
         "authorization: Bearer\r\n".to_owned(),
@@ -53,30 +76,9 @@ async fn without_the_token_there_are_only_the_monitors_pages() {
         ),
         format!("x-api-key: {token}\r\n"),
     ];
-    let guarded = [
-        ("GET", "/queue"),
-        ("GET", "/accounts"),
-        ("POST", "/accounts"),
-        ("GET", "/accounts/acme"),
-        ("PATCH", "/accounts/acme"),
-        ("DELETE", "/accounts/acme"),
-        ("GET", "/accounts/acme/keys"),
-        ("POST", "/accounts/acme/keys"),
-        ("POST", "/accounts/import"),
-        ("GET", "/accounts/export"),
-        ("POST", "/keys/0123456789ab/rotate"),
-        ("DELETE", "/keys/0123456789ab"),
-        ("GET", "/networks"),
-        ("GET", "/networks/192.0.2.1"),
-        ("PATCH", "/networks/192.0.2.1"),
-        ("DELETE", "/networks/192.0.2.1"),
-        ("GET", "/"),
-        ("GET", "/nothing"),
-        ("PUT", "/accounts"),
-    ];
-    let mut client = Client::connect(door.admin).await;
+    let mut client = Client::connect(proxy.admin).await;
     for header in &shown {
-        for (method, path) in guarded {
+        for (method, path) in GUARDED {
             let answer = client.ask(method, path, header).await;
             assert_eq!(answer.status(), 401, "{method} {path} {header}");
             answer.assert_refused(401, "unauthorized");
@@ -88,30 +90,32 @@ async fn without_the_token_there_are_only_the_monitors_pages() {
         }
     }
     assert_eq!(
-        door.operator("GET", "/accounts/acme", "").await.status(),
+        proxy.operator("GET", "/accounts/acme", "").await.status(),
         200,
-        "nobody removed it"
+        "it was not removed"
     );
-    door.refuses("GET /nothing", "", (404, "not_found"), "").await;
-    door.refuses("PUT /accounts", "", (405, "method_not_allowed"), "").await;
+    proxy.refuses("GET /nothing", "", (404, "not_found"), "").await;
+    proxy
+        .refuses("PUT /accounts", "", (405, "method_not_allowed"), "")
+        .await;
 }
 
 #[tokio::test]
-async fn an_account_is_made_shown_changed_and_removed() {
+async fn accounts_are_created_shown_changed_and_removed() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
+    let proxy = open(&mirror).await;
     let body = json!({
         "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6, "quotas": { "daily": 5000 },
         "until": "2027-01-01", "max_users": 10000, "note": "a friend",
     });
-    let made = door.told(201, "POST /accounts", &body).await;
+    let made = proxy.told(201, "POST /accounts", &body).await;
     let expected = json!({
         "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
         "source": null, "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(made, expected);
-    let mut shown = door.told(200, "GET /accounts/acme-bot", "").await;
+    let mut shown = proxy.told(200, "GET /accounts/acme-bot", "").await;
     let more = shown.as_object_mut().expect("an object");
     assert_eq!(
         ["last_used", "jobs"].map(|name| more.remove(name)),
@@ -121,12 +125,12 @@ async fn an_account_is_made_shown_changed_and_removed() {
     assert_eq!((&usage[0]["limit"], &usage[0]["used"]), (&json!(5000), &json!(0)));
     assert_eq!(shown, expected);
     assert_eq!(
-        door.metric(r#"tiergate_accounts{tier="$20"}"#).await,
+        proxy.metric(r#"tiergate_accounts{tier="$20"}"#).await,
         2.0,
         "a20 is listed"
     );
     let change = r#"{ "tier": "$5", "note": null, "until": null, "blocked": true, "quotas": { "daily": null } }"#;
-    let changed = door.told(200, "PATCH /accounts/acme-bot", change).await;
+    let changed = proxy.told(200, "PATCH /accounts/acme-bot", change).await;
     let mut expected = expected;
     for (field, value) in [
         ("tier", json!("$5")),
@@ -138,18 +142,19 @@ async fn an_account_is_made_shown_changed_and_removed() {
         expected[field] = value;
     }
     assert_eq!(changed, expected);
-    assert_eq!(door.metric(r#"tiergate_accounts{tier="$20"}"#).await, 1.0);
+    assert_eq!(proxy.metric(r#"tiergate_accounts{tier="$20"}"#).await, 1.0);
     assert_eq!(
-        door.told(200, "DELETE /accounts/acme-bot", "").await["name"],
+        proxy.told(200, "DELETE /accounts/acme-bot", "").await["name"],
         "acme-bot"
     );
-    door.refuses("GET /accounts/acme-bot", "", (404, "unknown_account"), "")
+    proxy
+        .refuses("GET /accounts/acme-bot", "", (404, "unknown_account"), "")
         .await;
-    let again = add(&door, "acme-bot").await;
-    assert_ne!(again["id"], expected["id"], "it starts anew");
+    let again = add(&proxy, "acme-bot").await;
+    assert_ne!(again["id"], expected["id"], "it is a new account");
 }
 
-/// A request, its body, the status and the reason that it is answered with, and words of the answer.
+/// A request, its body, the status and reason of the answer, and words that the answer contains.
 const MISTAKES: &str = r#"
     POST /accounts | { "name": "acme", "tier": "$20" } | 409 | name_taken | exists already
     POST /accounts | { "name": "a20", "tier": "$20" } | 409 | name_taken | exists already
@@ -177,19 +182,21 @@ const MISTAKES: &str = r#"
 "#;
 
 #[tokio::test]
-async fn what_is_wrong_is_said() {
+async fn invalid_requests_are_explained() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    add(&door, "acme").await;
+    let proxy = open(&mirror).await;
+    add(&proxy, "acme").await;
     for [what, body, status, reason, words] in rows(MISTAKES) {
         let status = status.parse().expect("a status");
-        door.refuses(what, body, (status, reason), words).await;
+        proxy.refuses(what, body, (status, reason), words).await;
     }
     let long = json!({ "name": "b", "tier": "$20", "note": "x".repeat(20_000) }).to_string();
-    door.refuses("POST /accounts", &long, (413, "body_too_large"), "").await;
+    proxy
+        .refuses("POST /accounts", &long, (413, "body_too_large"), "")
+        .await;
 }
 
-/// A request, its body, and words of the answer. What a client has sent is `hunter2`.
+/// A request, its body, and words that the answer contains. What the client sent is `hunter2`, which no answer repeats.
 const WRONG_TYPES: &str = r#"
     POST /accounts | { "name": "b", "tier": "$20", "concurrency": "hunter2" } | a whole number, or null
     POST /accounts | { "name": "b", "tier": "$20", "concurrency": -1 } | a whole number, or null
@@ -206,15 +213,15 @@ const WRONG_TYPES: &str = r#"
     POST /keys/0123456789ab/rotate | { "overlap": 5 } | a length of time as text
 "#;
 
-/// The words of the JSON crate told of `u32` and `struct NewLine`, and repeated values.
+/// The JSON crate's own messages mentioned `u32` and `struct NewLine`, and repeated values.
 #[tokio::test]
-async fn what_a_field_should_hold_is_said_in_words_of_the_field() {
+async fn type_errors_say_what_the_field_expects() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    add(&door, "acme").await;
+    let proxy = open(&mirror).await;
+    add(&proxy, "acme").await;
     for [what, body, words] in rows(WRONG_TYPES) {
         let (method, path) = what.split_once(' ').expect("a method and a path");
-        let answer = door.operator(method, path, body).await;
+        let answer = proxy.operator(method, path, body).await;
         answer.assert_refused(400, "bad_request");
         let told = answer.text();
         assert!(told.contains(words), "{body}: {told}");
@@ -224,15 +231,17 @@ async fn what_a_field_should_hold_is_said_in_words_of_the_field() {
 }
 
 #[tokio::test]
-async fn a_list_comes_in_pages() {
+async fn account_lists_are_paged() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
+    let proxy = open(&mirror).await;
     for name in ["b/b", "zoo", "a&b=c", "export"] {
-        add(&door, name).await;
+        add(&proxy, name).await;
     }
     let (mut after, mut names) = (String::new(), Vec::new());
     loop {
-        let page = door.told(200, format!("GET /accounts?limit=3&after={after}"), "").await;
+        let page = proxy
+            .told(200, format!("GET /accounts?limit=3&after={after}"), "")
+            .await;
         let accounts = page["accounts"].as_array().expect("a list").clone();
         assert!(accounts.len() <= 3);
         names.extend(
@@ -248,19 +257,19 @@ async fn a_list_comes_in_pages() {
     let expected = ["a&b=c", "a1", "a10", "a100", "a20", "a5", "a50", "b/b", "export", "zoo"];
     assert_eq!(names, expected);
     for path in ["/accounts/b%2Fb", "/accounts/%65xport"] {
-        assert_eq!(door.operator("GET", path, "").await.status(), 200, "{path}");
+        assert_eq!(proxy.operator("GET", path, "").await.status(), 200, "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_key_works_from_its_making_to_its_end() {
+async fn a_key_works_until_it_is_rotated_or_removed() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    add(&door, "acme").await;
-    let (key, id) = mint(&door, "acme", r#"{ "label": "bot", "expires": "90d" }"#).await;
+    let proxy = open(&mirror).await;
+    add(&proxy, "acme").await;
+    let (key, id) = mint(&proxy, "acme", r#"{ "label": "bot", "expires": "90d" }"#).await;
     assert!(key.starts_with("tg_") && key.len() == 39, "a key of ours");
-    assert_eq!(me(&door, &key).await, "acme $20");
-    let mut client = Client::connect(door.address).await;
+    assert_eq!(me(&proxy, &key).await, "acme $20");
+    let mut client = Client::connect(proxy.address).await;
     let seen = client
         .ask("GET", "/search", &format!("x-api-key: {key}\r\n"))
         .await
@@ -270,80 +279,81 @@ async fn a_key_works_from_its_making_to_its_end() {
         (seen.get("x-tiergate-account"), seen.get("x-tiergate-tier")),
         (Some("acme"), Some("$20"))
     );
-    let answer = door.operator("GET", "/accounts/acme/keys", "").await;
+    let answer = proxy.operator("GET", "/accounts/acme/keys", "").await;
     let line = &answer.json()["keys"][0];
     assert_eq!(
         (&line["id"], &line["label"], &line["expired"]),
         (&json!(id), &json!("bot"), &json!(false))
     );
     assert!(!answer.text().contains(&key), "shown once");
-    let rotated = door
+    let rotated = proxy
         .told(201, format!("POST /keys/{id}/rotate"), r#"{ "overlap": "7d" }"#)
         .await;
     let fresh = rotated["key"].as_str().expect("a key").to_owned();
     assert_eq!(rotated["old"]["id"], json!(id));
     for key in [&key, &fresh] {
-        assert_eq!(me(&door, key).await, "acme $20", "both work meanwhile");
+        assert_eq!(me(&proxy, key).await, "acme $20", "both work meanwhile");
     }
-    door.operator("DELETE", &format!("/keys/{id}"), "").await;
+    proxy.operator("DELETE", &format!("/keys/{id}"), "").await;
     assert_eq!(
-        [me(&door, &key).await, me(&door, &fresh).await],
+        [me(&proxy, &key).await, me(&proxy, &fresh).await],
         ["invalid_key", "acme $20"]
     );
     let id = rotated["id"].as_str().expect("an id");
-    door.told(201, format!("POST /keys/{id}/rotate"), r#"{ "overlap": "0s" }"#)
+    proxy
+        .told(201, format!("POST /keys/{id}/rotate"), r#"{ "overlap": "0s" }"#)
         .await;
-    assert_eq!(me(&door, &fresh).await, "invalid_key", "no overlap");
-    let (other, _) = mint(&door, "acme", "").await;
-    door.operator("DELETE", "/accounts/acme", "").await;
-    add(&door, "acme").await;
+    assert_eq!(me(&proxy, &fresh).await, "invalid_key", "no overlap");
+    let (other, _) = mint(&proxy, "acme", "").await;
+    proxy.operator("DELETE", "/accounts/acme", "").await;
+    add(&proxy, "acme").await;
     assert_eq!(
-        me(&door, &other).await,
+        me(&proxy, &other).await,
         "invalid_key",
-        "a new account of an old name has not its keys"
+        "a new account does not inherit the keys of an old one of its name"
     );
 }
 
 #[tokio::test]
-async fn all_is_there_after_a_restart() {
+async fn accounts_and_keys_survive_a_restart() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
-    let door = Proxy::start(&yaml);
-    let id = add(&door, "acme").await["id"].clone();
-    let (key, _) = mint(&door, "acme", "").await;
-    let token = door.token.clone();
-    let door = Proxy::start_in(door.into_folder(), &yaml);
-    assert_eq!(door.token, token);
-    assert_eq!(me(&door, &key).await, "acme $20");
-    assert_eq!(door.told(200, "GET /accounts/acme", "").await["id"], id);
+    let proxy = Proxy::start(&yaml);
+    let id = add(&proxy, "acme").await["id"].clone();
+    let (key, _) = mint(&proxy, "acme", "").await;
+    let token = proxy.token.clone();
+    let proxy = Proxy::start_in(proxy.into_folder(), &yaml);
+    assert_eq!(proxy.token, token);
+    assert_eq!(me(&proxy, &key).await, "acme $20");
+    assert_eq!(proxy.told(200, "GET /accounts/acme", "").await["id"], id);
     let gone = yaml.replace("\"$20\"", "\"$25\"");
-    let door = Proxy::start_in(door.into_folder(), &gone);
-    assert_eq!(me(&door, &key).await, "acme free", "its tier is gone");
-    assert_eq!(door.metric(r#"tiergate_accounts{tier="none"}"#).await, 1.0);
+    let proxy = Proxy::start_in(proxy.into_folder(), &gone);
+    assert_eq!(me(&proxy, &key).await, "acme free", "its tier is gone");
+    assert_eq!(proxy.metric(r#"tiergate_accounts{tier="none"}"#).await, 1.0);
 }
 
-fn limited_door(mirror: &Mirror) -> Proxy {
+fn limited_proxy(mirror: &Mirror) -> Proxy {
     let noon = UnixTime::from_secs(1_800_000_000);
     Proxy::start_changed(noon, &seven_tiers(8, &[(mirror.address, 2)], ""), limited).0
 }
 
 #[tokio::test]
-async fn an_account_has_numbers_of_its_own_for_request_limits() {
+async fn an_account_can_have_its_own_request_limits() {
     let mirror = Mirror::start().await;
-    let door = limited_door(&mirror);
+    let proxy = limited_proxy(&mirror);
     let limits = json!({ "http": 300, "hourly": { "limit": 5000, "lifts": "network" } });
     let body = json!({ "name": "acme", "tier": "$20", "limits": limits });
-    let made = door.told(201, "POST /accounts", &body).await;
+    let made = proxy.told(201, "POST /accounts", &body).await;
     assert_eq!(made["limits"], limits);
     let change = r#"{ "limits": { "http": { "limit": 400 }, "hourly": null, "gone": null } }"#;
-    let changed = door.told(200, "PATCH /accounts/acme", change).await;
+    let changed = proxy.told(200, "PATCH /accounts/acme", change).await;
     assert_eq!(changed["limits"], json!({ "http": 400 }));
     let again = json!({ "limits": limits }).to_string();
-    door.told(200, "PATCH /accounts/acme", &again).await;
-    let unchanged = door.told(200, "PATCH /accounts/acme", "{}").await;
+    proxy.told(200, "PATCH /accounts/acme", &again).await;
+    let unchanged = proxy.told(200, "PATCH /accounts/acme", "{}").await;
     assert_eq!(unchanged["limits"], limits);
-    let export = door.operator("GET", "/accounts/export", "").await.text();
-    let other = limited_door(&mirror);
+    let export = proxy.operator("GET", "/accounts/export", "").await.text();
+    let other = limited_proxy(&mirror);
     let kind = "application/x-ndjson";
     other.imports(kind, &export).await;
     assert_eq!(other.told(200, "GET /accounts/acme", "").await["limits"], limits);
@@ -358,13 +368,13 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
         (r#"{ "http": { "limit": 1, "lifts": "all" } }"#, "300, or {"),
         (r#"{ "http": { "limit": 1, "lfits": "network" } }"#, "300, or {"),
     ] {
-        let answer = door
+        let answer = proxy
             .operator("PATCH", "/accounts/acme", &format!("{{ \"limits\": {limits} }}"))
             .await;
         answer.assert_refused(400, "bad_request");
         assert!(answer.text().contains(words), "{limits}: {}", answer.text());
         let line = format!("{{ \"name\": \"b\", \"tier\": \"$20\", \"limits\": {limits} }}\n");
-        let answer = door.operator_with("POST", "/accounts/import", kind, &line).await;
+        let answer = proxy.operator_with("POST", "/accounts/import", kind, &line).await;
         answer.assert_refused(400, "bad_lines");
     }
     let none = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));

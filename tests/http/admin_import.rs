@@ -1,11 +1,11 @@
-//! Imports and exports of accounts by the operator's listener, and what the audit log says.
+//! Imports and exports of accounts over the admin listener, and the audit log.
 
 use serde_json::json;
 
 use tiergate::policy::time::UnixTime;
 use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 
-use crate::admin_accounts::{add, door, me, mint};
+use crate::admin_accounts::{add, me, mint, open};
 use crate::support::{Client, Mirror, Proxy, seven_tiers};
 
 const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
@@ -13,23 +13,23 @@ const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-a
 #[tokio::test]
 async fn accounts_are_imported_with_their_keys() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    let done = door.imports("text/csv", CSV).await;
+    let proxy = open(&mirror).await;
+    let done = proxy.imports("text/csv", CSV).await;
     assert_eq!((&done["added"], &done["keys_added"]), (&json!(2), &json!(3)));
     for (key, who) in [
         ("old-key-of-acme", "bot@acme.example $20"),
         ("second-key", "bot@acme.example $20"),
         ("with\"quote", "b,b $5"),
     ] {
-        assert_eq!(me(&door, key).await, who);
+        assert_eq!(me(&proxy, key).await, who);
     }
     let lines =
         "{\"name\":\"c\",\"tier\":\"$100\",\"key\":\"kc\"}\n\n{\"name\":\"d\",\"tier\":\"$1\",\"blocked\":true}";
     let kind = "application/x-ndjson; charset=utf-8";
-    let done = door.imports(kind, lines).await;
+    let done = proxy.imports(kind, lines).await;
     assert_eq!((&done["added"], &done["keys_added"]), (&json!(2), &json!(1)));
-    assert_eq!(me(&door, "kc").await, "c $100");
-    let export = door.operator("GET", "/accounts/export", "").await.text();
+    assert_eq!(me(&proxy, "kc").await, "c $100");
+    let export = proxy.operator("GET", "/accounts/export", "").await.text();
     assert_eq!(
         export.lines().count(),
         4,
@@ -49,12 +49,12 @@ async fn accounts_are_imported_with_their_keys() {
 }
 
 #[tokio::test]
-async fn an_import_says_all_that_is_wrong_and_no_key() {
+async fn import_errors_are_all_listed_and_show_no_key() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
+    let proxy = open(&mirror).await;
     let csv = "tier,name,key\n$20,fine,secret-1\nsecret-2,swapped,$20\n$20,a20,secret-3\n$20,none,\n$20,short\n$20,twice,secret-1\n$20,listed,key-20\n\
                $20,two words,secret-4\n$20,ours,tg_000000000000000000000000000000000000\n";
-    let answer = door.operator_with("POST", "/accounts/import", "text/csv", csv).await;
+    let answer = proxy.operator_with("POST", "/accounts/import", "text/csv", csv).await;
     answer.assert_refused(400, "bad_lines");
     let said = answer.json();
     let lines: Vec<_> = said["lines"]
@@ -66,7 +66,7 @@ async fn an_import_says_all_that_is_wrong_and_no_key() {
     assert_eq!(lines, [3, 4, 6, 7, 8, 9, 10], "{}", answer.text());
     let jsonl = "{\"name\":\"fine\",\"tier\":\"$20\",\"key\":\"secret-1\"}\n{\"name\":\"a\",\"tier\":\"$20\",\"key\":5550123}\nsecret-2\n\
                  {\"name\":\"b\",\"tier\":\"$20\",\"secret-3\":\"x\"}\n{\"name\":\"c\",\"tier\":\"$20\",\"concurrency\":\"secret-4\"}\n";
-    let other = door
+    let other = proxy
         .operator_with("POST", "/accounts/import", "application/x-ndjson", jsonl)
         .await;
     other.assert_refused(400, "bad_lines");
@@ -80,11 +80,11 @@ async fn an_import_says_all_that_is_wrong_and_no_key() {
     let heads = ["name,tier,secret-1\n", "name,key\n", "name,tier,tier\n", "\n"];
     let mut texts = vec![answer.text(), other.text()];
     for head in heads {
-        let answer = door.operator_with("POST", "/accounts/import", "text/csv", head).await;
+        let answer = proxy.operator_with("POST", "/accounts/import", "text/csv", head).await;
         answer.assert_refused(400, "bad_request");
         texts.push(answer.text());
     }
-    let answer = door.operator("POST", "/accounts/import", csv).await;
+    let answer = proxy.operator("POST", "/accounts/import", csv).await;
     answer.assert_refused(400, "bad_request");
     texts.push(answer.text());
     for text in texts {
@@ -94,26 +94,26 @@ async fn an_import_says_all_that_is_wrong_and_no_key() {
         );
     }
     assert_eq!(
-        door.operator("GET", "/accounts/export", "").await.text(),
+        proxy.operator("GET", "/accounts/export", "").await.text(),
         "",
-        "nothing was taken over"
+        "nothing was imported"
     );
 }
 
-/// An import could make accounts and nothing else.
+/// Imports used to create accounts and do nothing else.
 #[tokio::test]
-async fn an_import_brings_stored_accounts_up_to_date() {
+async fn an_import_updates_stored_accounts() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
+    let proxy = open(&mirror).await;
     let csv = async |query: &str, text: &str| {
         let path = format!("/accounts/import?{query}");
-        door.operator_with("POST", &path, "text/csv", text).await
+        proxy.operator_with("POST", &path, "text/csv", text).await
     };
     let first = "name,tier,email,key\nacme,$20,bot@acme.example,k1\nbeta,$5,,k2\n";
     let made = csv("update=1&source=sponsors", first).await.told(201);
     assert_eq!((&made["added"], &made["keys_added"]), (&json!(2), &json!(2)));
     let quota = r#"{ "quotas": { "daily": 7 }, "note": "a friend" }"#;
-    door.told(200, "PATCH /accounts/acme", quota).await;
+    proxy.told(200, "PATCH /accounts/acme", quota).await;
     let second = "name,tier,key\nacme,$50,k1\nacme,$50,k3\ngamma,$1,\n";
     let dry = csv("update=1&source=sponsors&remove_missing=1&dry_run=1", second).await;
     let dry = dry.told(200);
@@ -127,15 +127,15 @@ async fn an_import_brings_stored_accounts_up_to_date() {
         "changes": changes,
     });
     assert_eq!(dry, expected);
-    assert_eq!(me(&door, "k2").await, "beta $5", "nothing was changed");
+    assert_eq!(me(&proxy, "k2").await, "beta $5", "nothing was changed");
     let refused = csv("update=1&source=sponsors&remove_missing=1", second).await;
     refused.assert_refused(409, "too_many_removed");
     let done = csv("update=1&source=sponsors&remove_missing=1&yes=1", second).await;
     let done = done.told(201);
     assert_eq!((&done["changes"], &done["needs_yes"]), (&changes, &json!(false)));
-    assert_eq!(me(&door, "k3").await, "bot@acme.example $50");
-    assert_eq!(me(&door, "k2").await, "invalid_key");
-    let acme = door.told(200, "GET /accounts/acme", "").await;
+    assert_eq!(me(&proxy, "k3").await, "bot@acme.example $50");
+    assert_eq!(me(&proxy, "k2").await, "invalid_key");
+    let acme = proxy.told(200, "GET /accounts/acme", "").await;
     let kept = ["quotas", "note", "email", "source"].map(|field| acme[field].clone());
     let expected = [
         json!({ "daily": 7 }),
@@ -143,11 +143,11 @@ async fn an_import_brings_stored_accounts_up_to_date() {
         json!("bot@acme.example"),
         json!("sponsors"),
     ];
-    assert_eq!(kept, expected, "what a file doesn't say stays");
-    // Numbers that a line names are all that the account has of its own.
+    assert_eq!(kept, expected, "fields that a file leaves out stay");
+    // An account keeps only the overrides that the line names.
     let line = r#"{ "name": "acme", "quotas": {}, "email": null }"#;
     let kind = "application/x-ndjson";
-    let done = door
+    let done = proxy
         .operator_with("POST", "/accounts/import?update=1", kind, line)
         .await;
     let fields = &done.told(201)["changes"][0]["fields"];
@@ -158,12 +158,12 @@ async fn an_import_brings_stored_accounts_up_to_date() {
 }
 
 #[tokio::test]
-async fn what_an_import_may_not_do_is_said() {
+async fn forbidden_imports_are_explained() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
+    let proxy = open(&mirror).await;
     let lines = async |query: &str, text: &str| {
         let path = format!("/accounts/import?{query}");
-        let answer = door.operator_with("POST", &path, "application/x-ndjson", text).await;
+        let answer = proxy.operator_with("POST", &path, "application/x-ndjson", text).await;
         answer.assert_refused(400, if text.is_empty() { "bad_request" } else { "bad_lines" });
         answer.text()
     };
@@ -206,15 +206,15 @@ async fn what_an_import_may_not_do_is_said() {
     }
 }
 
-/// An export had no keys, so accounts that moved to another server had to be given new ones.
+/// Exports used to leave keys out, so accounts that moved to another server needed new ones.
 #[tokio::test]
-async fn an_export_with_keys_makes_them_work_elsewhere() {
+async fn exported_keys_work_on_another_server() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    add(&door, "acme").await;
-    let (key, _) = mint(&door, "acme", r#"{ "label": "bot", "expires": "90d" }"#).await;
-    let (other_key, _) = mint(&door, "acme", "{}").await;
-    let export = door.operator("GET", "/accounts/export?keys=1", "").await.text();
+    let proxy = open(&mirror).await;
+    add(&proxy, "acme").await;
+    let (key, _) = mint(&proxy, "acme", r#"{ "label": "bot", "expires": "90d" }"#).await;
+    let (other_key, _) = mint(&proxy, "acme", "{}").await;
+    let export = proxy.operator("GET", "/accounts/export?keys=1", "").await.text();
     assert!(
         !export.contains(&key) && export.contains(r#""label":"bot""#),
         "{export}"
@@ -234,22 +234,23 @@ async fn an_export_with_keys_makes_them_work_elsewhere() {
         .operator_with("POST", "/accounts/import?update=1", kind, &export)
         .await;
     assert_eq!(again.told(201)["unchanged"], 1);
-    let bare = door.operator("GET", "/accounts/export", "").await.text();
+    let bare = proxy.operator("GET", "/accounts/export", "").await.text();
     assert!(!bare.contains("key_sha256"), "{bare}");
-    door.refuses("GET /accounts/export?keys=2", "", (400, "bad_request"), "")
+    proxy
+        .refuses("GET /accounts/export?keys=2", "", (400, "bad_request"), "")
         .await;
 }
 
 #[tokio::test]
-async fn the_audit_log_names_who_asked() {
+async fn the_audit_log_names_the_operator() {
     let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
+    let proxy = open(&mirror).await;
     let ask = async |name: &str, operator: &str| {
         let body = json!({ "name": name, "tier": "$20" }).to_string();
-        let mut client = Client::connect(door.admin).await;
+        let mut client = Client::connect(proxy.admin).await;
         let headers = format!(
             "authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{operator}",
-            door.token,
+            proxy.token,
             body.len()
         );
         client.request("POST", "/accounts", &headers).await;
@@ -260,7 +261,7 @@ async fn the_audit_log_names_who_asked() {
     ask("two", "").await.told(201);
     let refused = ask("three", "x-tiergate-operator: two words\r\n").await;
     refused.assert_refused(400, "bad_request");
-    let connection = open_read_only(&door.folder().join(DATABASE_FILE)).expect("a database");
+    let connection = open_read_only(&proxy.folder().join(DATABASE_FILE)).expect("a database");
     let log = audit::read(&connection, UnixTime::from_millis(0), 9).expect("its log");
     let told: Vec<_> = log
         .iter()

@@ -1,4 +1,4 @@
-//! What is said of networks, by the operator's listener.
+//! Settings of networks, managed over the admin listener.
 
 use serde_json::{Value, json};
 use tiergate::clock::Hands;
@@ -10,33 +10,33 @@ use crate::support::{Mirror, Proxy, limited, seven_tiers};
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-async fn door() -> (Proxy, &'static Hands) {
+async fn open() -> (Proxy, &'static Hands) {
     let mirror = Mirror::start().await;
     Proxy::start_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
 }
 
-/// What stands of it, without the fraction of a second.
+/// The time without the seconds.
 fn to_the_minute(time: &Value) -> String {
     time.as_str().expect("a time").chars().take(16).collect()
 }
 
-async fn set(door: &Proxy, network: &str, body: &str) -> Value {
-    door.told(200, format!("PATCH /networks/{network}"), body).await
+async fn set(proxy: &Proxy, network: &str, body: &str) -> Value {
+    proxy.told(200, format!("PATCH /networks/{network}"), body).await
 }
 
-async fn names(door: &Proxy, query: &str) -> (Vec<String>, Value) {
-    let page = door.told(200, format!("GET /networks{query}"), "").await;
+async fn names(proxy: &Proxy, query: &str) -> (Vec<String>, Value) {
+    let page = proxy.told(200, format!("GET /networks{query}"), "").await;
     let networks = page["networks"].as_array().expect("a list");
     let name = |network: &Value| network["network"].as_str().expect("text").to_owned();
     (networks.iter().map(name).collect(), page["next"].clone())
 }
 
 #[tokio::test]
-async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
-    let (door, _) = door().await;
+async fn network_settings_are_created_shown_changed_and_removed() {
+    let (proxy, _) = open().await;
     let body =
         r#"{ "limits": { "http": 300, "hourly": 0 }, "note": "a school", "block": { "for": "1d", "why": "scrapes" } }"#;
-    let said = set(&door, "192.0.2.7%2F24", body).await;
+    let said = set(&proxy, "192.0.2.7%2F24", body).await;
     let block = said["block"].clone();
     let expected = json!({
         "network": "192.0.2.0/24", "limits": { "http": 300, "hourly": 0 }, "note": "a school",
@@ -47,34 +47,36 @@ async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
     assert_eq!(to_the_minute(&block["since"]), "2027-01-15T08:00");
     assert_eq!(to_the_minute(&block["until"]), "2027-01-16T08:00");
     for same in ["192.0.2.0%2f24", "::ffff:192.0.2.0%2F120"] {
-        let shown = door.told(200, format!("GET /networks/{same}"), "").await;
+        let shown = proxy.told(200, format!("GET /networks/{same}"), "").await;
         assert_eq!(shown, expected, "{same}");
     }
     let changed = set(
-        &door,
+        &proxy,
         "192.0.2.0%2F24",
         r#"{ "limits": { "hourly": null, "gone": null } }"#,
     )
     .await;
     assert_eq!(changed["limits"], json!({ "http": 300 }));
     assert_eq!((&changed["note"], &changed["block"]), (&expected["note"], &block));
-    let until = set(&door, "192.0.2.0%2F24", r#"{ "block": { "until": "2027-02-01" } }"#).await;
+    let until = set(&proxy, "192.0.2.0%2F24", r#"{ "block": { "until": "2027-02-01" } }"#).await;
     assert_eq!(until["block"]["until"], "2027-02-01T00:00:00Z");
     assert_eq!(until["block"]["why"], Value::Null, "it is another block");
-    let free = set(&door, "192.0.2.0%2F24", r#"{ "block": null, "note": null }"#).await;
+    let free = set(&proxy, "192.0.2.0%2F24", r#"{ "block": null, "note": null }"#).await;
     assert_eq!((&free["block"], &free["note"]), (&Value::Null, &Value::Null));
     assert_eq!(free["blocked_by"], json!([]));
-    let gone = door.told(200, "DELETE /networks/192.0.2.0%2F24", "").await;
+    let gone = proxy.told(200, "DELETE /networks/192.0.2.0%2F24", "").await;
     assert_eq!(gone["limits"], json!({ "http": 300 }));
-    door.refuses("GET /networks/192.0.2.0%2F24", "", (404, "unknown_network"), "")
+    proxy
+        .refuses("GET /networks/192.0.2.0%2F24", "", (404, "unknown_network"), "")
         .await;
-    door.refuses("DELETE /networks/192.0.2.0%2F24", "", (404, "unknown_network"), "")
+    proxy
+        .refuses("DELETE /networks/192.0.2.0%2F24", "", (404, "unknown_network"), "")
         .await;
 }
 
 #[tokio::test]
-async fn an_address_alone_is_the_network_of_one_stranger() {
-    let (door, _) = door().await;
+async fn an_address_alone_means_the_network_it_is_counted_by() {
+    let (proxy, _) = open().await;
     for (address, network) in [
         ("192.0.2.7", "192.0.2.7/32"),
         ("::ffff:192.0.2.7", "192.0.2.7/32"),
@@ -82,7 +84,7 @@ async fn an_address_alone_is_the_network_of_one_stranger() {
         ("2001:db8:1:2:3::4%2F128", "2001:db8:1:2:3::4/128"),
         ("2001:DB8::%2F33", "2001:db8::/33"),
     ] {
-        let said = set(&door, address, r#"{ "note": "x" }"#).await;
+        let said = set(&proxy, address, r#"{ "note": "x" }"#).await;
         assert_eq!(said["network"], network, "{address}");
     }
     for wrong in [
@@ -95,7 +97,7 @@ async fn an_address_alone_is_the_network_of_one_stranger() {
         "[::1]",
     ] {
         for method in ["GET", "PATCH", "DELETE"] {
-            let answer = door.operator(method, &format!("/networks/{wrong}"), "").await;
+            let answer = proxy.operator(method, &format!("/networks/{wrong}"), "").await;
             answer.assert_refused(400, "bad_request");
             assert!(answer.text().contains("192.0.2.0/24"), "{}", answer.text());
         }
@@ -104,11 +106,11 @@ async fn an_address_alone_is_the_network_of_one_stranger() {
 
 #[tokio::test]
 async fn networks_are_paged_and_include_the_declared_ones() {
-    let (door, _) = door().await;
+    let (proxy, _) = open().await;
     for network in ["2001:db8::", "10.0.0.0%2F8", "198.51.100.7"] {
-        set(&door, network, r#"{ "note": "x" }"#).await;
+        set(&proxy, network, r#"{ "note": "x" }"#).await;
     }
-    let first = names(&door, "?limit=2").await;
+    let first = names(&proxy, "?limit=2").await;
     assert_eq!(
         first,
         (
@@ -116,7 +118,7 @@ async fn networks_are_paged_and_include_the_declared_ones() {
             json!("198.51.100.7/32")
         )
     );
-    let rest = names(&door, "?after=198.51.100.7%2f32").await;
+    let rest = names(&proxy, "?after=198.51.100.7%2f32").await;
     assert_eq!(
         rest,
         (
@@ -124,14 +126,14 @@ async fn networks_are_paged_and_include_the_declared_ones() {
             Value::Null
         )
     );
-    let listed = door.told(200, "GET /networks/203.0.113.0%2F24", "").await;
+    let listed = proxy.told(200, "GET /networks/203.0.113.0%2F24", "").await;
     let by = json!([{ "network": "203.0.113.0/24", "origin": "listed" }]);
     assert_eq!(
         (&listed["listed"], &listed["block"], &listed["blocked_by"]),
         (&json!(true), &Value::Null, &by)
     );
     for (method, body) in [("PATCH", r#"{ "block": null }"#), ("DELETE", "")] {
-        let answer = door.operator(method, "/networks/203.0.113.0%2F24", body).await;
+        let answer = proxy.operator(method, "/networks/203.0.113.0%2F24", body).await;
         answer.assert_refused(409, "listed");
         assert!(
             answer.text().contains("take it out of `blocked_networks`"),
@@ -139,16 +141,19 @@ async fn networks_are_paged_and_include_the_declared_ones() {
             answer.text()
         );
     }
-    let inside = set(&door, "203.0.113.9", r#"{ "block": null }"#).await;
-    assert_eq!(inside["blocked_by"], by, "what lies in it is blocked still");
-    let shown = door.told(200, "GET /networks/203.0.113.9", "").await;
-    assert_eq!(shown["blocked_by"], by, "nothing is said of it, and it is blocked");
-    let answer = door.operator("GET", "/networks/10.1.2.3", "").await;
+    let inside = set(&proxy, "203.0.113.9", r#"{ "block": null }"#).await;
+    assert_eq!(inside["blocked_by"], by, "networks within it are still blocked");
+    let shown = proxy.told(200, "GET /networks/203.0.113.9", "").await;
+    assert_eq!(
+        shown["blocked_by"], by,
+        "it has no settings of its own, yet it is blocked"
+    );
+    let answer = proxy.operator("GET", "/networks/10.1.2.3", "").await;
     answer.assert_refused(404, "unknown_network");
     assert!(answer.text().contains("it lies in 10.0.0.0/8"), "{}", answer.text());
 }
 
-/// The body of a change, and words of the answer.
+/// The body of a change, and words that the answer contains.
 const MISTAKES: &str = r#"
     { "limits": { "htpp": 1 } } | there is no such request limit; there are http, hourly
     { "limits": { "total": 1 } } | the limit total counts everybody together
@@ -164,41 +169,44 @@ const MISTAKES: &str = r#"
 "#;
 
 #[tokio::test]
-async fn what_is_wrong_is_said_and_nothing_is_changed() {
-    let (door, _) = door().await;
+async fn invalid_changes_are_explained_and_change_nothing() {
+    let (proxy, _) = open().await;
     let long = format!(r#"{{ "note": "{}" }}"#, "x".repeat(1_025));
     let why = format!(r#"{{ "block": {{ "why": "{}" }} }}"#, "x".repeat(1_025));
     let mistakes = rows(MISTAKES).map(|[body, words]| (body, words));
     for (body, words) in mistakes.chain([(&*long, "1024 bytes"), (&*why, "1024 bytes")]) {
-        door.refuses("PATCH /networks/192.0.2.1", body, (400, "bad_request"), words)
+        proxy
+            .refuses("PATCH /networks/192.0.2.1", body, (400, "bad_request"), words)
             .await;
     }
     for query in ["?limit=0", "?limit=1001", "?after=soon", "?page=2"] {
-        let answer = door.operator("GET", &format!("/networks{query}"), "").await;
+        let answer = proxy.operator("GET", &format!("/networks{query}"), "").await;
         answer.assert_refused(400, "bad_request");
     }
-    door.refuses("PUT /networks/192.0.2.1", "{}", (405, "method_not_allowed"), "")
+    proxy
+        .refuses("PUT /networks/192.0.2.1", "{}", (405, "method_not_allowed"), "")
         .await;
-    assert_eq!(names(&door, "").await.0, ["203.0.113.0/24"]);
+    assert_eq!(names(&proxy, "").await.0, ["203.0.113.0/24"]);
 }
 
 #[tokio::test]
-async fn a_block_that_is_over_is_none() {
-    let (door, hands) = door().await;
-    set(&door, "192.0.2.1", r#"{ "block": { "for": "1h" } }"#).await;
-    set(&door, "192.0.2.2", r#"{ "block": { "for": "1h" }, "note": "x" }"#).await;
+async fn expired_blocks_are_not_shown() {
+    let (proxy, hands) = open().await;
+    set(&proxy, "192.0.2.1", r#"{ "block": { "for": "1h" } }"#).await;
+    set(&proxy, "192.0.2.2", r#"{ "block": { "for": "1h" }, "note": "x" }"#).await;
     hands.advance(Span::from_secs(3_600));
-    assert_eq!(names(&door, "").await.0, ["192.0.2.2/32", "203.0.113.0/24"]);
-    door.refuses("GET /networks/192.0.2.1", "", (404, "unknown_network"), "")
+    assert_eq!(names(&proxy, "").await.0, ["192.0.2.2/32", "203.0.113.0/24"]);
+    proxy
+        .refuses("GET /networks/192.0.2.1", "", (404, "unknown_network"), "")
         .await;
-    let other = door.told(200, "GET /networks/192.0.2.2", "").await;
+    let other = proxy.told(200, "GET /networks/192.0.2.2", "").await;
     assert_eq!((&other["block"], &other["blocked_by"]), (&Value::Null, &json!([])));
 }
 
-/// A slip of the finger locked everybody out, the operator included.
+/// A typing mistake used to block everyone, the operator included.
 #[tokio::test]
-async fn a_very_wide_block_wants_to_be_confirmed() {
-    let (door, _) = door().await;
+async fn a_very_wide_block_needs_confirmation() {
+    let (proxy, _) = open().await;
     let wide = [
         "0.0.0.0%2F0",
         "64.0.0.0%2F7",
@@ -208,21 +216,22 @@ async fn a_very_wide_block_wants_to_be_confirmed() {
     ];
     for network in wide {
         let path = format!("/networks/{network}");
-        let answer = door.operator("PATCH", &path, r#"{ "block": { "for": "1h" } }"#).await;
+        let answer = proxy.operator("PATCH", &path, r#"{ "block": { "for": "1h" } }"#).await;
         let said = answer.told(409);
         assert_eq!(said["reason"], "wide_network", "{network}");
         let error = said["error"].as_str().expect("words");
         assert!(error.contains("send \"confirm\": true"), "{error}");
-        door.operator("GET", &path, "").await.told(404);
+        proxy.operator("GET", &path, "").await.told(404);
         let confirmed = r#"{ "block": { "for": "1h" }, "confirm": true }"#;
-        door.operator("PATCH", &path, confirmed).await.told(200);
-        // To let somebody in is no such question, nor is a note.
-        door.operator("PATCH", &path, r#"{ "block": null, "note": "no" }"#)
+        proxy.operator("PATCH", &path, confirmed).await.told(200);
+        // Unblocking and notes need no confirmation.
+        proxy
+            .operator("PATCH", &path, r#"{ "block": null, "note": "no" }"#)
             .await
             .told(200);
-        door.operator("DELETE", &path, "").await.told(200);
+        proxy.operator("DELETE", &path, "").await.told(200);
     }
     for network in ["10.0.0.0%2F8", "2001::%2F16", "192.0.2.7"] {
-        set(&door, network, r#"{ "block": {} }"#).await;
+        set(&proxy, network, r#"{ "block": {} }"#).await;
     }
 }

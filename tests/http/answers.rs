@@ -1,4 +1,4 @@
-//! Refusals as an operator wants them told: status, headers and body by reason, whatever the refusal.
+//! Refusals as the operator configures them: status, headers and body by reason.
 
 use serde_json::json;
 
@@ -17,30 +17,30 @@ answers:
   queue_full: { body: '{"full":{limit},"from":{lowest_admitted_priority},"in":{retry_after},"you":{priority},"who":"{tier}"}' }
 "#;
 
-/// hyper wrote `HTTP/1.1 420 <none>`.
+/// hyper by itself writes `HTTP/1.1 420 <none>`.
 #[tokio::test]
-async fn a_status_without_a_phrase_of_its_own_gets_one() {
-    let worker = FastServer::start();
+async fn nonstandard_statuses_get_a_reason_phrase() {
+    let server = FastServer::start();
     let answers = "answers: { not_found: { status: 420 } }";
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], answers));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], answers));
+    let mut client = Client::connect(proxy.address).await;
     let refused = client.ask("GET", "/nowhere", "").await;
     assert_eq!(refused.status(), 420);
     assert!(refused.head.line.ends_with("420 Refused"), "{:?}", refused.head);
 }
 
 #[tokio::test]
-async fn each_reason_is_told_as_it_was_asked_for() {
-    let worker = FastServer::start();
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
-    let mut client = Client::connect(door.address).await;
+async fn each_reason_uses_its_configured_answer() {
+    let server = FastServer::start();
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
+    let mut client = Client::connect(proxy.address).await;
 
     let graphql = client.ask("GET", "/nowhere", "origin: https://a.example\r\n").await;
     let expected = json!({ "data": null, "errors": [{ "message": "Not found", "status": 404 }] });
     assert_eq!((graphql.status(), graphql.json()), (404, expected));
     assert_eq!(graphql.get("content-type"), Some("application/json"));
     assert_eq!(graphql.get("access-control-allow-origin"), Some("*"));
-    // Its body is the operator's, whatever the client would rather read.
+    // The configured body is sent whatever the client accepts.
     let problem = client
         .ask("GET", "/nowhere", "accept: application/problem+json\r\n")
         .await;
@@ -58,7 +58,7 @@ async fn each_reason_is_told_as_it_was_asked_for() {
         "<p title='method_not_allowed'>Method not allowed &amp; </p>"
     );
 
-    let mut large = Client::connect(door.address).await;
+    let mut large = Client::connect(proxy.address).await;
     let plain = large
         .ask(
             "POST",
@@ -72,7 +72,7 @@ async fn each_reason_is_told_as_it_was_asked_for() {
     );
     assert_eq!(plain.get("content-type"), Some("text/plain"));
 
-    let mut head = Client::connect(door.address).await;
+    let mut head = Client::connect(proxy.address).await;
     let only = head.ask("HEAD", "/nowhere", "").await;
     assert_eq!(
         only.get("content-length"),
@@ -80,12 +80,12 @@ async fn each_reason_is_told_as_it_was_asked_for() {
     );
 }
 
-/// What hyper couldn't read is answered by the same table.
+/// Requests that hyper could not parse are answered from the same table.
 #[tokio::test]
-async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
-    let worker = FastServer::start();
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
-    let mut client = Client::connect(door.address).await;
+async fn malformed_requests_get_the_configured_answer() {
+    let server = FastServer::start();
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
+    let mut client = Client::connect(proxy.address).await;
     client.send("garbage\r\n\r\n").await;
     let answer = client.answer().await;
     let message = "the request is not HTTP/1.1";
@@ -99,16 +99,16 @@ async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
 }
 
 #[tokio::test]
-async fn what_a_full_queue_says() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ANSWERS));
-    let mut running = Client::connect(door.address).await;
+async fn queue_full_fills_in_its_template() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ANSWERS));
+    let mut running = Client::connect(proxy.address).await;
     running.search("key-100").await;
-    let _held = worker.request().await;
-    let mut waiting = Client::connect(door.address).await;
+    let _held = server.request().await;
+    let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-20").await;
-    door.jobs_until(1, 1).await;
-    let mut second = Client::connect(door.address).await;
+    proxy.jobs_until(1, 1).await;
+    let mut second = Client::connect(proxy.address).await;
     let full = second.ask("GET", "/search", "x-api-key: key-1\r\n").await;
     let body = full.json();
     assert_eq!(
@@ -120,15 +120,15 @@ async fn what_a_full_queue_says() {
     assert_eq!(body["in"].to_string(), told);
 }
 
-/// With another status alone the body stays, and says the status that it has.
+/// If only the status is configured, the usual body is sent and states that status.
 #[tokio::test]
-async fn another_status_alone() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ANSWERS));
-    let mut running = Client::connect(door.address).await;
+async fn the_status_alone_can_be_changed() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ANSWERS));
+    let mut running = Client::connect(proxy.address).await;
     running.search("key-5").await;
-    let _held = worker.request().await;
-    let mut again = Client::connect(door.address).await;
+    let _held = server.request().await;
+    let mut again = Client::connect(proxy.address).await;
     let headers = "x-api-key: key-5\r\naccept: application/problem+json\r\n";
     let problem = again.ask("GET", "/search", headers).await;
     assert_eq!(problem.get("content-type"), Some("application/problem+json"));

@@ -1,4 +1,4 @@
-//! Pages of other sites (CORS), and the methods that only browsers and probes use.
+//! Cross-origin pages (CORS), and the methods that only browsers and probes use.
 
 use crate::support::{Answer, Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
@@ -13,13 +13,13 @@ fn cors_headers(answer: &Answer) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_by_the_door_whatever_goes_on() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ANY));
-    let mut first = Client::connect(door.address).await;
+async fn preflights_are_answered_by_the_proxy_itself() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ANY));
+    let mut first = Client::connect(proxy.address).await;
     first.search("").await;
-    let mut arrived = worker.request().await;
-    let mut page = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut page = Client::connect(proxy.address).await;
     for path in ["/search", "/image/1", "/me", "/nowhere"] {
         let answer = page.ask("OPTIONS", path, PREFLIGHT).await;
         assert_eq!((answer.status(), answer.text()), (200, String::new()), "{path}");
@@ -32,22 +32,22 @@ async fn a_preflight_is_answered_by_the_door_whatever_goes_on() {
         assert_eq!(answer.get("access-control-max-age"), Some("3600"));
         assert_eq!(answer.get("access-control-allow-credentials"), None);
     }
-    door.jobs_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_page_may_read_answers_and_refusals() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ANY));
-    let mut first = Client::connect(door.address).await;
+async fn pages_can_read_responses_and_refusals() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], ANY));
+    let mut first = Client::connect(proxy.address).await;
     first.request("GET", "/search", FROM_PAGE).await;
-    let mut arrived = worker.request().await;
-    let mut waiting = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-1").await;
-    door.jobs_until(1, 1).await;
-    let mut page = Client::connect(door.address).await;
+    proxy.jobs_until(1, 1).await;
+    let mut page = Client::connect(proxy.address).await;
     let mut answers = Vec::new();
     for (path, status) in [
         ("/search", 402),
@@ -61,9 +61,9 @@ async fn a_page_may_read_answers_and_refusals() {
         answers.push(answer);
     }
     drop(waiting);
-    door.jobs_until(0, 1).await;
-    // The worker's own opinion gives way: two would be none to a browser.
-    let headers = "access-control-allow-origin: https://worker.example\r\n";
+    proxy.jobs_until(0, 1).await;
+    // The upstream's own header is replaced: browsers reject two of them.
+    let headers = "access-control-allow-origin: https://upstream.example\r\n";
     arrived.answer_with("200 OK", headers, "{}").await;
     answers.push(first.answer().await);
     for answer in answers {
@@ -75,7 +75,7 @@ async fn a_page_may_read_answers_and_refusals() {
         );
         let exposed = answer
             .get("access-control-expose-headers")
-            .expect("the door's headers are shown");
+            .expect("the proxy's headers are exposed");
         for name in [
             "retry-after",
             "ratelimit",
@@ -89,11 +89,11 @@ async fn a_page_may_read_answers_and_refusals() {
 }
 
 #[tokio::test]
-async fn only_listed_origins_are_let_in() {
+async fn only_listed_origins_are_allowed() {
     let mirror = Mirror::start().await;
     let more = "cors: { origins: [\"https://page.example\"], max_age: 5m }\n";
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], more));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], more));
+    let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("OPTIONS", "/search", PREFLIGHT).await;
     assert_eq!(answer.get("access-control-allow-origin"), Some("https://page.example"));
     assert_eq!(answer.get("access-control-max-age"), Some("300"));
@@ -113,9 +113,9 @@ async fn without_cors_options_lists_the_methods() {
     let mirror = Mirror::start().await;
     let any = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
     for more in ["", ANY] {
-        let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], more));
-        let mut client = Client::connect(door.address).await;
-        // With cors, a preflight is one only if it says for what.
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], more));
+        let mut client = Client::connect(proxy.address).await;
+        // With CORS, an OPTIONS request is a preflight only if it names the method it asks for.
         let headers = if more.is_empty() { PREFLIGHT } else { FROM_PAGE };
         for (path, allow) in [
             ("/search", any),
@@ -138,16 +138,16 @@ async fn without_cors_options_lists_the_methods() {
     }
 }
 
-/// What hyper can't read never comes to the layer that lets pages read answers: a page got an error of its browser's instead of
-/// the 400, 408 or 431. Which page asks can't be read either, so where they are listed there is nothing to say.
+/// Requests that hyper cannot parse never reach the CORS layer: pages got a browser error instead of the 400, 408 or
+/// 431. The origin cannot be parsed either, so with a list of origins no header is sent.
 #[tokio::test]
 async fn malformed_requests_get_cors_headers_for_any_origin() {
     let mirror = Mirror::start().await;
     let listed = "cors: { origins: [\"https://page.example\"] }\n";
     for (cors, allowed) in [(ANY, Some("*")), (listed, None), ("", None)] {
         let bounds = "connections: { head_timeout: 500ms, head_max: 8KiB }\n";
-        let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &format!("{cors}{bounds}")));
-        let begun = format!("GET /search HTTP/1.1\r\nhost: door.example\r\n{FROM_PAGE}");
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &format!("{cors}{bounds}")));
+        let begun = format!("GET /search HTTP/1.1\r\nhost: proxy.example\r\n{FROM_PAGE}");
         for (status, reason, rest) in [
             (400, "bad_request", "no colon\r\n\r\n".to_owned()),
             (
@@ -157,7 +157,7 @@ async fn malformed_requests_get_cors_headers_for_any_origin() {
             ),
             (408, "request_timeout", String::new()),
         ] {
-            let mut page = Client::connect(door.address).await;
+            let mut page = Client::connect(proxy.address).await;
             page.send(format!("{begun}{rest}")).await;
             let answer = page.answer().await;
             answer.assert_refused(status, reason);

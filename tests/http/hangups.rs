@@ -1,4 +1,4 @@
-//! Clients that hang up, in every state of a job's life (semantics §5.8, §6) and in every manner.
+//! Clients that hang up, in every state of a job's life (rules §5.8, §6) and in every way.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -14,11 +14,11 @@ enum Manner {
 
 use Manner::{Close, HalfClose, Reset};
 
-/// What the client had sent before it went away.
+/// What the client had sent before it hung up.
 const EVERY: [Manner; 3] = [Close, HalfClose, Reset];
 
 impl Manner {
-    /// A half-closed connection is left open on the client's side, and returned so that it stays so.
+    /// A half-closed connection is returned, to stay open on the client's side.
     async fn hang_up(self, mut client: Client) -> Option<Client> {
         match self {
             Close => None,
@@ -34,10 +34,10 @@ impl Manner {
     }
 }
 
-fn before(worker: &UpstreamServer, route: &str) -> Proxy {
+fn before(server: &UpstreamServer, route: &str) -> Proxy {
     Plan {
         cores: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         route,
         ..Plan::default()
     }
@@ -47,19 +47,20 @@ fn before(worker: &UpstreamServer, route: &str) -> Proxy {
 const FINISH: &str = "on_hangup: finish, max_body: 25MiB";
 const CANCEL: &str = "on_hangup: cancel, max_body: 25MiB";
 
-async fn searching(door: &Proxy) -> Client {
-    let mut client = Client::connect(door.address).await;
+async fn searching(proxy: &Proxy) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
     client
 }
 
-async fn outcome(door: &Proxy, outcome: &str) -> f64 {
-    door.metric(&format!(r#"tiergate_jobs_total{{tier="p5",outcome="{outcome}"}}"#))
+async fn outcome(proxy: &Proxy, outcome: &str) -> f64 {
+    proxy
+        .metric(&format!(r#"tiergate_jobs_total{{tier="p5",outcome="{outcome}"}}"#))
         .await
 }
 
 async fn closed(mut arrived: Arrived) {
-    let end = soon("the worker's connection ends", async {
+    let end = soon("the upstream connection ends", async {
         let mut scrap = vec![0; 65536];
         loop {
             match arrived.stream.read(&mut scrap).await {
@@ -72,95 +73,99 @@ async fn closed(mut arrived: Arrived) {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_while_it_waits_frees_its_seat_at_once() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, FINISH);
-    let _running = searching(&door).await;
-    door.jobs_until(0, 1).await;
+async fn hanging_up_while_queued_frees_the_place_at_once() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, FINISH);
+    let _running = searching(&proxy).await;
+    proxy.jobs_until(0, 1).await;
     let mut hung_up = 0.0;
     for manner in EVERY {
-        for sent in ["nothing more", "a pipelined request", "a body that nobody reads"] {
-            let mut client = Client::connect(door.address).await;
+        for sent in ["nothing more", "a pipelined request", "an unread body"] {
+            let mut client = Client::connect(proxy.address).await;
             match sent {
                 "a pipelined request" => {
-                    let one = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
+                    let one = "GET /search HTTP/1.1\r\nhost: proxy.example\r\nx-api-key: p5\r\n\r\n";
                     client.send(one.repeat(2)).await;
                 }
-                "a body that nobody reads" => {
+                "an unread body" => {
                     client.upload("p5", 25 << 20).await;
                     client.send(vec![0; 192 << 10]).await;
                 }
                 _ => client.search("p5").await,
             }
-            door.queue_until("it has asked for a slot", |page| {
-                page["waiting"][0]["state"] == "waiting"
-            })
-            .await;
+            proxy
+                .queue_until("it has asked for a slot", |page| {
+                    page["waiting"][0]["state"] == "waiting"
+                })
+                .await;
             let _half = manner.hang_up(client).await;
-            door.jobs_until(0, 1).await;
+            proxy.jobs_until(0, 1).await;
             hung_up += 1.0;
-            assert_eq!(outcome(&door, "hung_up").await, hung_up, "{manner:?} with {sent}");
+            assert_eq!(outcome(&proxy, "hung_up").await, hung_up, "{manner:?} with {sent}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_reset_is_noticed_behind_a_megabyte_that_nobody_reads() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, FINISH);
-    let _running = searching(&door).await;
-    door.jobs_until(0, 1).await;
-    let mut client = Client::connect(door.address).await;
+async fn a_reset_behind_a_megabyte_of_unread_body_is_noticed() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, FINISH);
+    let _running = searching(&proxy).await;
+    proxy.jobs_until(0, 1).await;
+    let mut client = Client::connect(proxy.address).await;
     client.upload("p5", 25 << 20).await;
     client.send(vec![0; 1 << 20]).await;
-    door.jobs_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     client.reset();
-    door.jobs_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
 }
 
 #[tokio::test]
 async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, FINISH);
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, FINISH);
     for manner in EVERY {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.upload("p5", 1000).await;
         client.send([0; 10]).await;
-        door.queue_until("its body dribbles", |page| page["waiting"][0]["state"] == "uploading")
+        proxy
+            .queue_until("its body trickles in", |page| {
+                page["waiting"][0]["state"] == "uploading"
+            })
             .await;
         let _half = manner.hang_up(client).await;
-        door.jobs_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
     }
-    assert_eq!(outcome(&door, "hung_up").await, 3.0);
+    assert_eq!(outcome(&proxy, "hung_up").await, 3.0);
 }
 
 #[tokio::test]
-async fn a_search_whose_client_is_gone_is_finished_and_counts() {
+async fn a_search_is_finished_and_charged_after_a_hangup() {
     for manner in EVERY {
         for answers in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12"] {
-            let worker = UpstreamServer::start().await;
-            let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], ""));
-            let mut client = Client::connect(door.address).await;
+            let server = UpstreamServer::start().await;
+            let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ""));
+            let mut client = Client::connect(proxy.address).await;
             client.search("key-10").await;
-            let mut arrived = worker.request().await;
+            let mut arrived = server.request().await;
             if !answers.is_empty() {
                 arrived.write(answers.as_bytes()).await;
                 client.answer_head().await;
             }
             let _half = manner.hang_up(client).await;
-            // Its concurrency, which is 1, is taken until the worker has finished.
-            let mut next = Client::connect(door.address).await;
+            // Its concurrency of 1 is taken until the server has finished.
+            let mut next = Client::connect(proxy.address).await;
             next.search("key-10").await;
             assert_eq!(next.answer().await.reason(), "concurrency_exceeded", "{manner:?}");
-            door.jobs_until(0, 1).await;
+            proxy.jobs_until(0, 1).await;
             if answers.is_empty() {
                 arrived.answer("done").await;
             } else {
                 arrived.write(b"34").await;
             }
-            door.jobs_until(0, 0).await;
+            proxy.jobs_until(0, 0).await;
             let succeeded = r#"tiergate_jobs_total{tier="$10",outcome="succeeded"}"#;
-            assert_eq!(door.metric(succeeded).await, 1.0);
+            assert_eq!(proxy.metric(succeeded).await, 1.0);
         }
     }
 }
@@ -169,79 +174,79 @@ async fn a_search_whose_client_is_gone_is_finished_and_counts() {
 async fn on_hangup_cancel_cancels_the_search() {
     for manner in EVERY {
         for pipelined in [false, true] {
-            let worker = UpstreamServer::start().await;
-            let door = before(&worker, CANCEL);
-            let mut client = searching(&door).await;
+            let server = UpstreamServer::start().await;
+            let proxy = before(&server, CANCEL);
+            let mut client = searching(&proxy).await;
             if pipelined {
                 client.search("p5").await;
             }
-            let arrived = worker.request().await;
+            let arrived = server.request().await;
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            door.jobs_until(0, 0).await;
-            assert_eq!(outcome(&door, "cancelled").await, 1.0, "{manner:?}");
+            proxy.jobs_until(0, 0).await;
+            assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?}");
         }
     }
 }
 
-/// The bug: with a further request buffered, nobody noticed that the client of an answer that was being sent had gone.
+/// Regression: with another request buffered, a hangup during a response was not noticed.
 #[tokio::test]
-async fn an_answer_that_is_no_success_is_cancelled_with_its_client() {
+async fn an_unsuccessful_response_is_cancelled_on_hangup() {
     for manner in EVERY {
         for pipelined in [false, true] {
-            let worker = UpstreamServer::start().await;
-            let door = before(&worker, CANCEL);
-            let mut client = searching(&door).await;
+            let server = UpstreamServer::start().await;
+            let proxy = before(&server, CANCEL);
+            let mut client = searching(&proxy).await;
             if pipelined {
                 client.search("p5").await;
             }
-            let mut arrived = worker.request().await;
+            let mut arrived = server.request().await;
             arrived
                 .write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\n12")
                 .await;
             assert_eq!(client.answer_head().await.status(), 404);
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            door.jobs_until(0, 0).await;
-            assert_eq!(outcome(&door, "cancelled").await, 1.0, "{manner:?}");
+            proxy.jobs_until(0, 0).await;
+            assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_success_whose_head_is_out_is_finished_even_so() {
+async fn a_success_whose_head_was_sent_is_finished() {
     for manner in EVERY {
-        let worker = UpstreamServer::start().await;
-        let door = before(&worker, CANCEL);
-        let mut client = searching(&door).await;
-        let mut arrived = worker.request().await;
+        let server = UpstreamServer::start().await;
+        let proxy = before(&server, CANCEL);
+        let mut client = searching(&proxy).await;
+        let mut arrived = server.request().await;
         arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12").await;
         assert_eq!(client.answer_head().await.status(), 200);
         let _half = manner.hang_up(client).await;
         arrived.write(b"34").await;
-        door.jobs_until(0, 0).await;
-        assert_eq!(outcome(&door, "succeeded").await, 1.0, "{manner:?}");
+        proxy.jobs_until(0, 0).await;
+        assert_eq!(outcome(&proxy, "succeeded").await, 1.0, "{manner:?}");
     }
 }
 
 #[tokio::test]
-async fn a_hang_up_before_the_body_is_complete_cancels_always() {
+async fn a_hangup_during_the_upload_always_cancels() {
     for manner in EVERY {
         for answered in [false, true] {
-            let worker = UpstreamServer::start().await;
-            let door = before(&worker, FINISH);
-            let mut client = Client::connect(door.address).await;
+            let server = UpstreamServer::start().await;
+            let proxy = before(&server, FINISH);
+            let mut client = Client::connect(proxy.address).await;
             client.upload("p5", 1 << 20).await;
             client.send(vec![0; 128 << 10]).await;
-            let mut arrived = worker.request().await;
+            let mut arrived = server.request().await;
             if answered {
                 arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12").await;
                 assert_eq!(client.answer_head().await.status(), 200);
             }
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            door.jobs_until(0, 0).await;
-            assert_eq!(outcome(&door, "cancelled").await, 1.0, "{manner:?} {answered}");
+            proxy.jobs_until(0, 0).await;
+            assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?} {answered}");
         }
     }
 }

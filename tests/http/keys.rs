@@ -1,12 +1,12 @@
-//! API keys: found wherever they may be, compared, and seen by nobody behind the door.
+//! API keys: where they are found, how they are compared, and that no upstream sees them.
 
 use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 #[tokio::test]
-async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
+async fn keys_are_found_in_every_place_and_never_forwarded() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     for (path, header, forwarded) in [
         ("/search?a=1", "X-Api-Key: key-100\r\n", "/search?a=1"),
         ("/search?a=1", "x-trace-key:   key-100  \r\n", "/search?a=1"),
@@ -28,10 +28,10 @@ async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_of_the_door_is_left_to_the_worker() {
+async fn other_credentials_are_forwarded_unchanged() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let header = "authorization: Basic QWxhZGRpbjpvcGVu\r\nx-api-key:\r\n";
     let seen = client
         .ask("GET", "/search?key=&Key=k&monkey=1", header)
@@ -48,8 +48,8 @@ async fn what_is_no_key_of_the_door_is_left_to_the_worker() {
 #[tokio::test]
 async fn an_unknown_key_is_never_anonymous() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let asks = [
         ("/search", "x-api-key: secret-guess\r\n"),
         ("/search?key=secret-guess", ""),
@@ -65,14 +65,14 @@ async fn an_unknown_key_is_never_anonymous() {
         assert!(!answer.text().contains("guess"));
     }
     let refused = r#"tiergate_refusals_total{tier="none",reason="invalid_key"}"#;
-    assert_eq!(door.metric(refused).await, asks.len() as f64);
+    assert_eq!(proxy.metric(refused).await, asks.len() as f64);
 }
 
 #[tokio::test]
 async fn two_different_keys_are_ambiguous() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     for (path, header) in [
         ("/search?key=key-1", "x-api-key: key-100\r\n"),
         ("/search", "x-api-key: key-1\r\nx-api-key: key-100\r\n"),
@@ -85,28 +85,28 @@ async fn two_different_keys_are_ambiguous() {
         assert!(!answer.text().contains("key-1"));
     }
     let refused = r#"tiergate_refusals_total{tier="none",reason="ambiguous_key"}"#;
-    assert_eq!(door.metric(refused).await, 5.0);
+    assert_eq!(proxy.metric(refused).await, 5.0);
 }
 
 #[tokio::test]
 async fn operators_see_callers_but_no_keys() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
-    let mut first = Client::connect(door.address).await;
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
+    let mut first = Client::connect(proxy.address).await;
     first.request("GET", "/search?key=key-100", "").await;
-    let mut arrived = worker.request().await;
-    let mut second = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut second = Client::connect(proxy.address).await;
     second.search("key-10").await;
-    door.jobs_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     for page in ["/queue", "/metrics"] {
-        let text = door.operator("GET", page, "").await.text();
+        let text = proxy.operator("GET", page, "").await.text();
         assert!(!text.contains("key-"), "{text}");
     }
-    let page = door.queue().await;
+    let page = proxy.queue().await;
     assert_eq!(page["running"][0]["caller"], "a100");
     assert_eq!(page["waiting"][0]["caller"], "a10");
     drop(second);
-    door.jobs_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }

@@ -1,37 +1,41 @@
-//! The door over real sockets: a real listener, real workers, real clients.
+//! The proxy over real sockets: a real listener, real upstream servers, real clients.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod access_log;
+mod accounting;
 mod admin_accounts;
 mod admin_import;
 mod admin_networks;
+mod admission_table;
 mod answers;
-mod books;
 mod browsers;
-mod closing;
 mod connections;
-mod crowd;
 mod hangups;
 mod headers;
+mod hostile_peers;
+mod job_lifecycle;
 mod keys;
-mod life;
+mod limit_answers;
+mod limit_blocks;
 mod limits;
+mod load;
 mod operators;
 mod overspend;
+mod quota_answers;
+mod quota_settlement;
 mod quotas;
 mod ratelimit;
 mod refusals;
 mod relocation;
 mod routing;
-mod seatless;
+mod shutdown;
 mod spoofing;
 mod statistics;
-mod strangers;
 mod streaming;
-mod table;
 mod unenforced;
 mod uploads;
+mod upstream_servers;
 mod users;
-mod workers;
+mod without_queue;

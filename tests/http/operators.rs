@@ -1,12 +1,12 @@
-//! What callers learn of themselves, and operators of everybody.
+//! What callers see of themselves, and operators of everyone.
 
 use crate::support::{Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
 
 #[tokio::test]
-async fn a_caller_learns_its_terms() {
+async fn me_shows_the_callers_terms() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("GET", "/me", "x-api-key: key-20\r\n").await;
     let expected = serde_json::json!({
         "id": "a20", "tier": "$20", "priority": 5, "concurrency": 2, "quota": 2000, "quotaUsed": 0,
@@ -55,30 +55,30 @@ async fn a_caller_learns_its_terms() {
 }
 
 #[tokio::test]
-async fn the_doors_own_page_moves_and_goes() {
+async fn own_pages_can_be_moved_and_turned_off() {
     let mirror = Mirror::start().await;
     for (paths, me, gone) in [
         ("paths: { me: off }\n", None, "/me"),
         ("paths: { me: /v1/self }\n", Some("/v1/self"), "/me"),
     ] {
-        let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], paths));
-        let mut client = Client::connect(door.address).await;
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], paths));
+        let mut client = Client::connect(proxy.address).await;
         client.ask("GET", gone, "").await.assert_refused(404, "not_found");
         if let Some(path) = me {
             assert_eq!(client.ask("GET", path, "").await.json()["id"], "127.0.0.1");
         }
         let with_route = format!("  - {{ path: /me, upstream: search }}\n{paths}");
-        let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
-        let seen = get(door.address, "/me").await.mirrored().await;
+        let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
+        let seen = get(proxy.address, "/me").await.mirrored().await;
         assert_eq!(seen.line, "GET /me HTTP/1.1");
     }
 }
 
 #[tokio::test]
-async fn metrics_are_there_before_anybody_came() {
+async fn metrics_exist_before_the_first_request() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 3)], ""));
-    let page = get(door.admin, "/metrics").await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 3)], ""));
+    let page = get(proxy.admin, "/metrics").await;
     assert_eq!(page.status(), 200);
     assert_eq!(
         page.get("content-type"),
@@ -104,18 +104,18 @@ async fn metrics_are_there_before_anybody_came() {
 }
 
 #[tokio::test]
-async fn metrics_and_the_queue_tell_who_is_in_the_house() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
-    let mut first = Client::connect(door.address).await;
+async fn metrics_and_the_queue_page_show_current_jobs() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
+    let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
-    let mut arrived = worker.request().await;
-    let mut second = Client::connect_from(7, door.address).await;
+    let mut arrived = server.request().await;
+    let mut second = Client::connect_from(7, proxy.address).await;
     second.search("").await;
-    door.jobs_until(1, 1).await;
-    assert_eq!(door.metric("tiergate_queue_depth{priority=\"0\"}").await, 1.0);
-    assert_eq!(door.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
-    let page = door.queue().await;
+    proxy.jobs_until(1, 1).await;
+    assert_eq!(proxy.metric("tiergate_queue_depth{priority=\"0\"}").await, 1.0);
+    assert_eq!(proxy.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
+    let page = proxy.queue().await;
     assert_eq!(page["seats"], 8);
     assert_eq!(
         page["pools"],
@@ -133,26 +133,29 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
     );
     assert!(job("running")["running_s"].is_number() && job("waiting")["waited_s"].is_number());
     drop(second);
-    door.jobs_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     assert_eq!(
-        door.metric(r#"tiergate_jobs_total{tier="free",outcome="hung_up"}"#)
+        proxy
+            .metric(r#"tiergate_jobs_total{tier="free",outcome="hung_up"}"#)
             .await,
         1.0
     );
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
-        door.metric("tiergate_queue_wait_seconds_count{priority=\"6\"}").await,
+        proxy.metric("tiergate_queue_wait_seconds_count{priority=\"6\"}").await,
         1.0
     );
     assert_eq!(
-        door.metric("tiergate_queue_wait_seconds_bucket{priority=\"6\",le=\"+Inf\"}")
+        proxy
+            .metric("tiergate_queue_wait_seconds_bucket{priority=\"6\",le=\"+Inf\"}")
             .await,
         1.0
     );
     assert_eq!(
-        door.metric("tiergate_upstream_seconds_count{upstream=\"search\"}")
+        proxy
+            .metric("tiergate_upstream_seconds_count{upstream=\"search\"}")
             .await,
         1.0
     );
@@ -160,35 +163,35 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
 
 #[tokio::test]
 async fn ready_until_shutdown_alive_until_the_end() {
-    let worker = UpstreamServer::start().await;
-    let mut door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
-    assert_eq!(get(door.admin, "/healthz").await.status(), 200);
-    assert_eq!(get(door.admin, "/readyz").await.status(), 200);
-    let mut first = Client::connect(door.address).await;
+    let server = UpstreamServer::start().await;
+    let mut proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
+    assert_eq!(get(proxy.admin, "/healthz").await.status(), 200);
+    assert_eq!(get(proxy.admin, "/readyz").await.status(), 200);
+    let mut first = Client::connect(proxy.address).await;
     first.search("").await;
-    let mut arrived = worker.request().await;
-    let mut waiting = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-1").await;
-    door.jobs_until(1, 1).await;
-    door.begin_closing();
+    proxy.jobs_until(1, 1).await;
+    proxy.begin_closing();
     waiting.answer().await.assert_refused(503, "shutting_down");
-    assert_eq!(get(door.admin, "/readyz").await.status(), 503);
-    assert_eq!(get(door.admin, "/healthz").await.status(), 200);
-    assert_eq!(door.queue().await["running"].as_array().map(Vec::len), Some(1));
+    assert_eq!(get(proxy.admin, "/readyz").await.status(), 503);
+    assert_eq!(get(proxy.admin, "/healthz").await.status(), 200);
+    assert_eq!(proxy.queue().await["running"].as_array().map(Vec::len), Some(1));
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    door.closed();
+    proxy.closed();
 }
 
 #[tokio::test]
-async fn nothing_of_the_operators_is_public() {
+async fn admin_pages_are_not_public() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
-    let token = format!("authorization: Bearer {}\r\n", door.token);
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let token = format!("authorization: Bearer {}\r\n", proxy.token);
+    let mut client = Client::connect(proxy.address).await;
     for path in ["/metrics", "/healthz", "/readyz", "/queue"] {
         client.ask("GET", path, "").await.assert_refused(404, "not_found");
-        assert_eq!(door.operator("GET", path, "").await.status(), 200);
+        assert_eq!(proxy.operator("GET", path, "").await.status(), 200);
     }
     for path in [
         "/accounts",
@@ -206,6 +209,6 @@ async fn nothing_of_the_operators_is_public() {
             .assert_refused(404, "not_found");
     }
     for path in ["/search", "/me", "/"] {
-        door.operator("GET", path, "").await.assert_refused(404, "not_found");
+        proxy.operator("GET", path, "").await.assert_refused(404, "not_found");
     }
 }

@@ -1,4 +1,4 @@
-//! A worker that can't be reached: its jobs go to another one, at once or as soon as that has a slot (semantics §2.7).
+//! An unreachable server: its jobs move to another one, at once or as soon as that has a slot (rules §2.7).
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use tokio::net::TcpSocket;
 
 use crate::support::{Arrived, Client, Proxy, UpstreamServer, get, seven_tiers};
 
-/// The state of each job that has or had a slot, sorted.
+/// The states of all jobs that have or had a slot, sorted.
 fn states(page: &serde_json::Value) -> Vec<String> {
     let lines = page["running"].as_array().expect("a list");
     let mut states: Vec<String> = lines
@@ -17,18 +17,18 @@ fn states(page: &serde_json::Value) -> Vec<String> {
     states
 }
 
-async fn states_until(door: &Proxy, expected: &[&str]) {
+async fn states_until(proxy: &Proxy, expected: &[&str]) {
     let what = format!("{expected:?} run");
-    door.queue_until(&what, |page| states(page) == expected).await;
+    proxy.queue_until(&what, |page| states(page) == expected).await;
 }
 
-async fn search(door: &Proxy, key: &str) -> Client {
-    let mut client = Client::connect(door.address).await;
+async fn search(proxy: &Proxy, key: &str) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.search(key).await;
     client
 }
 
-/// An address at which nobody listens, and nobody else will while it is kept.
+/// An address at which nothing listens, reserved while this is kept.
 struct Dead(TcpSocket);
 
 impl Dead {
@@ -45,90 +45,91 @@ impl Dead {
     }
 }
 
-/// Answers, and closes the connection, so that the next request comes on one of its own.
-async fn answer(mut at_worker: Arrived, body: &str) {
-    at_worker.answer_with("200 OK", "connection: close\r\n", body).await;
+/// Answers and closes the connection, so that the next request uses another one.
+async fn answer(mut at_server: Arrived, body: &str) {
+    at_server.answer_with("200 OK", "connection: close\r\n", body).await;
 }
 
-/// A job on the worker that lives and one that moves away from the one that is dead.
+/// One job on the live server and one that relocates from the dead one.
 struct Half {
-    door: Proxy,
-    worker: UpstreamServer,
+    proxy: Proxy,
+    server: UpstreamServer,
     _dead: Dead,
     running: Client,
-    at_worker: Arrived,
+    at_server: Arrived,
     moving: Client,
 }
 
 async fn half_dead(more: impl Fn(String) -> String) -> Half {
-    let (worker, dead) = (UpstreamServer::start().await, Dead::bind());
-    let yaml = seven_tiers(8, &[(worker.address, 1), (dead.address(), 1)], "");
-    let door = Proxy::start(&more(yaml));
-    let running = search(&door, "key-1").await;
-    let at_worker = worker.request().await;
-    let moving = search(&door, "key-5").await;
-    states_until(&door, &["moving", "running"]).await;
+    let (server, dead) = (UpstreamServer::start().await, Dead::bind());
+    let yaml = seven_tiers(8, &[(server.address, 1), (dead.address(), 1)], "");
+    let proxy = Proxy::start(&more(yaml));
+    let running = search(&proxy, "key-1").await;
+    let at_server = server.request().await;
+    let moving = search(&proxy, "key-5").await;
+    states_until(&proxy, &["moving", "running"]).await;
     Half {
-        door,
-        worker,
+        proxy,
+        server,
         _dead: dead,
         running,
-        at_worker,
+        at_server,
         moving,
     }
 }
 
-/// The story: with people waiting, no slot is ever free, so each job that was sent to the dead worker was told 502 though
-/// the other one was well.
+/// Regression: with jobs queued no slot is ever free, so each job sent to the dead server got a 502 although the other
+/// server was well.
 #[tokio::test]
-async fn with_one_of_two_workers_dead_from_the_start_nobody_sees_it() {
+async fn with_one_of_two_servers_dead_no_client_notices() {
     let Half {
-        door,
+        proxy,
         mut running,
-        at_worker,
+        at_server,
         mut moving,
-        worker,
+        server,
         _dead,
     } = half_dead(|yaml| yaml).await;
-    let mut waiting = search(&door, "key-100").await;
-    door.jobs_until(1, 2).await;
+    let mut waiting = search(&proxy, "key-100").await;
+    proxy.jobs_until(1, 2).await;
 
-    answer(at_worker, "first").await;
+    answer(at_server, "first").await;
     let told = running.answer().await;
     assert_eq!((told.status(), told.text()), (200, "first".to_owned()));
 
-    // The job that moves, though the one that waits has the highest priority.
-    let at_worker = worker.request().await;
-    assert_eq!(at_worker.head.get("x-tiergate-account"), Some("a5"));
-    answer(at_worker, "moved").await;
+    // The relocating job goes first, though the queued one has the highest priority.
+    let at_server = server.request().await;
+    assert_eq!(at_server.head.get("x-tiergate-account"), Some("a5"));
+    answer(at_server, "moved").await;
     let told = moving.answer().await;
     assert_eq!((told.status(), told.text()), (200, "moved".to_owned()));
 
-    let at_worker = worker.request().await;
-    assert_eq!(at_worker.head.get("x-tiergate-account"), Some("a100"));
-    answer(at_worker, "waited").await;
+    let at_server = server.request().await;
+    assert_eq!(at_server.head.get("x-tiergate-account"), Some("a100"));
+    answer(at_server, "waited").await;
     assert_eq!(waiting.answer().await.status(), 200);
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
-/// A worker dies while it works and others wait: what it has begun is answered, and who is sent there next moves.
+/// A server dies while it works and others are queued: the jobs it began are answered, and those sent there afterwards
+/// relocate.
 #[tokio::test]
 async fn a_dying_server_leaves_its_queue_to_the_other() {
     let (dying, other) = (UpstreamServer::start().await, UpstreamServer::start().await);
-    let door = Proxy::start(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
-    let mut first = search(&door, "key-1").await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
+    let mut first = search(&proxy, "key-1").await;
     let at_dying = dying.request().await;
-    let mut second = search(&door, "key-5").await;
+    let mut second = search(&proxy, "key-5").await;
     let at_other = other.request().await;
-    let mut next = search(&door, "key-10").await;
-    door.jobs_until(1, 2).await;
-    let mut last = search(&door, "").await;
-    door.jobs_until(2, 2).await;
+    let mut next = search(&proxy, "key-10").await;
+    proxy.jobs_until(1, 2).await;
+    let mut last = search(&proxy, "").await;
+    proxy.jobs_until(2, 2).await;
 
     drop(dying);
     answer(at_dying, "{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    states_until(&door, &["moving", "running"]).await;
+    states_until(&proxy, &["moving", "running"]).await;
 
     answer(at_other, "{}").await;
     assert_eq!(second.answer().await.status(), 200);
@@ -138,48 +139,48 @@ async fn a_dying_server_leaves_its_queue_to_the_other() {
         answer(at_other, "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
-async fn who_hangs_up_while_moving_gives_everything_back() {
+async fn hanging_up_while_relocating_gives_everything_back() {
     let Half {
-        door,
+        proxy,
         mut running,
-        at_worker,
+        at_server,
         moving,
-        worker,
+        server,
         _dead,
     } = half_dead(|yaml| yaml).await;
     drop(moving);
-    states_until(&door, &["running"]).await;
+    states_until(&proxy, &["running"]).await;
     let cancelled = r#"tiergate_jobs_total{tier="$5",outcome="cancelled"}"#;
-    assert_eq!(door.metric(cancelled).await, 1.0);
-    answer(at_worker, "{}").await;
+    assert_eq!(proxy.metric(cancelled).await, 1.0);
+    answer(at_server, "{}").await;
     assert_eq!(running.answer().await.status(), 200);
 
     // The same caller, whose concurrency is one.
-    let mut again = search(&door, "key-5").await;
-    answer(worker.request().await, "{}").await;
+    let mut again = search(&proxy, "key-5").await;
+    answer(server.request().await, "{}").await;
     assert_eq!(again.answer().await.status(), 200);
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
-/// The other worker can't be reached either by the time: who moves waits until its deadline and no longer.
+/// The other server is unreachable by then too: a relocating job waits until its deadline and no longer.
 #[tokio::test]
-async fn who_moves_in_vain_is_told_so_at_its_deadline() {
+async fn a_failed_relocation_is_refused_by_its_deadline() {
     let short = |yaml: String| yaml.replace("timeout: 20s", "timeout: 1s");
     let Half {
-        door,
+        proxy,
         running,
-        at_worker,
+        at_server,
         mut moving,
-        worker,
+        server,
         _dead,
     } = half_dead(short).await;
-    drop(worker);
-    // An unmetered request finds it out.
-    let image = get(door.address, "/image/1").await;
+    drop(server);
+    // An unmetered request discovers it.
+    let image = get(proxy.address, "/image/1").await;
     assert_eq!(
         (image.status(), image.reason()),
         (502, "upstream_unreachable".to_owned())
@@ -191,21 +192,21 @@ async fn who_moves_in_vain_is_told_so_at_its_deadline() {
         (502, "upstream_unreachable".to_owned())
     );
     let failed = r#"tiergate_jobs_total{tier="$5",outcome="failed"}"#;
-    assert_eq!(door.metric(failed).await, 1.0);
-    drop((running, at_worker));
-    door.jobs_until(0, 0).await;
+    assert_eq!(proxy.metric(failed).await, 1.0);
+    drop((running, at_server));
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
-async fn with_no_worker_left_the_answer_is_502_and_the_job_has_failed() {
+async fn without_a_live_server_the_job_fails_with_502() {
     let dead = Dead::bind();
-    let door = Proxy::start(&seven_tiers(8, &[(dead.address(), 1)], ""));
-    let answer = search(&door, "key-5").await.answer().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(dead.address(), 1)], ""));
+    let answer = search(&proxy, "key-5").await.answer().await;
     assert_eq!(
         (answer.status(), answer.reason()),
         (502, "upstream_unreachable".to_owned())
     );
     let failed = r#"tiergate_jobs_total{tier="$5",outcome="failed"}"#;
-    assert_eq!(door.metric(failed).await, 1.0);
-    door.jobs_until(0, 0).await;
+    assert_eq!(proxy.metric(failed).await, 1.0);
+    proxy.jobs_until(0, 0).await;
 }

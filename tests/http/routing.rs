@@ -1,12 +1,13 @@
-//! Which requests are metered (semantics §2): no spelling of a metered path reaches its worker unmetered, and what was
-//! matched is what is forwarded.
+//! Which requests are metered (rules §2): no spelling of a metered path reaches its upstream unmetered, and what
+//! was matched is what is forwarded.
 
 use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
-/// Every other path leads to the same worker, unmetered: whatever isn't seen as a search gets there for nothing.
+/// Every other path leads to the same upstream unmetered, so whatever is not recognized as a search gets there free of
+/// charge.
 const CATCH_ALL: &str = "  - { path: \"/{*rest}\", upstream: search }\n";
 
-/// Ways to write `/search` that some server or other takes for it.
+/// Spellings of `/search` that some servers accept.
 const SPELLINGS: [&str; 21] = [
     "/search",
     "/Search",
@@ -32,15 +33,15 @@ const SPELLINGS: [&str; 21] = [
 ];
 
 #[tokio::test]
-async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], CATCH_ALL));
-    let mut first = Client::connect(door.address).await;
+async fn no_spelling_of_a_metered_path_bypasses_concurrency() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], CATCH_ALL));
+    let mut first = Client::connect(proxy.address).await;
     first.search("").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     for spelling in SPELLINGS {
         for method in ["GET", "POST", "HEAD", "PURGE"] {
-            let mut client = Client::connect(door.address).await;
+            let mut client = Client::connect(proxy.address).await;
             let answer = client.ask(method, spelling, "").await;
             assert!(
                 matches!(answer.status(), 400 | 402),
@@ -54,12 +55,12 @@ async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
 }
 
 #[tokio::test]
-async fn what_was_matched_is_what_is_forwarded() {
+async fn the_matched_path_is_the_forwarded_path() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
     let mut searches = 0.0;
     for spelling in SPELLINGS {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let answer = client.ask("GET", &format!("{spelling}?url=a%2Fb"), "").await;
         if answer.status() == 400 {
             answer.assert_refused(400, "bad_request");
@@ -74,9 +75,9 @@ async fn what_was_matched_is_what_is_forwarded() {
     }
     assert!(searches >= 15.0, "only {searches} of them are searches");
     let succeeded = r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#;
-    assert_eq!(door.metric(succeeded).await, searches);
+    assert_eq!(proxy.metric(succeeded).await, searches);
 
-    let mut client = Client::connect(door.address).await;
+    let mut client = Client::connect(proxy.address).await;
     for (path, forwarded) in [
         ("/searching", "/searching"),
         ("/search/x", "/search/x"),
@@ -87,15 +88,15 @@ async fn what_was_matched_is_what_is_forwarded() {
         let seen = client.ask("GET", path, "").await.mirrored().await;
         assert_eq!(seen.line, format!("GET {forwarded} HTTP/1.1"));
     }
-    assert_eq!(door.metric(succeeded).await, searches, "those are no searches");
+    assert_eq!(proxy.metric(succeeded).await, searches, "those are no searches");
 }
 
 #[tokio::test]
-async fn a_target_that_names_its_host_means_that_host() {
+async fn an_absolute_target_overrides_the_host_header() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /api, host: api.example, upstream: search }\n";
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let mut client = Client::connect(proxy.address).await;
     // RFC 9112 §3.2.2: the target's host counts, whatever `Host` says.
     client
         .send("GET http://api.example/api HTTP/1.1\r\nhost: other.example\r\n\r\n")
@@ -110,23 +111,23 @@ async fn a_target_that_names_its_host_means_that_host() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_is_told_so_where_hosts_are_named() {
+async fn unknown_hosts_get_421_where_routes_name_hosts() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "")
-        .replace("path: /search,", "path: /search, host: door.example,")
+        .replace("path: /search,", "path: /search, host: tiergate.example,")
         .replace(
             "path: \"/image/{*rest}\",",
-            "path: \"/image/{*rest}\", host: door.example,",
+            "path: \"/image/{*rest}\", host: tiergate.example,",
         );
-    let door = Proxy::start(&yaml);
-    let mut client = Client::connect(door.address).await;
-    for host in ["other.example", "door.example.evil", "", "127.0.0.1"] {
+    let proxy = Proxy::start(&yaml);
+    let mut client = Client::connect(proxy.address).await;
+    for host in ["other.example", "tiergate.example.evil", "", "127.0.0.1"] {
         for target in ["GET /search", "GET /me", "POST /me", "OPTIONS /stats", "OPTIONS *"] {
             client.send(format!("{target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
             client.answer().await.assert_refused(421, "unknown_host");
         }
     }
-    for host in ["door.example", "DOOR.example.:8080"] {
+    for host in ["tiergate.example", "TIERGATE.example.:8080"] {
         client
             .send(format!("GET /search HTTP/1.1\r\nhost: {host}\r\n\r\n"))
             .await;
@@ -136,18 +137,19 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
         assert_eq!(client.answer().await.status(), 200);
     }
     assert_eq!(
-        door.metric(r#"tiergate_refusals_total{tier="none",reason="unknown_host"}"#)
+        proxy
+            .metric(r#"tiergate_refusals_total{tier="none",reason="unknown_host"}"#)
             .await,
         20.0
     );
 }
 
 #[tokio::test]
-async fn a_path_with_other_methods_says_which() {
+async fn a_405_lists_the_allowed_methods() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /only, upstream: search, methods: [GET, PUT] }\n";
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let mut client = Client::connect(proxy.address).await;
     for method in ["POST", "DELETE", "TRACE", "get"] {
         let answer = client.ask(method, "/only", "").await;
         answer.assert_refused(405, "method_not_allowed");
@@ -159,29 +161,30 @@ async fn a_path_with_other_methods_says_which() {
     assert_eq!(answer.get("allow"), Some(any));
     assert_eq!(client.ask("HEAD", "/only", "").await.status(), 200);
     let refused = r#"tiergate_refusals_total{tier="none",reason="method_not_allowed"}"#;
-    assert_eq!(door.metric(refused).await, 5.0);
+    assert_eq!(proxy.metric(refused).await, 5.0);
 }
 
 #[tokio::test]
 async fn a_head_request_is_a_search_without_a_body() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("HEAD", "/search", "").await;
     assert_eq!(answer.status(), 200);
     assert!(answer.get("server-timing").is_some());
     let length: usize = answer
         .get("content-length")
-        .expect("the worker's")
+        .expect("that of the upstream")
         .parse()
         .expect("a length");
     assert!(length > 0);
-    // Nothing of a body came: the next answer begins where that one ended.
+    // No body was sent: the next answer begins where this one ended.
     let seen = client.ask("GET", "/search", "").await.mirrored().await;
     assert_eq!(seen.line, "GET /search HTTP/1.1");
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
-        door.metric(r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#)
+        proxy
+            .metric(r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#)
             .await,
         2.0
     );

@@ -1,5 +1,4 @@
-//! Whose a request is: nobody is believed but who is listed, in headers and in the PROXY protocol, and whoever is listed is
-//! understood.
+//! Who the client is: only listed proxies are believed, in headers and in the PROXY protocol, and those are understood.
 
 use std::net::SocketAddr;
 
@@ -7,37 +6,37 @@ use serde_json::Value;
 
 use crate::support::{Answer, Arrived, Client, Mirror, Plan, Proxy, UpstreamServer, seven_tiers};
 
-/// A door for which a mirror works; `more` is added at the top level.
+/// A proxy in front of a mirror; `more` is added at the top level.
 async fn open(more: &str) -> (Proxy, Mirror) {
     let mirror = Mirror::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
-    (door, mirror)
+    let proxy = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
+    (proxy, mirror)
 }
 
-/// For whom the door takes someone, by `/me`.
+/// The client's id as the proxy sees it, by `/me`.
 async fn id(client: &mut Client, headers: &str) -> String {
     let me: Value = client.ask("GET", "/me", headers).await.json();
-    me["id"].as_str().expect("everybody has an id").to_owned()
+    me["id"].as_str().expect("every caller has an id").to_owned()
 }
 
-/// What a client may write that it is somebody else's.
+/// Headers with which a client claims to be another.
 const FORGED: &str = "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6;proto=https;host=\"6.6.6.6\"\r\nX-Real-IP: 6.6.6.6\r\n\
     X_Real_IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX-Cluster-Client-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\n\
     CF-Connecting-IP: 6.6.6.6\r\nFastly-Client-IP: 6.6.6.6\r\nX-Original-Forwarded-For: 6.6.6.6\r\n\
     X_Forwarded_For: 6.6.6.6\r\nX.Forwarded.For: 6.6.6.6\r\nX-Forwarded-By: 6.6.6.6\r\nX-Forwarded: for=6.6.6.6\r\n";
 
 #[tokio::test]
-async fn what_a_stranger_says_of_itself_changes_nothing() {
+async fn untrusted_peers_cannot_claim_another_address() {
     for more in [
         "",
         "trusted_proxies: [127.0.0.2]",
         "trusted_proxies: [127.0.0.2]\nforwarded_header: forwarded",
     ] {
-        let (door, _mirror) = open(more).await;
-        let mut stranger = Client::connect_from(9, door.address).await;
-        assert_eq!(id(&mut stranger, FORGED).await, "127.0.0.9", "{more}");
+        let (proxy, _mirror) = open(more).await;
+        let mut untrusted = Client::connect_from(9, proxy.address).await;
+        assert_eq!(id(&mut untrusted, FORGED).await, "127.0.0.9", "{more}");
         for path in ["/search", "/image/1"] {
-            let answer = stranger.ask("GET", path, FORGED).await;
+            let answer = untrusted.ask("GET", path, FORGED).await;
             let seen = answer.mirrored().await;
             assert!(!answer.text().contains("6.6.6.6"), "{more}: {}", answer.text());
             assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.9"]);
@@ -46,82 +45,86 @@ async fn what_a_stranger_says_of_itself_changes_nothing() {
     }
 }
 
+/// `X-Forwarded-For`, the same as `Forwarded`, and the address among them that is the client.
+const CHAINS: [(&str, &str, &str); 12] = [
+    // The first entry is forged in all of these.
+    ("6.6.6.6, 192.0.2.7", "for=6.6.6.6, for=192.0.2.7", "192.0.2.7"),
+    (
+        "6.6.6.6, 192.0.2.7, 10.0.0.2",
+        "for=6.6.6.6, for=192.0.2.7;proto=https, for=10.0.0.2;by=_x",
+        "192.0.2.7",
+    ),
+    (
+        "10.0.0.9, 192.0.2.7:4711",
+        "for=10.0.0.9, for=\"192.0.2.7:4711\"",
+        "192.0.2.7",
+    ),
+    (
+        "6.6.6.6, [2001:db8:2::7]:4711, 10.0.0.2",
+        "for=6.6.6.6, for=\"[2001:db8:2::7]:4711\", for=10.0.0.2",
+        "2001:db8:2::7",
+    ),
+    (
+        "6.6.6.6, 2001:db8:2::7",
+        "for=6.6.6.6, for=\"[2001:db8:2::7]\"",
+        "2001:db8:2::7",
+    ),
+    (
+        "192.0.2.7, [2001:db8:1::9]:80",
+        "for=192.0.2.7, for=\"[2001:db8:1::9]:_p\"",
+        "192.0.2.7",
+    ),
+    (
+        "6.6.6.6, ::ffff:192.0.2.7",
+        "for=6.6.6.6, for=\"[::ffff:192.0.2.7]\"",
+        "192.0.2.7",
+    ),
+    (
+        "192.0.2.7, ::ffff:10.0.0.2",
+        "for=192.0.2.7, for=\"[::ffff:10.0.0.2]\"",
+        "192.0.2.7",
+    ),
+    // A proxy that hides its client counts as the client.
+    (
+        "6.6.6.6, unknown, 10.0.0.2",
+        "for=6.6.6.6, for=unknown, for=10.0.0.2",
+        "10.0.0.2",
+    ),
+    ("6.6.6.6, _hidden", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
+    ("6.6.6.6, ", "for=6.6.6.6, proto=http", "127.0.0.1"),
+    // A quotation mark that a client opens ends before the part that the proxy adds.
+    ("\"6.6.6.6, 192.0.2.7", "for=\"6.6.6.6, for=192.0.2.7", "192.0.2.7"),
+];
+
 #[tokio::test]
-async fn the_first_untrusted_from_the_right_is_the_client() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
-    let mut proxy = Client::connect(door.address).await;
-    for (x_forwarded_for, forwarded, client) in [
-        // The first entry is forged in all of these.
-        ("6.6.6.6, 192.0.2.7", "for=6.6.6.6, for=192.0.2.7", "192.0.2.7"),
-        (
-            "6.6.6.6, 192.0.2.7, 10.0.0.2",
-            "for=6.6.6.6, for=192.0.2.7;proto=https, for=10.0.0.2;by=_x",
-            "192.0.2.7",
-        ),
-        (
-            "10.0.0.9, 192.0.2.7:4711",
-            "for=10.0.0.9, for=\"192.0.2.7:4711\"",
-            "192.0.2.7",
-        ),
-        (
-            "6.6.6.6, [2001:db8:2::7]:4711, 10.0.0.2",
-            "for=6.6.6.6, for=\"[2001:db8:2::7]:4711\", for=10.0.0.2",
-            "2001:db8:2::7",
-        ),
-        (
-            "6.6.6.6, 2001:db8:2::7",
-            "for=6.6.6.6, for=\"[2001:db8:2::7]\"",
-            "2001:db8:2::7",
-        ),
-        (
-            "192.0.2.7, [2001:db8:1::9]:80",
-            "for=192.0.2.7, for=\"[2001:db8:1::9]:_p\"",
-            "192.0.2.7",
-        ),
-        (
-            "6.6.6.6, ::ffff:192.0.2.7",
-            "for=6.6.6.6, for=\"[::ffff:192.0.2.7]\"",
-            "192.0.2.7",
-        ),
-        (
-            "192.0.2.7, ::ffff:10.0.0.2",
-            "for=192.0.2.7, for=\"[::ffff:10.0.0.2]\"",
-            "192.0.2.7",
-        ),
-        // Who hides the client is the client.
-        (
-            "6.6.6.6, unknown, 10.0.0.2",
-            "for=6.6.6.6, for=unknown, for=10.0.0.2",
-            "10.0.0.2",
-        ),
-        ("6.6.6.6, _hidden", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
-        ("6.6.6.6, ", "for=6.6.6.6, proto=http", "127.0.0.1"),
-        // A quotation mark that a client opens ends before what a proxy writes.
-        ("\"6.6.6.6, 192.0.2.7", "for=\"6.6.6.6, for=192.0.2.7", "192.0.2.7"),
-    ] {
+async fn the_rightmost_untrusted_address_is_the_client() {
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    for (x_forwarded_for, forwarded, client) in CHAINS {
         let (one, other) = (
             format!("x-forwarded-for: {x_forwarded_for}\r\n"),
             format!("forwarded: {forwarded}\r\n"),
         );
-        assert_eq!(id(&mut proxy, &one).await, client, "{one}");
-        assert_eq!(id(&mut proxy, &other).await, client, "{other}");
-        assert_eq!(id(&mut proxy, &format!("{one}{other}")).await, client, "{one}{other}");
+        assert_eq!(id(&mut trusted, &one).await, client, "{one}");
+        assert_eq!(id(&mut trusted, &other).await, client, "{other}");
+        assert_eq!(id(&mut trusted, &format!("{one}{other}")).await, client, "{one}{other}");
     }
 }
 
-/// Named differently in both.
+/// A different client in each.
 const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n";
 
-/// A proxy that writes one of the two passes the other on as its client wrote it. With any `Forwarded` of its own a client was
-/// counted as the proxy: out of the block of its network, out of its limits, and at the expense of whoever was the proxy's.
+/// A proxy that sets one of the two headers passes the other on as its client sent it. With any `Forwarded` of its own
+/// a client used to be counted as the proxy: outside the block and the limits of its network, and at the expense of the
+/// proxy's other clients.
 #[tokio::test]
-async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
+async fn adding_the_other_header_does_not_change_the_client() {
     let limits =
         "limits: [ { name: http, per: network, limit: 3, window: 60s } ]\nblocked_networks: [203.0.113.0/24]\n";
-    let (door, _mirror) = open(&format!("trusted_proxies: [127.0.0.1]\n{limits}")).await;
-    let mut proxy = Client::connect(door.address).await;
+    let (proxy, _mirror) = open(&format!("trusted_proxies: [127.0.0.1]\n{limits}")).await;
+    let mut trusted = Client::connect(proxy.address).await;
     let blocked = "x-forwarded-for: 203.0.113.7\r\n";
-    proxy
+    trusted
         .ask("GET", "/image/1", blocked)
         .await
         .assert_refused(403, "blocked");
@@ -135,70 +138,71 @@ async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
     ] {
         for path in ["/image/1", "/search", "/me", "/nowhere"] {
             let headers = format!("{blocked}{forged}");
-            let refused = proxy.ask("GET", path, &headers).await;
+            let refused = trusted.ask("GET", path, &headers).await;
             refused.assert_refused(400, "bad_request");
             assert_eq!(refused.get("x-ratelimit-limit"), None, "{forged}: nothing is charged");
         }
     }
-    // Who says the same in both is as blocked as before.
+    // A blocked client that sends the same in both stays blocked.
     let same = format!("{blocked}forwarded: for=203.0.113.7\r\n");
-    proxy.ask("GET", "/me", &same).await.assert_refused(403, "blocked");
-    let refused = proxy.ask("GET", "/search", CONFLICT).await;
+    trusted.ask("GET", "/me", &same).await.assert_refused(403, "blocked");
+    let refused = trusted.ask("GET", "/search", CONFLICT).await;
     refused.assert_refused(400, "bad_request");
     let error = refused.json()["error"].as_str().expect("words").to_owned();
     for word in ["X-Forwarded-For", "Forwarded", "forwarded_header", "tiers.yaml"] {
         assert!(error.contains(word), "{word}: {error}");
     }
-    // Nobody has paid for any of these.
+    // None of these was charged.
     for address in ["192.0.2.1", "192.0.2.2", "127.0.0.1"] {
         let headers = format!("x-forwarded-for: {address}\r\n");
-        let answer = proxy.ask("GET", "/image/1", &headers).await;
+        let answer = trusted.ask("GET", "/image/1", &headers).await;
         assert_eq!(answer.get("x-ratelimit-remaining"), Some("2"), "{address}");
     }
-    // From a stranger they are two headers that nobody reads.
-    let mut stranger = Client::connect_from(9, door.address).await;
-    assert_eq!(id(&mut stranger, CONFLICT).await, "127.0.0.9");
+    // From an untrusted peer both headers are ignored.
+    let mut untrusted = Client::connect_from(9, proxy.address).await;
+    assert_eq!(id(&mut untrusted, CONFLICT).await, "127.0.0.9");
 }
 
-/// A client's byte that is no ASCII made the door drop the whole line: the worker took the proxy for the client.
+/// A non-ASCII byte from a client used to make the proxy drop the whole line, so the upstream took the trusted proxy
+/// for the client.
 #[tokio::test]
-async fn no_byte_of_a_clients_takes_its_proxys_word_from_the_worker() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
-    let mut proxy = Client::connect(door.address).await;
+async fn non_ascii_bytes_do_not_drop_the_forwarded_client() {
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
+    let mut trusted = Client::connect(proxy.address).await;
     let headers = "x-forwarded-for: é, 192.0.2.7\r\n";
-    assert_eq!(id(&mut proxy, headers).await, "192.0.2.7");
-    let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+    assert_eq!(id(&mut trusted, headers).await, "192.0.2.7");
+    let seen = trusted.ask("GET", "/search", headers).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["é, 192.0.2.7, 127.0.0.1"]);
 }
 
-/// A worker that reads `X-Forwarded-For` finds the client there too, in whichever header its proxy has named it.
+/// A server that reads `X-Forwarded-For` finds the client there too, whichever header the proxy used.
 #[tokio::test]
-async fn a_client_named_in_forwarded_alone_is_named_in_both() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
-    let mut proxy = Client::connect(door.address).await;
-    let seen = proxy.ask("GET", "/search", "forwarded: for=192.0.2.7\r\n").await;
+async fn forwarded_alone_also_sets_x_forwarded_for() {
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    let seen = trusted.ask("GET", "/search", "forwarded: for=192.0.2.7\r\n").await;
     let seen = seen.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.7, 127.0.0.1"]);
     assert_eq!(seen.all("forwarded"), ["for=192.0.2.7, for=127.0.0.1"]);
 }
 
-/// A proxy that writes one of the two passes the other on as its client wrote it. The door didn't believe that one, and yet handed it
-/// to the worker with its own address behind, as if it had looked at it.
+/// A proxy that sets one of the two headers passes the other on as its client sent it. tiergate ignored that one, yet
+/// forwarded it with its own address appended, as if it had checked it.
 #[tokio::test]
-async fn the_header_that_is_not_the_proxys_does_not_reach_the_worker() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
-    let mut proxy = Client::connect(door.address).await;
-    assert_eq!(id(&mut proxy, CONFLICT).await, "192.0.2.1");
-    assert_eq!(id(&mut proxy, "forwarded: for=192.0.2.2\r\n").await, "127.0.0.1");
-    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+async fn the_ignored_forwarding_header_is_not_passed_on() {
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    assert_eq!(id(&mut trusted, CONFLICT).await, "192.0.2.1");
+    assert_eq!(id(&mut trusted, "forwarded: for=192.0.2.2\r\n").await, "127.0.0.1");
+    let seen = trusted.ask("GET", "/search", CONFLICT).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.1, 127.0.0.1"]);
     assert_eq!(seen.get("forwarded"), None);
 
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: forwarded").await;
-    let mut proxy = Client::connect(door.address).await;
-    assert_eq!(id(&mut proxy, CONFLICT).await, "192.0.2.2");
-    assert_eq!(id(&mut proxy, "x-forwarded-for: 192.0.2.1\r\n").await, "127.0.0.1");
-    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: forwarded").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    assert_eq!(id(&mut trusted, CONFLICT).await, "192.0.2.2");
+    assert_eq!(id(&mut trusted, "x-forwarded-for: 192.0.2.1\r\n").await, "127.0.0.1");
+    let seen = trusted.ask("GET", "/search", CONFLICT).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.2, 127.0.0.1"]);
     assert_eq!(seen.all("forwarded"), ["for=192.0.2.2, for=127.0.0.1"]);
 }
@@ -232,16 +236,16 @@ fn binary_for(source: &str) -> Vec<u8> {
     binary(0x21, if source.is_ipv4() { 0x11 } else { 0x21 }, &addresses(source))
 }
 
-/// A connection that begins with these bytes.
-async fn greeted(door: &Proxy, header: &[u8]) -> Client {
-    let mut client = Client::connect(door.address).await;
+/// A connection that starts with these bytes.
+async fn greeted(proxy: &Proxy, header: &[u8]) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.send(header).await;
     client
 }
 
 #[tokio::test]
-async fn a_listed_peer_says_whose_its_connections_are() {
-    let (door, _mirror) = open(SPOKEN).await;
+async fn listed_peers_name_the_client_by_proxy_protocol() {
+    let (proxy, _mirror) = open(SPOKEN).await;
     for (header, client) in [
         (line("192.0.2.7"), "192.0.2.7"),
         (line("2001:db8:2::7"), "2001:db8:2::7"),
@@ -249,16 +253,16 @@ async fn a_listed_peer_says_whose_its_connections_are() {
         (binary_for("192.0.2.7:4711"), "192.0.2.7"),
         (binary_for("[2001:db8:2::7]:4711"), "2001:db8:2::7"),
         (binary_for("[::ffff:192.0.2.7]:4711"), "192.0.2.7"),
-        // With something about the connection's names behind the addresses.
+        // With further data behind the addresses.
         (
             binary(
                 0x21,
                 0x11,
-                &[&addresses("192.0.2.7:1".parse().unwrap())[..], b"\x02\0\x04door"].concat(),
+                &[&addresses("192.0.2.7:1".parse().unwrap())[..], b"\x02\0\x04name"].concat(),
             ),
             "192.0.2.7",
         ),
-        // For itself, or for nobody with an address: the socket's.
+        // For the balancer itself, or without an address: the socket's address counts.
         (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
         (b"PROXY UNKNOWN 192.0.2.7 192.0.2.1 1 2\r\n".to_vec(), "127.0.0.1"),
         (binary(0x20, 0x00, b""), "127.0.0.1"),
@@ -268,11 +272,11 @@ async fn a_listed_peer_says_whose_its_connections_are() {
             "127.0.0.1",
         ),
         (binary(0x21, 0x00, b""), "127.0.0.1"),
-        // A socket of the UNIX family has no address of the internet.
+        // A UNIX socket has no internet address.
         (binary(0x21, 0x31, &[b'/'; 216]), "127.0.0.1"),
     ] {
         let shown = String::from_utf8_lossy(&header).into_owned();
-        let mut client_of = greeted(&door, &header).await;
+        let mut client_of = greeted(&proxy, &header).await;
         assert_eq!(id(&mut client_of, FORGED).await, client, "{shown:?}");
         let answer = client_of.ask("GET", "/search", FORGED).await;
         assert!(!answer.text().contains("6.6.6.6"), "{}", answer.text());
@@ -280,47 +284,47 @@ async fn a_listed_peer_says_whose_its_connections_are() {
 }
 
 #[tokio::test]
-async fn a_client_whom_a_balancer_names_may_be_a_proxy_itself() {
-    let (door, _mirror) = open(&format!("{SPOKEN}trusted_proxies: [192.0.2.0/24]\n")).await;
+async fn a_client_named_by_a_balancer_can_be_a_trusted_proxy() {
+    let (proxy, _mirror) = open(&format!("{SPOKEN}trusted_proxies: [192.0.2.0/24]\n")).await;
     let headers = "x-forwarded-for: 6.6.6.6, 198.51.100.7, 192.0.2.9\r\n";
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:1")] {
-        let mut proxy = greeted(&door, &header).await;
-        assert_eq!(id(&mut proxy, headers).await, "198.51.100.7");
-        let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+        let mut trusted = greeted(&proxy, &header).await;
+        assert_eq!(id(&mut trusted, headers).await, "198.51.100.7");
+        let seen = trusted.ask("GET", "/search", headers).await.mirrored().await;
         assert_eq!(
             seen.all("x-forwarded-for"),
             ["6.6.6.6, 198.51.100.7, 192.0.2.9, 192.0.2.7"]
         );
-        let mut stranger = greeted(&door, &line("203.0.113.1")).await;
-        assert_eq!(id(&mut stranger, headers).await, "203.0.113.1");
+        let mut untrusted = greeted(&proxy, &line("203.0.113.1")).await;
+        assert_eq!(id(&mut untrusted, headers).await, "203.0.113.1");
     }
-    // The balancer isn't a proxy that is trusted with headers by being listed.
-    let mut balancer = greeted(&door, &binary(0x20, 0, b"")).await;
+    // Being listed here does not make the balancer trusted for headers.
+    let mut balancer = greeted(&proxy, &binary(0x20, 0, b"")).await;
     assert_eq!(id(&mut balancer, headers).await, "127.0.0.1");
 }
 
 #[tokio::test]
-async fn from_others_such_a_header_is_no_http() {
-    let (door, _mirror) = open(SPOKEN).await;
+async fn proxy_protocol_from_unlisted_peers_is_refused() {
+    let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
-        let mut stranger = Client::connect_from(2, door.address).await;
-        stranger.send(&header).await;
-        stranger.request("GET", "/me", "").await;
-        stranger.answer().await.assert_refused(400, "bad_request");
-        // And a second one is none either.
-        let mut twice = greeted(&door, &header).await;
+        let mut untrusted = Client::connect_from(2, proxy.address).await;
+        untrusted.send(&header).await;
+        untrusted.request("GET", "/me", "").await;
+        untrusted.answer().await.assert_refused(400, "bad_request");
+        // Nor is a second header accepted.
+        let mut twice = greeted(&proxy, &header).await;
         twice.send(&header).await;
         twice.request("GET", "/me", "").await;
         twice.answer().await.assert_refused(400, "bad_request");
     }
-    let mut stranger = Client::connect_from(2, door.address).await;
-    assert_eq!(id(&mut stranger, "").await, "127.0.0.2");
+    let mut untrusted = Client::connect_from(2, proxy.address).await;
+    assert_eq!(id(&mut untrusted, "").await, "127.0.0.2");
 }
 
-/// Half a header would hold a connection's place for ever.
+/// Half a header would hold a connection place without end.
 #[tokio::test]
-async fn a_client_silent_within_a_header_is_closed() {
-    let (door, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
+async fn a_stalled_proxy_protocol_header_closes_the_connection() {
+    let (proxy, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
     let header = binary_for("192.0.2.7:4711");
     let mut silent = Vec::new();
     for half in [
@@ -331,10 +335,10 @@ async fn a_client_silent_within_a_header_is_closed() {
         &header[..14],
         &header[..20],
     ] {
-        silent.push(greeted(&door, half).await);
+        silent.push(greeted(&proxy, half).await);
     }
     for _ in 0..4 {
-        let mut other = greeted(&door, &header).await;
+        let mut other = greeted(&proxy, &header).await;
         assert_eq!(id(&mut other, "").await, "192.0.2.7");
     }
     for mut client in silent {
@@ -343,14 +347,14 @@ async fn a_client_silent_within_a_header_is_closed() {
 }
 
 #[tokio::test]
-async fn a_header_and_its_requests_may_be_cut_anywhere() {
-    let (door, _mirror) = open(SPOKEN).await;
+async fn header_and_requests_can_be_split_anywhere() {
+    let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
-        let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
+        let request = b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n";
         let whole = [&header[..], request].concat();
-        let mut at_once = greeted(&door, &whole).await;
+        let mut at_once = greeted(&proxy, &whole).await;
         assert_eq!(at_once.answer().await.json()["id"], "192.0.2.7");
-        let mut bit_by_bit = greeted(&door, b"").await;
+        let mut bit_by_bit = greeted(&proxy, b"").await;
         bit_by_bit.stream.set_nodelay(true).expect("it is open");
         for byte in &whole {
             bit_by_bit.send([*byte]).await;
@@ -359,10 +363,10 @@ async fn a_header_and_its_requests_may_be_cut_anywhere() {
         assert_eq!(bit_by_bit.answer().await.json()["id"], "192.0.2.7");
         assert_eq!(id(&mut bit_by_bit, "").await, "192.0.2.7", "and so it stays");
         for cut in [1, header.len() - 1, header.len(), header.len() + 1] {
-            let mut client = greeted(&door, &whole[..cut]).await;
-            // So that the door has most likely read the one before the other comes.
+            let mut client = greeted(&proxy, &whole[..cut]).await;
+            // So that the proxy has most likely read the first part before the second arrives.
             assert_eq!(
-                id(&mut Client::connect_from(2, door.address).await, "").await,
+                id(&mut Client::connect_from(2, proxy.address).await, "").await,
                 "127.0.0.2"
             );
             client.send(&whole[cut..]).await;
@@ -372,38 +376,38 @@ async fn a_header_and_its_requests_may_be_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], SPOKEN));
+async fn pipelined_requests_and_uploads_arrive_whole_after_a_header() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], SPOKEN));
     let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
     let mut bytes = line("192.0.2.7");
     for _ in 0..3 {
-        bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
+        bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n");
     }
     let length = body.len();
     bytes.extend_from_slice(
-        format!("POST /search HTTP/1.1\r\nhost: door.example\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
+        format!("POST /search HTTP/1.1\r\nhost: proxy.example\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
     );
     bytes.extend_from_slice(&body);
-    bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
-    let (mut client, mut sending) = Client::connect(door.address).await.into_halves();
+    bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n");
+    let (mut client, mut sending) = Client::connect(proxy.address).await.into_halves();
     let sender = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut sending, &bytes).await });
     for _ in 0..3 {
         assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
     }
-    let mut arrived: Arrived = worker.request().await;
+    let mut arrived: Arrived = server.request().await;
     assert_eq!(arrived.head.all("x-forwarded-for"), ["192.0.2.7"]);
     assert_eq!(arrived.body().await, body);
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
     assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
-    sender.await.expect("no panic").expect("the door reads");
+    sender.await.expect("no panic").expect("the proxy reads");
 }
 
 #[tokio::test]
-async fn what_is_no_header_is_closed_without_an_answer() {
-    let (door, _mirror) = open(SPOKEN).await;
-    let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
+async fn an_invalid_header_closes_the_connection_silently() {
+    let (proxy, _mirror) = open(SPOKEN).await;
+    let request = b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n";
     let mut over_long = binary(
         0x21,
         0x11,
@@ -426,21 +430,21 @@ async fn what_is_no_header_is_closed_without_an_answer() {
         over_long,
     ] {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
-        let mut client = Client::connect(door.address).await;
-        // The door may close before it has all.
+        let mut client = Client::connect(proxy.address).await;
+        // The proxy may close before it has everything.
         let _gone = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bytes).await;
         let said = client.read_some().await.unwrap_or_default();
         assert_eq!(said, b"", "{shown:?}");
     }
-    let mut sane = greeted(&door, &line("192.0.2.7")).await;
+    let mut sane = greeted(&proxy, &line("192.0.2.7")).await;
     assert_eq!(id(&mut sane, "").await, "192.0.2.7");
 }
 
 #[tokio::test]
-async fn a_limit_counts_whom_the_balancer_names() {
+async fn limits_count_the_client_that_the_balancer_names() {
     let limits = "limits: [ { name: http, per: network, limit: 2, window: 60s, kind: fixed } ]\nblocked_networks: [203.0.113.0/24]\n";
-    let (door, _mirror) = open(&format!("{SPOKEN}{limits}")).await;
-    let ask = async |header: Vec<u8>| -> Answer { greeted(&door, &header).await.ask("GET", "/image/1", FORGED).await };
+    let (proxy, _mirror) = open(&format!("{SPOKEN}{limits}")).await;
+    let ask = async |header: Vec<u8>| -> Answer { greeted(&proxy, &header).await.ask("GET", "/image/1", FORGED).await };
     assert_eq!(ask(line("192.0.2.7")).await.status(), 200);
     assert_eq!(ask(binary_for("192.0.2.7:1")).await.status(), 200);
     ask(line("192.0.2.7")).await.assert_refused(429, "rate_limited");
@@ -450,34 +454,34 @@ async fn a_limit_counts_whom_the_balancer_names() {
 }
 
 #[tokio::test]
-async fn a_hang_up_behind_a_header_is_noticed_while_one_waits() {
-    let worker = UpstreamServer::start().await;
-    let door = Plan {
+async fn hanging_up_after_a_header_is_noticed_while_queued() {
+    let server = UpstreamServer::start().await;
+    let proxy = Plan {
         cores: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         more: "drain_timeout: 100ms\nproxy_protocol: [127.0.0.1]",
         ..Plan::default()
     }
     .start();
-    let mut first = greeted(&door, &line("192.0.2.7")).await;
+    let mut first = greeted(&proxy, &line("192.0.2.7")).await;
     first.search("p5").await;
-    door.jobs_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     for header in [line("192.0.2.8"), binary_for("192.0.2.8:1")] {
-        let request = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
+        let request = "GET /search HTTP/1.1\r\nhost: proxy.example\r\nx-api-key: p5\r\n\r\n";
         for pipelined in [1, 2] {
             for with_reset in [false, true] {
                 let bytes = [&header[..], request.repeat(pipelined).as_bytes()].concat();
-                let client = greeted(&door, &bytes).await;
-                door.jobs_until(1, 1).await;
+                let client = greeted(&proxy, &bytes).await;
+                proxy.jobs_until(1, 1).await;
                 if with_reset {
                     client.reset()
                 } else {
                     drop(client)
                 }
-                door.jobs_until(0, 1).await;
+                proxy.jobs_until(0, 1).await;
             }
         }
     }
-    worker.request().await.answer("{}").await;
+    server.request().await.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }

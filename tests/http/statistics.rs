@@ -1,9 +1,9 @@
-//! How the door has answered: `/me?period=…` for the caller, `/stats` for everybody; kept over a restart.
+//! Statistics: `/me?period=…` for the caller, `/stats` for everyone; kept over a restart.
 
 use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 
-use super::books::{ask, search, with_key};
+use super::accounting::{ask, search, with_key};
 use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::{Proxy, get, seven_tiers, soon};
@@ -11,56 +11,56 @@ use crate::support::{Proxy, get, seven_tiers, soon};
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const COLUMNS: [&str; 7] = ["200", "400", "402", "405", "500", "503", "total"];
 
-async fn rows(door: &Proxy, path: &str, key: &str) -> Vec<Value> {
-    let answer = ask(door, path, &with_key(key)).await;
+async fn rows(proxy: &Proxy, path: &str, key: &str) -> Vec<Value> {
+    let answer = ask(proxy, path, &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.json().as_array().expect("a list").clone()
 }
 
-/// All rows of that page together, by column.
-async fn sums(door: &Proxy, path: &str, key: &str) -> [u64; 7] {
-    let rows = rows(door, path, key).await;
+/// The sums of all rows of this page, by column.
+async fn sums(proxy: &Proxy, path: &str, key: &str) -> [u64; 7] {
+    let rows = rows(proxy, path, key).await;
     let of = |column: &str| rows.iter().map(|row| row[column].as_u64().expect("a number")).sum();
     COLUMNS.map(of)
 }
 
-/// Answers are written down by another thread: they are seen a moment later.
-async fn until_sums(door: &Proxy, path: &str, key: &str, wanted: [u64; 7]) {
+/// Another thread stores the answers, so they show a moment later.
+async fn until_sums(proxy: &Proxy, path: &str, key: &str, wanted: [u64; 7]) {
     soon(&format!("{path} says {wanted:?}"), async {
-        while sums(door, path, key).await != wanted {}
+        while sums(proxy, path, key).await != wanted {}
     })
     .await;
 }
 
 #[tokio::test]
-async fn callers_see_their_own_answers_and_everybody_the_doors() {
-    let worker = FastServer::start();
-    let yaml = seven_tiers(8, &[(worker.address, 4)], "");
-    let (door, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
+async fn callers_see_their_own_statistics_and_everyone_the_totals() {
+    let server = FastServer::start();
+    let yaml = seven_tiers(8, &[(server.address, 4)], "");
+    let (proxy, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
     for _ in 0..3 {
-        assert_eq!(search(&door, "key-20").await.status(), 200);
+        assert_eq!(search(&proxy, "key-20").await.status(), 200);
     }
-    assert_eq!(search(&door, "").await.status(), 200);
+    assert_eq!(search(&proxy, "").await.status(), 200);
     assert_eq!(
-        ask(&door, "/search?status=500", &with_key("key-20")).await.status(),
+        ask(&proxy, "/search?status=500", &with_key("key-20")).await.status(),
         500
     );
     assert_eq!(
-        ask(&door, "/search?status=418", &with_key("key-20")).await.status(),
+        ask(&proxy, "/search?status=418", &with_key("key-20")).await.status(),
         418
     );
     assert_eq!(
-        ask(&door, "/image/x", &with_key("key-20")).await.status(),
+        ask(&proxy, "/image/x", &with_key("key-20")).await.status(),
         200,
         "not metered"
     );
     for period in ["minute", "hour", "day"] {
-        until_sums(&door, &format!("/me?period={period}"), "key-20", [3, 0, 0, 0, 1, 0, 5]).await;
-        until_sums(&door, &format!("/me?period={period}"), "", [1, 0, 0, 0, 0, 0, 1]).await;
-        until_sums(&door, &format!("/me?period={period}"), "key-5", [0; 7]).await;
-        until_sums(&door, &format!("/stats?period={period}"), "", [4, 0, 0, 0, 1, 0, 6]).await;
+        until_sums(&proxy, &format!("/me?period={period}"), "key-20", [3, 0, 0, 0, 1, 0, 5]).await;
+        until_sums(&proxy, &format!("/me?period={period}"), "", [1, 0, 0, 0, 0, 0, 1]).await;
+        until_sums(&proxy, &format!("/me?period={period}"), "key-5", [0; 7]).await;
+        until_sums(&proxy, &format!("/stats?period={period}"), "", [4, 0, 0, 0, 1, 0, 6]).await;
     }
-    let rows = rows(&door, "/stats?type=speed&period=minute", "").await;
+    let rows = rows(&proxy, "/stats?type=speed&period=minute", "").await;
     let last = rows.last().expect("60 rows");
     assert!(
         last["p0"].as_u64() <= last["p100"].as_u64() && last["p50"].is_u64(),
@@ -69,45 +69,41 @@ async fn callers_see_their_own_answers_and_everybody_the_doors() {
     assert_eq!(rows[0]["p50"], json!(null));
 }
 
-/// Refusals are written down at the end of the minute, or of the door, and for a caller only if it has a debit.
+/// Refusals are stored at the end of the minute or on shutdown, and for a caller only if it has a debit.
 #[tokio::test]
-async fn refusals_are_counted_too_and_all_of_it_survives() {
-    let worker = FastServer::start();
-    let yaml = seven_tiers(8, &[(worker.address, 4)], "").replace("limit: 500,", "limit: 1,");
-    let (door, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
-    assert_eq!(search(&door, "key-5").await.status(), 200);
+async fn refusals_are_counted_and_survive_a_restart() {
+    let server = FastServer::start();
+    let yaml = seven_tiers(8, &[(server.address, 4)], "").replace("limit: 500,", "limit: 1,");
+    let (proxy, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
+    assert_eq!(search(&proxy, "key-5").await.status(), 200);
     for _ in 0..2 {
-        search(&door, "key-5").await.assert_refused(402, "quota_depleted");
+        search(&proxy, "key-5").await.assert_refused(402, "quota_depleted");
     }
-    search(&door, "nobody's").await.assert_refused(403, "invalid_key");
-    ask(&door, "/search/%zz", "").await;
-    let (door, _) = Proxy::start_in_at(door.into_folder(), NOON, &yaml);
+    search(&proxy, "unknown").await.assert_refused(403, "invalid_key");
+    ask(&proxy, "/search/%zz", "").await;
+    let (proxy, _) = Proxy::start_in_at(proxy.into_folder(), NOON, &yaml);
     for period in ["minute", "hour", "day"] {
-        until_sums(&door, &format!("/me?period={period}"), "key-5", [1, 0, 2, 0, 0, 0, 3]).await;
-        let of_all = sums(&door, &format!("/stats?period={period}"), "").await;
+        until_sums(&proxy, &format!("/me?period={period}"), "key-5", [1, 0, 2, 0, 0, 0, 3]).await;
+        let of_all = sums(&proxy, &format!("/stats?period={period}"), "").await;
         assert_eq!((of_all[0], of_all[2], of_all[6]), (1, 2, 4), "{of_all:?}");
     }
 }
 
 #[tokio::test]
 async fn periods_have_their_rows_and_others_are_refused() {
-    let worker = FastServer::start();
-    let (door, _) = Proxy::start_at(NOON, &seven_tiers(8, &[(worker.address, 1)], ""));
+    let server = FastServer::start();
+    let (proxy, _) = Proxy::start_at(NOON, &seven_tiers(8, &[(server.address, 1)], ""));
     for (period, count, last) in [
         ("minute", 60, "2027-01-15T12:00:00Z"),
         ("hour", 72, "2027-01-15T12:00:00Z"),
         ("day", 60, "2027-01-15T00:00:00Z"),
     ] {
         for path in [format!("/me?period={period}"), format!("/stats?period={period}")] {
-            let rows = rows(&door, &path, "").await;
+            let rows = rows(&proxy, &path, "").await;
             assert_eq!((rows.len(), &rows[count - 1]["time"]), (count, &json!(last)), "{path}");
         }
     }
-    assert_eq!(
-        rows(&door, "/stats", "").await.len(),
-        72,
-        "by the hour, unless another period is asked for"
-    );
+    assert_eq!(rows(&proxy, "/stats", "").await.len(), 72, "hourly by default");
     for wrong in [
         "/me?period=year",
         "/me?period=",
@@ -115,8 +111,8 @@ async fn periods_have_their_rows_and_others_are_refused() {
         "/stats?period=year",
         "/stats?type=money",
     ] {
-        get(door.address, wrong).await.assert_refused(400, "bad_request");
+        get(proxy.address, wrong).await.assert_refused(400, "bad_request");
     }
-    let page = ask(&door, "/stats", "x-api-key: guess\r\n").await;
+    let page = ask(&proxy, "/stats", "x-api-key: guess\r\n").await;
     page.assert_refused(403, "invalid_key");
 }

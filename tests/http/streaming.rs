@@ -1,4 +1,4 @@
-//! Bodies in both directions: whole, as they come, in little memory, and in nobody's way when they are slow.
+//! Bodies in both directions: complete, streamed, in little memory, and without holding up others when they are slow.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -8,7 +8,7 @@ use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, soon};
 
 const LARGE: usize = 25 << 20;
 
-/// Bytes of which no two stretches are alike.
+/// Bytes without repeated stretches.
 fn bytes(length: usize) -> Vec<u8> {
     let mut state: u32 = 1;
     let mut next = || {
@@ -20,7 +20,7 @@ fn bytes(length: usize) -> Vec<u8> {
     std::iter::from_fn(|| Some(next())).flatten().take(length).collect()
 }
 
-/// The same as a chunked body.
+/// The same bytes as a chunked body.
 fn chunked(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes.len() + 4096);
     for chunk in bytes.chunks(100_003) {
@@ -32,10 +32,10 @@ fn chunked(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-fn before(worker: &UpstreamServer, queue: &str) -> Proxy {
+fn before(server: &UpstreamServer, queue: &str) -> Proxy {
     Plan {
         cores: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         queue,
         ..Plan::default()
     }
@@ -44,15 +44,16 @@ fn before(worker: &UpstreamServer, queue: &str) -> Proxy {
 
 const PATIENT: &str = "max_wait: 30s";
 
-async fn state_is(door: &Proxy, state: &str) {
-    door.queue_until(state, |page| page["waiting"][0]["state"] == state)
+async fn state_is(proxy: &Proxy, state: &str) {
+    proxy
+        .queue_until(state, |page| page["waiting"][0]["state"] == state)
         .await;
 }
 
 #[tokio::test]
 async fn bodies_of_25_mib_arrive_byte_for_byte() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
     let body = bytes(LARGE);
     for in_chunks in [false, true] {
         let (framing, framed) = if in_chunks {
@@ -60,7 +61,7 @@ async fn bodies_of_25_mib_arrive_byte_for_byte() {
         } else {
             (format!("content-length: {LARGE}"), body.clone())
         };
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let head = format!("{framing}\r\nx-api-key: p5\r\n");
         client.request("POST", "/search", &head).await;
         let upload = async {
@@ -68,7 +69,7 @@ async fn bodies_of_25_mib_arrive_byte_for_byte() {
             client.answer().await
         };
         let work = async {
-            let mut arrived = worker.request().await;
+            let mut arrived = server.request().await;
             assert_eq!(arrived.head.get("transfer-encoding").is_some(), in_chunks);
             assert!(arrived.body().await == body, "the upload, in chunks: {in_chunks}");
             arrived
@@ -79,36 +80,36 @@ async fn bodies_of_25_mib_arrive_byte_for_byte() {
         };
         let (answer, _arrived) = tokio::join!(upload, work);
         assert!(answer.body == body, "the answer, in chunks: {in_chunks}");
-        door.jobs_until(0, 0).await;
+        proxy.jobs_until(0, 0).await;
     }
 }
 
 #[tokio::test]
-async fn an_answer_streams_before_its_worker_has_finished_it() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
-    let mut client = Client::connect(door.address).await;
+async fn a_response_streams_before_it_is_complete() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
+    let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12").await;
     assert_eq!(client.answer_head().await.status(), 200);
     client.until_ends_with("12").await;
     arrived.write(b"34").await;
     client.until_ends_with("34").await;
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_slow_reader_holds_no_slot() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
     let body = String::from_utf8(vec![b'x'; 200 << 10]).expect("text");
-    let mut slow = Client::connect(door.address).await;
+    let mut slow = Client::connect(proxy.address).await;
     slow.search("p5").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     arrived.answer(&body).await;
-    // It reads nothing, and the next has its slot.
-    let mut next = Client::connect(door.address).await;
+    // It reads nothing, yet the next request gets its slot.
+    let mut next = Client::connect(proxy.address).await;
     next.search("p5").await;
     let mut arrived = Arrived::on(arrived.stream).await;
     arrived.answer("").await;
@@ -116,20 +117,20 @@ async fn a_slow_reader_holds_no_slot() {
     assert_eq!(slow.answer().await.text(), body);
 }
 
-/// Sixteen uploads, eight seats, two slots: so at most ten windows of 256 KiB.
+/// Sixteen uploads, eight queue places, two slots: at most ten windows of 256 KiB.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn many_large_uploads_take_little_memory() {
     const UPLOADS: usize = 16;
-    let worker = FastServer::start();
+    let server = FastServer::start();
     let plan = Plan {
-        servers: &[(worker.address, 2)],
+        servers: &[(server.address, 2)],
         ..Plan::default()
     };
     let program = Program::start(&plan.yaml()).await;
     let mut clients = Vec::new();
     for _ in 0..UPLOADS {
-        // Two go through on each, so that all code and buffers of small requests have been in use.
+        // Two small requests on each connection first, so that all code and their buffers have been in use.
         let mut client = Client::connect(program.address).await;
         for _ in 0..2 {
             client.upload("p5", 10_000).await;
@@ -168,64 +169,64 @@ async fn many_large_uploads_take_little_memory() {
     }
     assert!(
         served >= 10 && refused > 0,
-        "{served} served, {refused} refused: the hall was full"
+        "{served} served, {refused} refused: the queue was full"
     );
-    assert!(worker.most_at_once() <= 2);
+    assert!(server.most_at_once() <= 2);
     let grown = program.peak_kib() - before;
     println!("{UPLOADS} uploads of 25 MiB: {grown} KiB on top of {before} KiB");
     assert!(grown <= (8 + 2) * 256, "{grown} KiB on top of {before} KiB");
 }
 
 #[tokio::test]
-async fn a_body_that_dribbles_holds_a_seat_and_no_slot() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
-    let mut dribbles = Client::connect(door.address).await;
+async fn a_trickling_upload_holds_a_queue_place_and_no_slot() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
+    let mut dribbles = Client::connect(proxy.address).await;
     dribbles.upload("p5", 3).await;
     dribbles.send("a").await;
-    state_is(&door, "uploading").await;
-    // Somebody of a lower priority has the slot.
-    let mut other = Client::connect(door.address).await;
+    state_is(&proxy, "uploading").await;
+    // A job of a lower priority has the slot.
+    let mut other = Client::connect(proxy.address).await;
     other.search("p0").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     dribbles.send("b").await;
-    state_is(&door, "uploading").await;
+    state_is(&proxy, "uploading").await;
     dribbles.send("c").await;
-    state_is(&door, "waiting").await;
+    state_is(&proxy, "waiting").await;
     arrived.answer("").await;
     assert_eq!(other.answer().await.status(), 200);
     let mut arrived = Arrived::on(arrived.stream).await;
     assert_eq!(arrived.body().await, b"abc");
     arrived.answer("").await;
     assert_eq!(dribbles.answer().await.status(), 200);
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
-async fn a_body_that_stops_while_it_holds_a_slot_is_408() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
-    let mut client = Client::connect(door.address).await;
+async fn an_upload_that_stops_in_its_slot_gets_408() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
+    let mut client = Client::connect(proxy.address).await;
     client.upload("p5", 1 << 20).await;
     client.send(vec![0; 200 << 10]).await;
-    let _arrived = worker.request().await;
+    let _arrived = server.request().await;
     let answer = client.answer().await;
     assert_eq!((answer.status(), answer.reason().as_str()), (408, "request_timeout"));
     assert_eq!(answer.get("connection"), Some("close"));
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
-async fn whoever_expects_100_continue_gets_it_with_the_slot() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
-    let mut first = Client::connect(door.address).await;
+async fn expect_continue_is_answered_once_there_is_a_slot() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
+    let mut first = Client::connect(proxy.address).await;
     first.search("p5").await;
-    let mut arrived = worker.request().await;
-    let mut client = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut client = Client::connect(proxy.address).await;
     let head = "x-api-key: p5\r\ncontent-length: 3\r\nexpect: 100-continue\r\n";
     client.request("POST", "/search", head).await;
-    state_is(&door, "waiting").await;
+    state_is(&proxy, "waiting").await;
     let nothing = client.stream.try_read(&mut [0]);
     assert_eq!(nothing.expect_err("no byte yet").kind(), std::io::ErrorKind::WouldBlock);
     arrived.answer("").await;
@@ -239,7 +240,7 @@ async fn whoever_expects_100_continue_gets_it_with_the_slot() {
 }
 
 #[tokio::test]
-async fn the_longest_wait_ends_in_time() {
+async fn queueing_ends_in_time() {
     let short = "max_wait: 200ms";
     for (queue, route, tier, prefer) in [
         (short, "", "", ""),
@@ -247,20 +248,20 @@ async fn the_longest_wait_ends_in_time() {
         (PATIENT, "", ", max_wait: 200ms", ""),
         (PATIENT, "", "", "prefer: wait=1\r\n"),
     ] {
-        let worker = UpstreamServer::start().await;
+        let server = UpstreamServer::start().await;
         let route = format!("{route}max_body: 1MiB");
         let plan = Plan {
-            servers: &[(worker.address, 1)],
+            servers: &[(server.address, 1)],
             queue,
             route: &route,
             ..Plan::default()
         };
         let tiers = format!("p5: {{ priority: 5, concurrency: 64{tier}");
-        let door = Proxy::start(&plan.yaml().replace("p5: { priority: 5, concurrency: 64", &tiers));
-        let mut running = Client::connect(door.address).await;
+        let proxy = Proxy::start(&plan.yaml().replace("p5: { priority: 5, concurrency: 64", &tiers));
+        let mut running = Client::connect(proxy.address).await;
         running.search("p6").await;
-        let _arrived = worker.request().await;
-        let mut waits = Client::connect(door.address).await;
+        let _arrived = server.request().await;
+        let mut waits = Client::connect(proxy.address).await;
         waits
             .request("GET", "/search", &format!("x-api-key: p5\r\n{prefer}"))
             .await;
@@ -268,24 +269,25 @@ async fn the_longest_wait_ends_in_time() {
         assert_eq!((answer.status(), answer.reason().as_str()), (503, "waited_too_long"));
         let waited = answer.json()["waited"].as_f64().expect("seconds");
         assert!((0.2..=1.9).contains(&waited), "{waited}");
-        let mut dribbles = Client::connect(door.address).await;
+        let mut dribbles = Client::connect(proxy.address).await;
         let head = format!("x-api-key: p5\r\ncontent-length: 9\r\n{prefer}");
         dribbles.request("POST", "/search", &head).await;
         let answer = dribbles.answer().await;
         assert_eq!((answer.status(), answer.reason().as_str()), (408, "request_timeout"));
-        door.jobs_until(0, 1).await;
+        proxy.jobs_until(0, 1).await;
     }
 }
 
 #[tokio::test]
-async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
-    let worker = UpstreamServer::start().await;
-    let door = before(&worker, PATIENT);
-    let mut client = Client::connect(door.address).await;
+async fn a_wait_that_cannot_succeed_is_refused_at_once() {
+    let server = UpstreamServer::start().await;
+    let proxy = before(&server, PATIENT);
+    let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
-    let mut arrived = worker.request().await;
-    let mut other = Client::connect(door.address).await;
-    // The first slot time is 3 s, as long as somebody else was ready to wait; with 20 of them their mean is 0.15 s.
+    let mut arrived = server.request().await;
+    let mut other = Client::connect(proxy.address).await;
+    // The first slot time is 3 s, as long as the other client was ready to wait; after 20 short ones the mean is 0.15
+    // s.
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=3\r\n")
         .await;
@@ -298,12 +300,12 @@ async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
     }
     let mut ahead = Vec::new();
     for _ in 0..7 {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.search("p5").await;
         ahead.push(client);
-        door.jobs_until(ahead.len(), 1).await;
+        proxy.jobs_until(ahead.len(), 1).await;
     }
-    // Behind seven others that is more than 1 s, and less than 20 s.
+    // Behind seven others the wait is more than 1 s and less than 20 s.
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=1\r\n")
         .await;
@@ -312,9 +314,9 @@ async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=20\r\n")
         .await;
-    door.jobs_until(8, 1).await;
+    proxy.jobs_until(8, 1).await;
     drop(ahead);
-    door.jobs_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     arrived.answer("").await;
     let mut arrived = Arrived::on(arrived.stream).await;
     arrived.answer("").await;

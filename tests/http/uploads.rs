@@ -1,4 +1,4 @@
-//! Uploads that are refused: the client gets to read why (semantics §8), whatever it was about to send.
+//! Refused uploads: the client can read the reason (rules §8), whatever it was still sending.
 
 use tokio::io::AsyncWriteExt;
 
@@ -6,27 +6,27 @@ use crate::support::{Answer, Arrived, Client, Proxy, UpstreamServer, seven_tiers
 
 const UPLOAD_BYTES: usize = 25 << 20;
 
-/// A worker whose slot and a queue whose seat are taken: `key-10` is at its concurrency, lower tiers find no seat.
-struct FullHouse {
-    door: Proxy,
-    worker: UpstreamServer,
+/// A proxy whose slot and queue place are taken: `key-10` is at its concurrency, and lower tiers find the queue full.
+struct BusyProxy {
+    proxy: Proxy,
+    server: UpstreamServer,
     running: (Client, Arrived),
     waiting: Client,
 }
 
-impl FullHouse {
+impl BusyProxy {
     async fn new(more: &str) -> Self {
-        let worker = UpstreamServer::start().await;
-        let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], more));
-        let mut running = Client::connect(door.address).await;
+        let server = UpstreamServer::start().await;
+        let proxy = Proxy::start(&seven_tiers(1, &[(server.address, 1)], more));
+        let mut running = Client::connect(proxy.address).await;
         running.search("key-100").await;
-        let arrived = worker.request().await;
-        let mut waiting = Client::connect(door.address).await;
+        let arrived = server.request().await;
+        let mut waiting = Client::connect(proxy.address).await;
         waiting.search("key-10").await;
-        door.jobs_until(1, 1).await;
+        proxy.jobs_until(1, 1).await;
         Self {
-            door,
-            worker,
+            proxy,
+            server,
             running: (running, arrived),
             waiting,
         }
@@ -35,17 +35,17 @@ impl FullHouse {
     async fn empty(mut self) -> (Proxy, UpstreamServer) {
         self.running.1.answer("{}").await;
         assert_eq!(self.running.0.answer().await.status(), 200);
-        Arrived::on_either(self.running.1.stream, &self.worker)
+        Arrived::on_either(self.running.1.stream, &self.server)
             .await
             .answer("{}")
             .await;
         assert_eq!(self.waiting.answer().await.status(), 200);
-        self.door.jobs_until(0, 0).await;
-        (self.door, self.worker)
+        self.proxy.jobs_until(0, 0).await;
+        (self.proxy, self.server)
     }
 }
 
-/// What is refused in a [`FullHouse`], with status and reason.
+/// Requests that a [`BusyProxy`] refuses, with status and reason.
 const REFUSED: [(&str, &str, u16, &str); 5] = [
     ("/search", "x-api-key: key-10\r\n", 402, "concurrency_exceeded"),
     ("/search", "x-api-key: key-1\r\n", 503, "queue_full"),
@@ -60,14 +60,14 @@ async fn post(client: &mut Client, path: &str, headers: &str) {
         .await;
 }
 
-/// The bug: the door closed as soon as it had thrown 256 KiB away. That resets the connection under a client that still
-/// sends, and a reset may overtake the answer.
+/// Regression: the proxy closed as soon as it had discarded 256 KiB. That resets the connection of a client that is
+/// still sending, and the reset may overtake the answer.
 #[tokio::test]
-async fn a_client_that_sends_and_reads_at_once_meets_no_reset() {
-    let house = FullHouse::new("").await;
+async fn a_client_that_sends_and_reads_at_once_gets_no_reset() {
+    let busy = BusyProxy::new("").await;
     let body = vec![0; UPLOAD_BYTES];
     for (path, headers, status, reason) in REFUSED {
-        let mut client = Client::connect(house.door.address).await;
+        let mut client = Client::connect(busy.proxy.address).await;
         post(&mut client, path, headers).await;
         let (mut reader, mut writer) = client.into_halves();
         let answered = async {
@@ -78,40 +78,40 @@ async fn a_client_that_sends_and_reads_at_once_meets_no_reset() {
         };
         tokio::select! {
             () = answered => {}
-            sent = writer.write_all(&body) => panic!("{reason}: nobody takes 25 MiB: {sent:?}"),
+            sent = writer.write_all(&body) => panic!("{reason}: 25 MiB were accepted: {sent:?}"),
         }
     }
-    house.empty().await;
+    busy.empty().await;
 }
 
 #[tokio::test]
-async fn a_refusal_is_read_after_the_whole_body_was_sent() {
-    let house = FullHouse::new("").await;
+async fn a_refusal_can_be_read_after_sending_the_body() {
+    let busy = BusyProxy::new("").await;
     let mut clients = tokio::task::JoinSet::new();
     for (path, headers, status, reason) in REFUSED {
-        let mut client = Client::connect(house.door.address).await;
+        let mut client = Client::connect(busy.proxy.address).await;
         clients.spawn(async move {
             post(&mut client, path, headers).await;
-            let sent = soon("the door to give up", client.stream.write_all(&vec![0; UPLOAD_BYTES])).await;
-            assert!(sent.is_err(), "nobody takes 25 MiB");
+            let sent = soon("the proxy to give up", client.stream.write_all(&vec![0; UPLOAD_BYTES])).await;
+            assert!(sent.is_err(), "25 MiB were accepted");
             let answer = client.answer().await;
             answer.assert_refused(status, reason);
             assert_eq!(answer.get("connection"), Some("close"));
         });
     }
     clients.join_all().await;
-    house.empty().await;
+    busy.empty().await;
 }
 
 #[tokio::test]
-async fn a_refused_client_that_expects_continue_is_not_told_to() {
-    let house = FullHouse::new("").await;
+async fn a_refused_client_gets_no_100_continue() {
+    let busy = BusyProxy::new("").await;
     for expect in [
         "expect: 100-continue\r\n",
         "Expect: something\r\nExpect: 100-Continue\r\n",
     ] {
         for (path, headers, status, reason) in REFUSED {
-            let mut client = Client::connect(house.door.address).await;
+            let mut client = Client::connect(busy.proxy.address).await;
             post(&mut client, path, &format!("{expect}{headers}")).await;
             let answer = client.answer().await;
             answer.assert_refused(status, reason);
@@ -119,28 +119,28 @@ async fn a_refused_client_that_expects_continue_is_not_told_to() {
             assert_eq!(client.rest().await, b"");
         }
     }
-    house.empty().await;
+    busy.empty().await;
 }
 
 #[tokio::test]
-async fn a_waiting_client_is_told_to_continue_once_it_has_a_slot() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
-    let mut first = Client::connect(door.address).await;
+async fn a_queued_client_gets_100_continue_with_its_slot() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
+    let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
-    let mut arrived = worker.request().await;
-    let mut second = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut second = Client::connect(proxy.address).await;
     let headers = "x-api-key: key-1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n";
     second.request("POST", "/search", headers).await;
-    door.jobs_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let nothing = second
         .stream
         .try_read(&mut [0])
-        .expect_err("nothing is said while it waits");
+        .expect_err("no answer while it is queued");
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    let mut arrived = Arrived::on_either(arrived.stream, &worker).await;
+    let mut arrived = Arrived::on_either(arrived.stream, &server).await;
     assert_eq!(arrived.head.get("expect"), None);
     assert_eq!(second.answer_head().await.line, "HTTP/1.1 100 Continue");
     second.send("hello").await;
@@ -152,9 +152,9 @@ async fn a_waiting_client_is_told_to_continue_once_it_has_a_slot() {
 }
 
 #[tokio::test]
-async fn a_small_body_with_its_head_keeps_the_connection() {
-    let house = FullHouse::new("").await;
-    let mut client = Client::connect(house.door.address).await;
+async fn a_small_body_sent_with_its_head_keeps_the_connection() {
+    let busy = BusyProxy::new("").await;
+    let mut client = Client::connect(busy.proxy.address).await;
     for (path, headers, status, reason) in REFUSED {
         for body in [
             "content-length: 5\r\n\r\nhello",
@@ -171,10 +171,10 @@ async fn a_small_body_with_its_head_keeps_the_connection() {
             assert_eq!(answer.get("connection"), None);
         }
     }
-    house.empty().await;
+    busy.empty().await;
 }
 
-/// Sends chunks until the door has answered.
+/// Sends chunks until the proxy has answered.
 async fn chunks_until_answered(client: Client) -> Answer {
     let (mut reader, mut writer) = client.into_halves();
     let mut chunk = b"10000\r\n".to_vec();
@@ -193,78 +193,79 @@ async fn chunks_until_answered(client: Client) -> Answer {
     }
 }
 
-/// The bug: a body that had been begun to be read was forgotten when its request was refused, so the connection was closed
-/// under the client that still sent it.
+/// Regression: a partly read body was forgotten when its request was refused, so the connection was closed while the
+/// client was still sending.
 #[tokio::test]
-async fn a_body_that_grows_too_long_is_refused_wherever_it_is() {
-    let worker = UpstreamServer::start().await;
+async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
+    let server = UpstreamServer::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], more));
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
     for path in ["/small", "/image/1"] {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.request("POST", path, "transfer-encoding: chunked\r\n").await;
         let work = async {
-            // The unmetered one streams from its first byte.
+            // The unmetered request streams from its first byte.
             if path == "/image/1" {
-                worker.request().await.until_closed().await;
+                server.request().await.until_closed().await;
             }
         };
         let (answer, ()) = tokio::join!(chunks_until_answered(client), work);
         answer.assert_refused(413, "body_too_large");
         assert_eq!(answer.get("connection"), Some("close"));
     }
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     assert_eq!(
-        door.metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
+        proxy
+            .metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
             .await,
         0.0
     );
 }
 
 #[tokio::test]
-async fn a_body_that_grows_too_long_while_it_waits_frees_its_seat() {
-    let worker = UpstreamServer::start().await;
+async fn a_body_that_grows_too_long_in_the_queue_frees_its_place() {
+    let server = UpstreamServer::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], more));
-    let mut first = Client::connect(door.address).await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
+    let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
-    let mut arrived = worker.request().await;
-    let mut client = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut client = Client::connect(proxy.address).await;
     client.request("POST", "/small", "transfer-encoding: chunked\r\n").await;
-    door.jobs_until(1, 1).await;
+    proxy.jobs_until(1, 1).await;
     let answer = chunks_until_answered(client).await;
     answer.assert_refused(413, "body_too_large");
     assert_eq!(answer.get("connection"), Some("close"));
-    door.jobs_until(0, 1).await;
+    proxy.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_worker_that_breaks_off_an_upload_is_told_of_and_not_felt() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+async fn an_upstream_that_aborts_an_upload_gives_502() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
         .await;
     let (answer, ()) = tokio::join!(chunks_until_answered(client), async {
-        drop(worker.request().await);
+        drop(server.request().await);
     });
     answer.assert_refused(502, "upstream_failed");
     assert_eq!(answer.get("connection"), Some("close"));
 }
 
 #[tokio::test]
-async fn a_worker_that_answers_before_the_upload_is_over_is_heard() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+async fn an_upstream_may_answer_before_the_upload_is_over() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
         .await;
     let (answer, _arrived) = tokio::join!(chunks_until_answered(client), async {
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         arrived.answer_with("400 Bad Request", "", "no image").await;
         arrived
     });
@@ -272,11 +273,11 @@ async fn a_worker_that_answers_before_the_upload_is_over_is_heard() {
     assert_eq!(answer.get("connection"), Some("close"));
 }
 
-/// The door's own answers read no body either.
+/// The proxy's own answers do not read a body either.
 #[tokio::test]
-async fn an_upload_to_the_door_itself_is_answered_like_any_other() {
-    let worker = UpstreamServer::start().await;
-    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], "cors: { origins: [\"*\"] }\n"));
+async fn uploads_to_own_pages_are_answered_too() {
+    let server = UpstreamServer::start().await;
+    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], "cors: { origins: [\"*\"] }\n"));
     let body = vec![0; UPLOAD_BYTES];
     let preflight = "origin: https://a.example\r\naccess-control-request-method: POST\r\n";
     for (method, path, headers, status) in [
@@ -287,7 +288,7 @@ async fn an_upload_to_the_door_itself_is_answered_like_any_other() {
         ("OPTIONS", "/search", preflight, 200),
         ("OPTIONS", "*", "", 204),
     ] {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let headers = format!("{headers}content-length: {UPLOAD_BYTES}\r\n");
         client.request(method, path, &headers).await;
         let (mut reader, mut writer) = client.into_halves();
@@ -300,7 +301,7 @@ async fn an_upload_to_the_door_itself_is_answered_like_any_other() {
         tokio::select! {
             biased;
             () = answered => {}
-            sent = writer.write_all(&body) => panic!("{method} {path}: nobody takes 25 MiB: {sent:?}"),
+            sent = writer.write_all(&body) => panic!("{method} {path}: 25 MiB were accepted: {sent:?}"),
         }
     }
 }

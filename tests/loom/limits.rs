@@ -1,5 +1,5 @@
-//! Request limits while they are loaded anew, every interleaving: does somebody get more than its limit, is it charged twice, and does
-//! whoever is told that its rules are stale find the newest ones?
+//! Request limits while they are reloaded, every interleaving: does a caller get more than its limit, is it charged twice, and does
+//! a request that is told that its rules are stale find the newest ones?
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ fn limits(names: &[&str]) -> Arc<Rules> {
     Arc::new(rules.limits(names.iter().map(limit)).build())
 }
 
-/// Whether a request is let in that meets all limits of these rules, in two shards.
-fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> Result<bool, Stale> {
+/// Whether a request that meets all limits of these rules, in two shards, is admitted.
+fn is_admitted(limiter: &Limiter, rules: &Arc<Rules>) -> Result<bool, Stale> {
     let ids = (0..).map(LimitId).take(rules.limits.len());
     let counters = ids.flat_map(|limit| {
         [1, u64::MAX].map(|wider| Counter {
@@ -54,9 +54,9 @@ fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> Result<bool, Stale> {
 }
 
 /// Rules that are in force, as requests find them.
-struct Door(loom::sync::Mutex<Arc<Rules>>);
+struct Published(loom::sync::Mutex<Arc<Rules>>);
 
-impl Door {
+impl Published {
     fn new(rules: &Arc<Rules>) -> Arc<Self> {
         Arc::new(Self(loom::sync::Mutex::new(Arc::clone(rules))))
     }
@@ -78,20 +78,20 @@ fn a_decision_races_with_a_reload() {
     with_every_shard(|| {
         let (old, new) = (limits(&["gone", "kept"]), limits(&["kept", "new"]));
         let limiter = Limiter::new(Arc::clone(&old), Clock::start());
-        let door = Door::new(&old);
+        let published = Published::new(&old);
         let asking = {
-            let (limiter, door) = (Arc::clone(&limiter), Arc::clone(&door));
+            let (limiter, published) = (Arc::clone(&limiter), Arc::clone(&published));
             thread::spawn(move || {
-                let by = door.rules();
-                let first = is_let_in(&limiter, &by);
-                let after = |_: Stale| is_let_in(&limiter, &door.rules()).map(|is_let_in| (is_let_in, 2));
-                first.map(|is_let_in| (is_let_in, 0)).or_else(after)
+                let by = published.rules();
+                let first = is_admitted(&limiter, &by);
+                let after = |_: Stale| is_admitted(&limiter, &published.rules()).map(|is_admitted| (is_admitted, 2));
+                first.map(|is_admitted| (is_admitted, 0)).or_else(after)
             })
         };
-        door.reload(&limiter, &new);
+        published.reload(&limiter, &new);
         let decided = asking.join().expect("no panic");
-        let (is_first, by_new) = decided.expect("whoever is told that they are stale finds the new ones");
-        assert!(is_first, "nobody came before it");
+        let (is_first, by_new) = decided.expect("a request with stale rules finds the new ones");
+        assert!(is_first, "no request came before it");
         // Of each shard one is counted by what was kept, and by what is new only if that decided.
         let [kept, counted_by_new] = limiter.counted(&new)[..] else {
             panic!("there are two limits")
@@ -101,8 +101,8 @@ fn a_decision_races_with_a_reload() {
             counted_by_new == (by_new, 0) || counted_by_new == (2, 0),
             "{counted_by_new:?}"
         );
-        assert_eq!(is_let_in(&limiter, &new), Ok(false));
-        assert_eq!(is_let_in(&limiter, &old), Err(Stale));
+        assert_eq!(is_admitted(&limiter, &new), Ok(false));
+        assert_eq!(is_admitted(&limiter, &old), Err(Stale));
     });
 }
 
@@ -112,21 +112,25 @@ fn two_reloads_race() {
     with_every_shard(|| {
         let (old, one, other) = (limits(&["a", "b"]), limits(&["b"]), limits(&["b", "c"]));
         let limiter = Limiter::new(Arc::clone(&old), Clock::start());
-        let door = Door::new(&old);
-        assert_eq!(is_let_in(&limiter, &old), Ok(true));
+        let published = Published::new(&old);
+        assert_eq!(is_admitted(&limiter, &old), Ok(true));
         let first = {
-            let (limiter, door, one) = (Arc::clone(&limiter), Arc::clone(&door), Arc::clone(&one));
-            thread::spawn(move || door.reload(&limiter, &one))
+            let (limiter, published, one) = (Arc::clone(&limiter), Arc::clone(&published), Arc::clone(&one));
+            thread::spawn(move || published.reload(&limiter, &one))
         };
-        door.reload(&limiter, &other);
+        published.reload(&limiter, &other);
         first.join().expect("no panic");
-        assert_eq!(is_let_in(&limiter, &door.rules()), Ok(false), "b is among all of them");
+        assert_eq!(
+            is_admitted(&limiter, &published.rules()),
+            Ok(false),
+            "b is among all of them"
+        );
         assert_eq!(limiter.counted(&other)[0], (2, 0));
     });
 }
 
-/// A reload holds all shards while it takes the hall; whoever asks takes one after the other. Nobody waits for ever, and who is told that
-/// its generation is stale finds the newest one, by which the gate lets it in.
+/// A reload holds all shards while it locks the gate state; a request locks one after the other. None waits for ever, and one
+/// that is told that its generation is stale finds the newest one, by which the gate admits it.
 #[test]
 fn a_request_meets_a_reload_of_limits_and_gate() {
     with_every_shard(|| {
@@ -156,9 +160,9 @@ fn a_request_meets_a_reload_of_limits_and_gate() {
         let find = || Arc::clone(&newest.lock().expect("no panic"));
         let ask = request(Caller::Network(NetworkId(1)), LOW);
         let mut by = find();
-        if is_let_in(&limiter, &by.rules).is_err() {
+        if is_admitted(&limiter, &by.rules).is_err() {
             by = find();
-            assert_eq!(is_let_in(&limiter, &by.rules), Ok(true));
+            assert_eq!(is_admitted(&limiter, &by.rules), Ok(true));
         }
         let entered = gate.enter(&by, &ask).or_else(|Stale| gate.enter(&find(), &ask));
         let Ok(Ok(Entered::Running(pass))) = entered else {

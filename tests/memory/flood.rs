@@ -1,7 +1,5 @@
-//! A flood of strangers through the request limits (semantics §7.9), half of them out of an IPv4 /8, the others out of an IPv6 /32, at full
-//! speed; and neighbours of other prefixes who ask all the while.
-//!
-//! Absent on purpose: who measures memory and time (`tests/memory`, `benches/limits.rs`).
+//! A flood of anonymous requests through the request limits (rules §7.9), half of them out of an IPv4 /8, the others out of
+//! an IPv6 /32, at full speed; with requests from other prefixes all the while.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -78,7 +76,7 @@ fn counter(names: &Pseudonyms, network: Network) -> Counter {
         limit: LimitId(0),
         subject: Subject {
             id: whereabouts.network.0,
-            wider: whereabouts.neighbourhood.0,
+            wider: whereabouts.prefix.0,
             region: whereabouts.region,
             is_network: true,
         },

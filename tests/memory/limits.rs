@@ -1,6 +1,4 @@
 //! What request limits cost in memory: a network that has sent a request and is idle, and a flood.
-//!
-//! Absent on purpose: how memory is measured (`memory`).
 
 use std::sync::Arc;
 
@@ -59,7 +57,7 @@ pub fn measured(what: &str) -> Option<f64> {
     let hashed = |number: u32| {
         let spread = u64::from(number.wrapping_mul(0x9E37_79B9));
         let whereabouts = names.whereabouts(Network::V6(0x2001_0DB8_0000_0000 | spread));
-        (whereabouts.network.0, whereabouts.neighbourhood.0)
+        (whereabouts.network.0, whereabouts.prefix.0)
     };
     // In each shard one after the other.
     let even = |number: u32| (u64::from(number / 64) + 1, u64::from(number % 64) << 58);

@@ -1,4 +1,4 @@
-//! A file that is wrong changes nothing, and everybody who could mend it is told what is wrong with it.
+//! A faulty file changes nothing, and the error reaches everyone who could correct it.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
 use crate::support::{Client, Mirror, Proxy, get, hash, seven_tiers, soon};
 
-/// A door's file, and the same with a mistake in its tiers.
+/// A valid file, and the same with a mistake in its tiers.
 fn files(mirror: &Mirror) -> (String, String) {
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let wrong = yaml.replace(
@@ -17,13 +17,13 @@ fn files(mirror: &Mirror) -> (String, String) {
     (yaml, wrong)
 }
 
-async fn search(door: std::net::SocketAddr, key: &str) -> u16 {
-    let mut client = Client::connect(door).await;
+async fn search(proxy: std::net::SocketAddr, key: &str) -> u16 {
+    let mut client = Client::connect(proxy).await;
     client.search(key).await;
     client.answer().await.status()
 }
 
-/// What is written where the program looks for its file, by another file that is renamed over it.
+/// Writes the file that the program follows, by renaming another one over it.
 pub fn save(program: &Program, yaml: &str) {
     let (file, new) = (program.folder().join("tiers.yaml"), program.folder().join("new"));
     let data = program.folder().join("data");
@@ -31,7 +31,7 @@ pub fn save(program: &Program, yaml: &str) {
     std::fs::rename(&new, &file).expect("a folder to write to");
 }
 
-/// Waits until the program's page of metrics has that line.
+/// Waits until the program's metrics have this line.
 pub async fn metric(program: &Program, line: &str) {
     soon(line, async {
         while !get(program.admin, "/metrics").await.text().lines().any(|is| is == line) {
@@ -41,7 +41,7 @@ pub async fn metric(program: &Program, line: &str) {
     .await;
 }
 
-/// The line of the program's log in which that stands, once it is there.
+/// The line of the program's log that contains this text, once it is there.
 pub async fn logged(program: &Program, text: &str) -> String {
     soon(text, async {
         loop {
@@ -84,6 +84,19 @@ async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     metric(&program, r#"tiergate_config_reloads_total{result="failed"} 1"#).await;
     assert_eq!(search(program.address, "key-10").await, 200);
     assert!((succeeded().await - at_start).abs() < f64::EPSILON);
+    assert_mistake_shown(&program, &wrong).await;
+
+    save(&program, &yaml.replace("length: 8", "length: 9"));
+    metric(&program, "tiergate_config_last_reload_successful 1").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+    assert!(succeeded().await > at_start);
+    let (code, told) = status(&program).await;
+    assert_eq!((code, &told["queue"]["seats"]), (Some(0), &9.into()));
+    assert!(told["config"]["last"]["wrong"].is_null(), "{told}");
+}
+
+/// Checks that `status`, the log and `reload` show what is wrong with this file, and where.
+async fn assert_mistake_shown(program: &Program, wrong: &str) {
     let line = 1 + wrong
         .lines()
         .position(|line| line.contains("concurency"))
@@ -92,7 +105,7 @@ async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     let said = program.command(&["status"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains(message), "{}", said.out);
-    // The fault: `status` and `reload` told a line and a column, and neither the file nor what stands there.
+    // Regression: `status` and `reload` gave a line and a column, but neither the file nor the text there.
     let place = format!("/tiers.yaml:{line}:");
     let excerpt = wrong
         .lines()
@@ -104,31 +117,23 @@ async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     for part in [&place, &excerpt] {
         assert!(said.out.contains(part.as_str()), "{part}: {}", said.out);
     }
-    let (code, told) = status(&program).await;
+    let (code, told) = status(program).await;
     assert_eq!(code, Some(1));
     assert_eq!(told["config"]["last"]["result"], "failed");
     assert_eq!(told["config"]["last"]["wrong"]["problems"][0]["line"], line, "{told}");
-    let logged = logged(&program, "concurency").await;
+    let logged = logged(program, "concurency").await;
     assert!(logged.contains(r#""level":"ERROR""#), "{logged}");
     assert!(logged.contains(&format!("tiers.yaml:{line}:")), "{logged}");
-    // Asked for, it is as wrong.
+    // `reload` reports the same.
     let said = program.command(&["reload"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     for part in [message, &place, &excerpt] {
         assert!(said.err.contains(part), "{part}: {}", said.err);
     }
-
-    save(&program, &yaml.replace("length: 8", "length: 9"));
-    metric(&program, "tiergate_config_last_reload_successful 1").await;
-    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
-    assert!(succeeded().await > at_start);
-    let (code, told) = status(&program).await;
-    assert_eq!((code, &told["queue"]["seats"]), (Some(0), &9.into()));
-    assert!(told["config"]["last"]["wrong"].is_null(), "{told}");
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
+async fn a_missing_file_is_reported_and_may_come_back() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
     let program = Program::start(&yaml).await;
@@ -141,63 +146,63 @@ async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
 }
 
-async fn refused(door: &Proxy, yaml: &str) -> Value {
-    door.save(yaml);
-    let answer = door.operator("POST", "/reload", "").await;
+async fn refused(proxy: &Proxy, yaml: &str) -> Value {
+    proxy.save(yaml);
+    let answer = proxy.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 422, "{}", answer.text());
-    let shown = door.operator("GET", "/config", "").await.json();
+    let shown = proxy.operator("GET", "/config", "").await.json();
     assert_eq!(shown["last"]["result"], "failed");
     answer.json()
 }
 
-/// The list of accounts is compared with the stored ones only after the file was found right by itself.
+/// The list of accounts is compared with the stored ones only after the file itself has been found valid.
 #[tokio::test]
 async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let door = Proxy::start_live(&yaml);
-    let added = door
+    let proxy = Proxy::start_live(&yaml);
+    let added = proxy
         .operator("POST", "/accounts", r#"{ "name": "acme", "tier": "$20" }"#)
         .await;
     assert_eq!(added.status(), 201);
-    let minted = door.operator("POST", "/accounts/acme/keys", "{}").await.json();
+    let minted = proxy.operator("POST", "/accounts/acme/keys", "{}").await.json();
     let key = minted["key"].as_str().expect("a key");
     let edited = yaml.replace("length: 8", "length: 9");
     let by_name = edited.replace("name: a100,", "name: acme,");
-    let told = refused(&door, &by_name).await.to_string();
+    let told = refused(&proxy, &by_name).await.to_string();
     assert!(told.contains("acme"), "{told}");
     let by_key = edited.replace(&hash("key-100"), &hash(key));
-    let told = refused(&door, &by_key).await.to_string();
+    let told = refused(&proxy, &by_key).await.to_string();
     assert!(!told.contains(key) && !told.contains(&hash(key)), "{told}");
-    // Nothing of the edit was taken up: neither the seats nor the other accounts.
-    assert_eq!(door.queue().await["seats"], 8);
+    // No part of the edit was applied: neither the queue length nor the other accounts.
+    assert_eq!(proxy.queue().await["seats"], 8);
     for (key, status) in [(key, 200), ("key-100", 200), ("key-10", 200)] {
-        assert_eq!(search(door.address, key).await, status);
+        assert_eq!(search(proxy.address, key).await, status);
     }
-    door.save(&edited);
-    assert_eq!(door.operator("POST", "/reload", "").await.status(), 200);
-    assert_eq!(door.queue().await["seats"], 9);
+    proxy.save(&edited);
+    assert_eq!(proxy.operator("POST", "/reload", "").await.status(), 200);
+    assert_eq!(proxy.queue().await["seats"], 9);
 }
 
 #[tokio::test]
-async fn a_token_that_is_gone_or_too_short_changes_nothing() {
+async fn a_missing_or_short_token_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let door = Proxy::start_live(&yaml);
-    let file = door.folder().join("other.token");
+    let proxy = Proxy::start_live(&yaml);
+    let file = proxy.folder().join("other.token");
     let named = with_token_file(&yaml, &file).replace("length: 8", "length: 9");
     for token in [None, Some("short")] {
         if let Some(token) = token {
             std::fs::write(&file, token).expect("a folder to write to");
         }
-        let told = refused(&door, &named).await.to_string();
+        let told = refused(&proxy, &named).await.to_string();
         assert!(!told.contains("short\""), "{told}");
-        assert_eq!(door.queue().await["seats"], 8);
+        assert_eq!(proxy.queue().await["seats"], 8);
     }
 }
 
 #[tokio::test]
-async fn no_secret_is_told_to_anybody() {
+async fn secrets_are_never_shown() {
     const SECRET: &str = "a-secret-token-of-more-than-32-characters";
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
@@ -205,7 +210,7 @@ async fn no_secret_is_told_to_anybody() {
     std::fs::write(program.folder().join("secret"), SECRET).expect("a folder to write to");
     let named = with_token_file(&yaml, &program.folder().join("secret"));
     std::fs::write(program.folder().join("named.yaml"), &named).expect("a folder to write to");
-    // A key where its hash belongs, and a token where the file's name belongs, are mistakes that must not be repeated.
+    // A key in the place of its hash, and a token in the place of its file, are mistakes that must not be repeated.
     let spilt = named
         .replace(&hash("key-100"), SECRET)
         .replace("token_file: /", &format!("token: {SECRET}, token_file: /"));

@@ -1,4 +1,4 @@
-//! A file that was saved, and the commands around it, as operators use them: on the program itself.
+//! A saved file, and the commands that operators use around it, on the program itself.
 
 use std::sync::Arc;
 
@@ -23,15 +23,15 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
-/// How it is saved in every way that editors have is told by `tests/watch.rs`.
+/// `tests/watch.rs` covers every way in which editors save.
 #[tokio::test]
-async fn what_is_saved_is_taken_up_by_itself() {
+async fn a_saved_file_is_reloaded_automatically() {
     let (program, yaml, _mirror) = start().await;
     let clock = Clock::start();
-    for seats in 9..=12 {
+    for length in 9..=12 {
         let saved = clock.now();
-        save(&program, &yaml.replace("length: 8", &format!("length: {seats}")));
-        metric(&program, &format!("tiergate_queue_capacity {seats}")).await;
+        save(&program, &yaml.replace("length: 8", &format!("length: {length}")));
+        metric(&program, &format!("tiergate_queue_capacity {length}")).await;
         println!("saved and in force after {}", clock.now().since(saved));
     }
     logged(&program, "11 → 12").await;
@@ -57,9 +57,9 @@ async fn a_reload_that_changes_something_is_in_the_audit_log() {
     assert!(reload.detail["changes"].to_string().contains("8 → 9"), "{reload:?}");
 }
 
-/// The bug: a door that was just open did not hear SIGHUP yet, and was ended by it.
+/// Regression: a program that had just started did not handle SIGHUP yet, and was ended by it.
 #[tokio::test]
-async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
+async fn sighup_only_rereads_the_file() {
     let (program, yaml, _mirror) = start().await;
     program.signal("HUP").await;
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
@@ -69,10 +69,10 @@ async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
     metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
 }
 
-/// The bug: until its configuration was read and its sockets were bound it did not hear SIGHUP either. A pipe is read when somebody
-/// writes into it, so the door waits there for as long as it is to.
+/// Regression: before its configuration was read and its sockets were bound, the program did not handle SIGHUP either.
+/// Reading a pipe blocks until something is written to it, so the program waits there as long as the test needs.
 #[tokio::test]
-async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
+async fn sighup_during_startup_does_not_end_the_program() {
     let mirror = Mirror::start().await;
     let folder = Arc::new(Folder::new());
     let pipe = folder.path().join("tiers.pipe");
@@ -80,12 +80,15 @@ async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
     assert!(made.expect("there is a mkfifo").success());
     let args = ["--config", "tiers.pipe", "--data-dir", "data"];
     let starting = Program::begin_with(Arc::clone(&folder), &args, "info");
-    // Opened as soon as the door has it open.
+    // This succeeds once the program has the pipe open.
     let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe));
-    let mut writer = soon("the door reads", opened).await.expect("no panic").expect("a pipe");
+    let mut writer = soon("the program reads", opened)
+        .await
+        .expect("no panic")
+        .expect("a pipe");
     starting.signal("HUP").await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
-    std::io::Write::write_all(&mut writer, yaml.as_bytes()).expect("the door reads");
+    std::io::Write::write_all(&mut writer, yaml.as_bytes()).expect("the program reads");
     drop(writer);
     let program = starting
         .opened()
@@ -95,7 +98,7 @@ async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
 }
 
 #[tokio::test]
-async fn reload_says_what_has_changed_and_status_what_is_so() {
+async fn reload_shows_the_changes_and_status_the_state() {
     let (program, yaml, _mirror) = start().await;
     let said = program.command(&["reload"]).await;
     assert_eq!((said.code, said.out.as_str()), (Some(0), "nothing has changed\n"));
@@ -106,7 +109,7 @@ async fn reload_says_what_has_changed_and_status_what_is_so() {
             "\"$5\": { priority: 2, concurrency: 1, quota: { limit: 800",
         ),
     );
-    // Whether it has noticed by itself meanwhile, or does so now, is all the same to the next one.
+    // Either it has noticed the file by itself meanwhile, or it does so now.
     let said = program.command(&["reload", "--json"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     let answer = json(&said.out);
@@ -169,13 +172,13 @@ async fn diff_running_ignores_the_command_line() {
     let said = program.command(&["diff", "--running", "wrong.yaml"]).await;
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
     assert!(said.err.contains("unknown field `queu`"), "{}", said.err);
-    // Nothing of all that has come to the door.
+    // None of this was applied.
     assert_eq!(program.command(&["reload"]).await.out, "nothing has changed\n");
 }
 
-/// The bug that this would be: the file by which the commands find the door is the one that is to be mended.
+/// The commands find the server through the file that is to be corrected.
 #[tokio::test]
-async fn with_a_broken_file_the_commands_still_find_the_door() {
+async fn commands_find_the_server_despite_a_broken_file() {
     let (program, yaml, _mirror) = start().await;
     let file = program.folder().join("tiers.yaml");
     save(
@@ -198,10 +201,10 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
     assert_eq!(said.code, Some(0), "{said:?}");
 }
 
-/// The bug: commands looked for the door where the file says that it listens from its next start on, and told its operator that no
-/// door runs.
+/// Regression: commands looked for the server at the address that the file names for its next start, and reported that
+/// no server was running.
 #[tokio::test]
-async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
+async fn commands_find_the_server_until_its_new_address_applies() {
     let (mut program, yaml, _mirror) = start().await;
     let alone = async |folder: &std::path::Path, args: &[&str]| run(folder, args, "").await;
     let moved = with_admin(&yaml, "listen: 127.0.0.1:9");
@@ -215,7 +218,7 @@ async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
     let said = alone(program.folder(), &["diff", "--running", "tiers.yaml"]).await;
     assert_eq!((said.code, said.out.trim()), (Some(0), line), "{said:?}");
 
-    // Its folder can be told only by who knows the old one.
+    // A new data folder can be told only with the old one at hand.
     let data = program.folder().join("data");
     let elsewhere = moved.replace("listen: 127.0.0.1:9 }", "listen: 127.0.0.1:9 }\ndata_dir: ./elsewhere");
     std::fs::write(program.folder().join("tiers.yaml"), &elsewhere).expect("a file");
@@ -228,7 +231,7 @@ async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
         assert!(said.out.contains(line), "{}", said.out);
     }
 
-    // Nobody looks for a door that has closed.
+    // No command looks for a server that has shut down.
     program.signal("TERM").await;
     assert_eq!(program.exit_code().await, Some(0));
     assert!(!data.join("admin.address").exists());
@@ -241,9 +244,9 @@ async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
     );
 }
 
-/// One that was killed leaves its address behind, where somebody else may be by then, or nobody.
+/// A killed server leaves its address file behind, and another process may have that address by then.
 #[tokio::test]
-async fn what_a_killed_door_has_left_leads_nobody_astray() {
+async fn a_killed_servers_address_file_does_not_mislead() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let folder = Arc::new(Folder::new());
@@ -261,4 +264,68 @@ async fn what_a_killed_door_has_left_leads_nobody_astray() {
     assert_ne!(program.admin.to_string(), left.trim());
     let said = run(folder.path(), &["status"], "").await;
     assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+/// A newcomer whose file was no YAML was not told how else the commands find the server, and `diff` called the file "what was sent".
+#[tokio::test]
+async fn commands_say_what_to_do_while_the_file_is_no_yaml() {
+    let (program, yaml, _mirror) = start().await;
+    let alone = async |args: &[&str]| run(program.folder(), args, "").await;
+    std::fs::write(program.folder().join("tiers.yaml"), "listen: [").expect("a folder to write to");
+    let said = alone(&["account", "list"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for part in [
+        "The running server can't be found",
+        "--data-dir DIR",
+        "TIERGATE_ADMIN_TOKEN",
+    ] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    let said = alone(&["account", "list", "--data-dir", "data"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let wrong = yaml.replace("queue:", "queu:");
+    std::fs::write(program.folder().join("wrong.yaml"), wrong).expect("a folder to write to");
+    let said = alone(&["diff", "--running", "wrong.yaml", "--data-dir", "data"]).await;
+    assert!(said.code == Some(2) && said.err.contains("wrong.yaml:"), "{said:?}");
+    assert!(!said.err.contains("what was sent"), "{}", said.err);
+}
+
+/// Such an account had the anonymous tier's terms, and no command said why.
+#[tokio::test]
+async fn an_account_whose_tier_was_removed_is_shown_as_such() {
+    let (program, yaml, _mirror) = start().await;
+    let add = async |tier: &str| {
+        program
+            .command(&["account", "add", "--name", "acme", "--tier", tier])
+            .await
+    };
+    let said = add("gold\n").await;
+    assert!(
+        said.err.contains("there is no tier `gold\\n`; there are free, "),
+        "{said:?}"
+    );
+    assert_eq!(add("$5").await.code, Some(0));
+    let show = async |args: &[&str]| program.command(args).await.out;
+    assert!(show(&["account", "show", "acme"]).await.contains("tier         $5\n"));
+
+    save(&program, &yaml.replace("\"$5\"", "\"$6\""));
+    let said = program.command(&["reload"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let shown = show(&["account", "show", "acme"]).await;
+    let line = "tier         $5 (not in tiers.yaml: the anonymous tier applies)\n";
+    assert!(shown.contains(line), "{shown}");
+    let listed = show(&["account", "list"]).await;
+    let row = listed
+        .lines()
+        .find(|line| line.starts_with("acme"))
+        .expect("it is listed");
+    assert!(row.contains("no such tier"), "{listed}");
+    let shown = json(&show(&["account", "show", "acme", "--json"]).await);
+    assert_eq!(shown["tier_exists"], false, "{shown}");
+
+    // A key in the wrong column of an import is not repeated.
+    std::fs::write(program.folder().join("new.csv"), "name,tier\nbeta,tg_secret\n").expect("a folder to write to");
+    let said = program.command(&["account", "import", "new.csv"]).await;
+    assert!(said.err.contains("there is no such tier; there are free, "), "{said:?}");
+    assert!(!said.err.contains("tg_secret"), "{said:?}");
 }

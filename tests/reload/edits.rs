@@ -1,26 +1,26 @@
-//! Files by chance, and what the doors that have them may say to whom.
+//! Random files, and what a proxy that has them may answer to each caller.
 
 use std::net::SocketAddr;
 
 use crate::dice::Dice;
 use crate::support::yaml;
 
-/// Accounts that every file lists, `listed-0` and on, each with its name as the key.
+/// Accounts that every file lists, `listed-0` and so on, each with its name as the key.
 pub const LISTED: usize = 6;
-/// Tiers that may be there, `t0` and on.
+/// Tiers that may exist, `t0` and so on.
 const TIERS: usize = 6;
 /// The tier of the stored accounts, which comes and goes.
 pub const STORED: usize = 3;
-/// Upstreams that may be there, `u0` and on.
+/// Upstreams that may exist, `u0` and so on.
 const UPSTREAMS: usize = 4;
 
-/// Who asks.
+/// The caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum CallerKind {
     Listed(usize),
     /// Of the tier [`STORED`].
     Stored,
-    Stranger,
+    Anonymous,
 }
 
 #[derive(Clone, Debug)]
@@ -49,14 +49,14 @@ impl Tier {
 #[derive(Clone, Debug)]
 pub struct File {
     number: usize,
-    pub seats: u64,
+    pub queue_length: u64,
     max_wait: u64,
     fair: bool,
     lifeline: bool,
     tiers: [Option<Tier>; TIERS],
     anonymous: usize,
     tier_of: [usize; LISTED],
-    /// By upstream: the servers' numbers and slots.
+    /// By upstream: the numbers and slots of its servers.
     upstreams: [Option<Vec<(usize, u32)>>; UPSTREAMS],
     search: usize,
     images: Option<usize>,
@@ -72,7 +72,7 @@ fn present<T>(of: &[Option<T>]) -> Vec<usize> {
 }
 
 impl File {
-    /// One of so many servers.
+    /// A random file with servers from so many.
     pub fn by_chance(number: usize, servers: usize, dice: &mut Dice) -> Self {
         let mut tiers: [Option<Tier>; TIERS] = std::array::from_fn(|_| {
             (dice.below(4) > 0).then(|| Tier {
@@ -82,7 +82,7 @@ impl File {
                 max_wait: dice.below(6) == 0,
             })
         });
-        // By the first file accounts are stored.
+        // The accounts are stored under the first file.
         for at in [0].into_iter().chain((number == 0).then_some(STORED)) {
             tiers[at].get_or_insert(Tier {
                 priority: 0,
@@ -105,7 +105,7 @@ impl File {
         let (tiers_there, upstreams_there) = (present(&tiers), present(&upstreams));
         Self {
             number,
-            seats: [1, 2, 4, 8, 16, 100][dice.below(6) as usize],
+            queue_length: [1, 2, 4, 8, 16, 100][dice.below(6) as usize],
             max_wait: if dice.below(6) == 0 { 50 } else { 60_000 },
             fair: dice.below(2) == 0,
             lifeline: dice.below(3) == 0,
@@ -119,7 +119,7 @@ impl File {
         }
     }
 
-    /// One that has every tier and upstream, and neither quotas nor limits, by which nobody needs to wait.
+    /// A file with every tier and upstream and without quotas and limits, under which no job needs to wait.
     pub fn unlimited(number: usize) -> Self {
         let tier = |at: usize| Tier {
             priority: at as u64,
@@ -129,7 +129,7 @@ impl File {
         };
         Self {
             number,
-            seats: 8,
+            queue_length: 8,
             max_wait: 60_000,
             fair: false,
             lifeline: false,
@@ -143,14 +143,14 @@ impl File {
         }
     }
 
-    /// As a tiers.yaml. [`Self::mark`] tells that it is this one.
+    /// The text of tiers.yaml. [`Self::mark`] identifies it.
     pub fn yaml(&self, servers: &[SocketAddr]) -> String {
         let mut file = yaml()
             .setting(format_args!("drain_timeout: {}", self.mark()))
             .setting("trusted_proxies: [127.0.0.0/8]")
             .queue(format_args!(
                 "length: {}, max_wait: {}ms, within_tier: {}, lifeline: {}",
-                self.seats,
+                self.queue_length,
                 self.max_wait,
                 if self.fair { "fair" } else { "fifo" },
                 if self.lifeline { "3" } else { "off" },
@@ -189,12 +189,12 @@ impl File {
         file.text()
     }
 
-    /// What its `drain_timeout` is, and no other file's.
+    /// Its `drain_timeout`, which no other file has.
     pub fn mark(&self) -> String {
         format!("{}ms", 1_000 + self.number)
     }
 
-    /// One of many ways to spoil it.
+    /// A random faulty variant.
     pub fn broken(&self, servers: &[SocketAddr], dice: &mut Dice) -> String {
         let yaml = self.yaml(servers);
         match dice.below(8) {
@@ -209,38 +209,41 @@ impl File {
         }
     }
 
-    /// How many searches it may have at once.
-    pub fn concurrency(&self, who: Who) -> u64 {
-        self.tiers[self.tier_of(who)]
+    /// How many searches the caller may have at once.
+    pub fn concurrency(&self, kind: CallerKind) -> u64 {
+        self.tiers[self.tier_of(kind)]
             .as_ref()
-            .expect("everybody's tier is there")
+            .expect("every caller has a tier")
             .concurrency
     }
 
-    /// Whether the door may say that of its seats and limits to a search of somebody who has sent so many so far. There are `all`
-    /// clients that search.
-    pub fn may_say(&self, reason: &str, who: Who, sent: u64, all: u64) -> bool {
+    /// Whether the proxy may refuse a search for this reason of its queue or limits, if the caller has sent so many so
+    /// far. `all` clients search.
+    pub fn may_refuse(&self, reason: &str, kind: CallerKind, sent: u64, all: u64) -> bool {
         match reason {
-            "queue_full" | "displaced" => self.seats < all,
+            "queue_full" | "displaced" => self.queue_length < all,
             "waited_too_long" => self.max_wait < 20_000,
-            "rate_limited" => matches!(self.limit, Some((20, true))) && !matches!(who, Who::Stranger if sent <= 20),
+            "rate_limited" => {
+                matches!(self.limit, Some((20, true))) && !matches!(kind, CallerKind::Anonymous if sent <= 20)
+            }
             _ => false,
         }
     }
 
-    /// The tier that somebody has by this file.
-    fn tier_of(&self, who: Who) -> usize {
-        match who {
-            Who::Listed(at) => self.tier_of[at],
-            Who::Stored if self.tiers[STORED].is_some() => STORED,
-            Who::Stored | Who::Stranger => self.anonymous,
+    /// The caller's tier by this file.
+    fn tier_of(&self, kind: CallerKind) -> usize {
+        match kind {
+            CallerKind::Listed(at) => self.tier_of[at],
+            CallerKind::Stored if self.tiers[STORED].is_some() => STORED,
+            CallerKind::Stored | CallerKind::Anonymous => self.anonymous,
         }
     }
 
-    /// Whether the door may say that of a tier to somebody who has so many clients, which have sent so many searches so far.
-    pub fn may_say_of_tier(&self, reason: &str, who: Who, sent: u64, clients: u64) -> bool {
-        let tier = self.tiers[self.tier_of(who)].as_ref();
-        let tier = tier.expect("everybody's tier is there");
+    /// Whether the proxy may refuse for this reason of a tier, if the caller has so many clients, which have sent so
+    /// many searches so far.
+    pub fn may_refuse_by_tier(&self, reason: &str, kind: CallerKind, sent: u64, clients: u64) -> bool {
+        let tier = self.tiers[self.tier_of(kind)].as_ref();
+        let tier = tier.expect("every caller has a tier");
         match reason {
             "concurrency_exceeded" => clients > tier.concurrency,
             "quota_depleted" => tier.quota.is_some_and(|limit| sent > limit),
@@ -254,18 +257,18 @@ impl File {
         self.search
     }
 
-    /// The upstream that has images, if any has.
+    /// The upstream of the images, if there is one.
     pub fn images(&self) -> Option<usize> {
         self.images
     }
 
-    /// Whether that server is one of the upstream's.
+    /// Whether this server is one of the upstream's.
     pub fn has(&self, upstream: usize, server: usize) -> bool {
         let listed = self.upstreams[upstream].as_ref();
         listed.is_some_and(|listed| listed.iter().any(|(at, _)| *at == server))
     }
 
-    /// By upstream and server, the slots.
+    /// The slots by upstream and server.
     pub fn slots(&self) -> impl Iterator<Item = (String, usize, u64)> {
         let listed = (self.upstreams.iter().enumerate()).filter_map(|(at, listed)| Some((at, listed.as_ref()?)));
         listed.flat_map(|(at, listed)| {

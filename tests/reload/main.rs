@@ -1,4 +1,4 @@
-//! The configuration, exchanged while the door is open: over real sockets, a real file, and the program itself.
+//! Reloading the configuration of a running proxy: over real sockets, a real file, and the program itself.
 
 #[allow(dead_code, reason = "each test program uses its part")]
 #[path = "../crash/dice.rs"]
@@ -11,6 +11,7 @@ mod knobs;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod applied;
 mod bad_files;
 mod commands;
 mod edits;

@@ -1,9 +1,9 @@
-//! Files that name other tiers, upstreams and limits each time: what the page of metrics has of them.
+//! Files that use new names for tiers, upstreams and limits each time: what remains in the metrics.
 
 use crate::support::yaml::Yaml;
 use crate::support::{Client, Mirror, Proxy, get, soon, yaml};
 
-/// A file with ten tiers, ten upstreams and ten limits that no other has.
+/// A file with ten tiers, ten upstreams and ten limits whose names no other file has.
 fn file(number: usize, mirror: &Mirror) -> String {
     let servers = [(mirror.address, 2)];
     let all = yaml()
@@ -23,22 +23,22 @@ fn file(number: usize, mirror: &Mirror) -> String {
     (0..10).fold(all, with_one).text()
 }
 
-/// The bug: every name that was ever in the file stayed on the page and in memory. Five hundred files with ten new tiers each made a
-/// page of 12 MB, which every scrape has to make and to read.
+/// Regression: every name that was ever in the file stayed in the metrics and in memory. Five hundred files with ten
+/// new tiers each made a page of 12 MB, to be rendered and read at every scrape.
 #[tokio::test]
-async fn metrics_of_removed_names_go_the_others_go_on() {
+async fn metrics_of_removed_names_go_and_the_others_stay() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start_live(&file(0, &mirror));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start_live(&file(0, &mirror));
+    let mut client = Client::connect(proxy.address).await;
     let mut sizes = Vec::new();
     for number in 1..=40 {
         client.request("GET", "/search", "").await;
         assert_eq!(client.answer_to("GET").await.status(), 200);
-        door.save(&file(number, &mirror));
-        let answer = door.operator("POST", "/reload", "").await;
+        proxy.save(&file(number, &mirror));
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
         if number % 20 == 0 {
-            sizes.push(get(door.admin, "/metrics").await.text().len());
+            sizes.push(get(proxy.admin, "/metrics").await.text().len());
         }
     }
     assert!(
@@ -46,12 +46,12 @@ async fn metrics_of_removed_names_go_the_others_go_on() {
         "the page grows without end: {sizes:?} bytes"
     );
     let all = r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#;
-    door.metric_until(all, 40.0).await;
-    assert_eq!(door.metric(all).await, 40.0);
-    // Of what is there no more there are no slots. An upstream is there until nobody is under way to it.
+    proxy.metric_until(all, 40.0).await;
+    assert_eq!(proxy.metric(all).await, 40.0);
+    // Removed upstreams have no slots. An upstream remains until no request is on its way to it.
     soon("gauges of the last file alone", async {
         loop {
-            let page = get(door.admin, "/metrics").await.text();
+            let page = get(proxy.admin, "/metrics").await.text();
             let is_gauge = |line: &&str| {
                 ["tiergate_slots{", "tiergate_accounts{"]
                     .iter()
@@ -68,10 +68,10 @@ async fn metrics_of_removed_names_go_the_others_go_on() {
     .await;
 }
 
-/// The bug: a limit that was taken out and put back counted its crowd from nought again, and the page stood still until that was more
-/// than what it had said before.
+/// Regression: a limit that was removed and restored counted aggregated callers from zero again, and the metric stood
+/// still until it exceeded its former value.
 #[tokio::test]
-async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
+async fn a_restored_limit_continues_its_aggregation_counter() {
     let mirror = Mirror::start().await;
     let file = |limits: &str| {
         yaml()
@@ -86,20 +86,20 @@ async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
     };
     let with = file("[ { name: http, per: network, limit: 1000, window: 1h } ]");
     let crowded = r#"tiergate_limit_crowded_total{limit="http"}"#;
-    let door = Proxy::start_live(&with);
-    let mut client = Client::connect(door.address).await;
+    let proxy = Proxy::start_live(&with);
+    let mut client = Client::connect(proxy.address).await;
     let mut crowd = async |callers: usize| {
         for at in 0..callers {
             let from = format!("x-forwarded-for: 10.{}.{}.1\r\n", at / 256, at % 256);
             client.ask("GET", "/me", &from).await;
         }
-        door.metric(crowded).await
+        proxy.metric(crowded).await
     };
     let before = crowd(1_300).await;
-    assert!(before > 0.0, "somebody is counted with its neighbours");
+    assert!(before > 0.0, "some callers are counted by prefix");
     for file in [&file("[]"), &with] {
-        door.save(file);
-        let answer = door.operator("POST", "/reload", "").await;
+        proxy.save(file);
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
     let after = crowd(1_200).await;

@@ -1,6 +1,6 @@
-//! Names that change together in one edit: tiers with the accounts that are in them, accounts with their keys, upstreams with the
-//! routes that lead there. Before and after everybody has room for all that it asks, so whoever is told anything but 200 was
-//! judged by the two files together.
+//! Names that change together in one edit: tiers with their accounts, accounts with their keys, upstreams with their
+//! routes. Both files give every caller room for all its requests, so an answer other than 200 means that one was
+//! judged by both files together.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use crate::support::{Client, Mirror, Proxy, soon, yaml};
 
 const EDITS: usize = 150;
-/// Clients of each caller, and the concurrency that it has by both files.
+/// Clients of each caller, and its concurrency in both files.
 const CLIENTS: usize = 12;
 
-/// Two files that say the same, save for most of the names in them. By the places of the other one's names somebody would be in a tier
-/// that has too little room. Who has come by a file is one of the strangers where the next one has neither its account nor its tier:
-/// they have room for all.
+/// Two files that differ only in most of their names. By the positions of the other file's names a caller would be in a
+/// tier without enough room. A caller is anonymous where the next file has neither its account nor its tier; the
+/// anonymous tier has room for all.
 fn file(odd: bool, server: SocketAddr) -> String {
     let pick = |even: &'static str, other: &'static str| if odd { other } else { even };
     let (paid, owner) = (pick("paid", "sponsors"), pick("acme", "ajax"));
@@ -41,9 +41,9 @@ fn file(odd: bool, server: SocketAddr) -> String {
         .text()
 }
 
-/// Asks again and again until it is over.
-async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
-    let mut client = Client::connect(door).await;
+/// Sends requests until `over` is set.
+async fn asks(proxy: SocketAddr, path: &'static str, key: String, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
+    let mut client = Client::connect(proxy).await;
     while !over.load(SeqCst) {
         let answer = client.ask("GET", path, &format!("x-api-key: {key}\r\n")).await;
         assert_eq!(answer.status(), 200, "{path} of {key}: {}", answer.text());
@@ -52,13 +52,13 @@ async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<Atomi
 }
 
 #[tokio::test]
-async fn nobody_is_judged_by_two_files_together() {
+async fn no_request_is_judged_by_two_files() {
     let mirror = Mirror::start().await;
-    let door = Proxy::start_live(&file(false, mirror.address));
-    // Of a tier that only one of the files has, whose terms the other one's strangers have.
+    let proxy = Proxy::start_live(&file(false, mirror.address));
+    // In a tier that only one of the files has and whose terms equal the other's anonymous tier.
     let body = r#"{ "name": "kept", "tier": "stored" }"#;
-    assert_eq!(door.operator("POST", "/accounts", body).await.status(), 201);
-    let minted = door.operator("POST", "/accounts/kept/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", body).await.status(), 201);
+    let minted = proxy.operator("POST", "/accounts/kept/keys", "{}").await.json();
     let kept = minted["key"].as_str().expect("a key");
     let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
@@ -70,19 +70,19 @@ async fn nobody_is_judged_by_two_files_together() {
     ] {
         for _ in 0..CLIENTS {
             let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
-            clients.spawn(asks(door.address, path, key.to_owned(), over, asked));
+            clients.spawn(asks(proxy.address, path, key.to_owned(), over, asked));
         }
     }
     for edit in 1..=EDITS {
         let before = asked.load(SeqCst);
-        door.save(&file(edit % 2 == 1, mirror.address));
-        let answer = door.operator("POST", "/reload", "").await;
+        proxy.save(&file(edit % 2 == 1, mirror.address));
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
-        soon("somebody has asked since", async {
+        soon("a request was sent since", async {
             while asked.load(SeqCst) <= before + 4 * CLIENTS {
                 tokio::task::yield_now().await;
                 if let Some(ended) = clients.try_join_next() {
-                    ended.expect("everybody is answered");
+                    ended.expect("every request is answered");
                 }
             }
         })
@@ -90,6 +90,6 @@ async fn nobody_is_judged_by_two_files_together() {
     }
     over.store(true, SeqCst);
     while let Some(ended) = clients.join_next().await {
-        ended.expect("everybody is answered");
+        ended.expect("every request is answered");
     }
 }

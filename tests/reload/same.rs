@@ -1,5 +1,5 @@
-//! An idle door that takes up a file is the door that starts with it, save for what needs a restart: whatever it is asked, it
-//! answers the same. The files are those of `tests/diff.rs`, which say everything that can be said.
+//! An idle proxy that reloads a file answers every request as one that starts with it, save for what needs a restart.
+//! The files are those of `tests/diff.rs`, which use every setting.
 
 use serde_json::Value;
 use tiergate::policy::time::UnixTime;
@@ -10,16 +10,16 @@ use crate::knobs::{KNOBS, ORDERS, base};
 use crate::support::{Answer, Client, Mirror, Proxy, hash};
 
 const PAIRS: usize = 60;
-/// Places at which two files may differ.
+/// Settings in which two files may differ.
 const TURNS_MAX: u64 = 12;
-/// A moment, in the middle of every window that begins by the clock.
+/// A time in the middle of every window aligned to the clock.
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_415);
-/// Numbers in answers may be that far apart: no two doors are asked in the same second.
+/// Numbers in answers may differ by this much: no two proxies are asked in the same second.
 const SECONDS_APART_MAX: u64 = 2;
 /// The secrets of the base's keys `…abc0` to `…abc3`.
 const KEYS: [&str; 4] = ["k0", "k1", "k2", "k3"];
 
-/// What a door is asked: the method, the path, and header lines of which the first is the host's.
+/// The requests: method, path, and header lines starting with the host.
 const QUESTIONS: &[(&str, &str, &str)] = &[
     ("GET", "/you", "host: example.org\r\n"),
     ("GET", "/you", "host: example.org\r\nx-api-key: k0\r\n"),
@@ -34,7 +34,7 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
         "/you",
         "host: example.org\r\nx-api-key: k1\r\nx-trace-key: k0\r\n",
     ),
-    ("GET", "/you", "host: example.org\r\nx-api-key: nobody's\r\n"),
+    ("GET", "/you", "host: example.org\r\nx-api-key: unknown\r\n"),
     ("GET", "/you", "host: example.org\r\nforwarded: for=198.51.100.7\r\n"),
     ("GET", "/you", "host: example.org\r\nx-forwarded-for: 198.51.100.7\r\n"),
     ("GET", "/you", "host: example.org\r\nx-forwarded-for: 192.0.2.9\r\n"),
@@ -59,7 +59,7 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
         "/search",
         "host: example.org\r\nx-api-key: k0\r\ncontent-length: 30000000\r\n",
     ),
-    // A body of five bytes, of which the last two end the question.
+    // A body of five bytes, of which the last two complete the request.
     (
         "POST",
         "/search",
@@ -80,14 +80,14 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
     ("GET", "/you", "host: example.org\r\n"),
 ];
 
-/// The workers, as files call them and as they are.
-struct Workers {
+/// The upstream servers, by their names in the files and by their real addresses.
+struct Mirrors {
     searching: [Mirror; 3],
     web: Mirror,
     extra: Mirror,
 }
 
-impl Workers {
+impl Mirrors {
     async fn start() -> Self {
         Self {
             searching: [Mirror::start().await, Mirror::start().await, Mirror::start().await],
@@ -113,24 +113,24 @@ impl Workers {
         for (at, key) in KEYS.iter().enumerate() {
             text = text.replace(&format!("{:064x}", 0xabc0 + at), &hash(key));
         }
-        // Everybody who asks comes from there, and may say from where.
+        // All requests come from there, and may name a client.
         text.replace("10.0.0.0/8", "127.0.0.0/8")
     }
 
-    /// The text without what two doors of the same file may say differently: which of the equal servers it was.
+    /// The text without what two proxies with the same file may answer differently: which of the equal servers it was.
     fn told(&self, text: &str) -> String {
         let servers = self.searching.iter().map(|mirror| mirror.address.to_string());
         servers.fold(text.to_owned(), |text, server| text.replace(&server, "a server"))
     }
 }
 
-/// A file in which some places say something else, and some lists have another order.
+/// A file with some settings changed and some lists reordered.
 fn by_chance(dice: &mut Dice) -> Document {
     let mut document = base();
     for _ in 0..dice.below(TURNS_MAX) {
-        let knob = &KNOBS[dice.below(KNOBS.len() as u64) as usize];
+        let knob = KNOBS[dice.below(KNOBS.len() as u64) as usize];
         let (choice, _) = knob.choices[dice.below(knob.choices.len() as u64) as usize];
-        // Of the token these doors have one of their own.
+        // Each of these proxies has its own token.
         if knob.at != "/admin/token" {
             document.set(knob.at, choice);
         }
@@ -142,25 +142,25 @@ fn by_chance(dice: &mut Dice) -> Document {
     document
 }
 
-/// All that the door says when it is asked all that, and what the operator sees then.
-async fn told(door: &Proxy, workers: &Workers) -> Vec<String> {
+/// All answers of the proxy to these requests, and what the operator sees then.
+async fn told(proxy: &Proxy, mirrors: &Mirrors) -> Vec<String> {
     let mut told = Vec::new();
     for (method, path, headers) in QUESTIONS {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.send(format!("{method} {path} HTTP/1.1\r\n{headers}\r\n")).await;
         let answer = client.answer_to(method).await;
         let question = format!("{method} {path}\n{headers}");
-        told.push(format!("{question}\n{}", workers.told(&words(&answer))));
+        told.push(format!("{question}\n{}", mirrors.told(&words(&answer))));
     }
-    door.jobs_until(0, 0).await;
-    let mut queue = door.queue().await;
+    proxy.jobs_until(0, 0).await;
+    let mut queue = proxy.queue().await;
     let pools = queue["pools"].as_array_mut().expect("a list");
     pools.sort_by_key(|pool| pool["upstream"].to_string());
-    told.push(workers.told(&queue.to_string()));
+    told.push(mirrors.told(&queue.to_string()));
     told
 }
 
-/// An answer without what is different each time.
+/// An answer without what differs each time.
 fn words(answer: &Answer) -> String {
     let varies = |name: &str| matches!(name, "date" | "server-timing");
     let headers = answer.head.headers.iter().filter(|(name, _)| !varies(name));
@@ -168,7 +168,7 @@ fn words(answer: &Answer) -> String {
     format!("{}\n{headers}\n{}", answer.head.line, answer.text())
 }
 
-/// Whether the texts are the same, save for numbers that are as near as two moments of the same test.
+/// Whether the texts are equal, save for numbers as close as two moments of the same test.
 fn same(one: &str, other: &str) -> bool {
     let parts = |text: &str| -> Vec<String> {
         let mut parts = vec![String::new()];
@@ -193,19 +193,19 @@ fn same(one: &str, other: &str) -> bool {
             .all(|(one, other)| one == other || near(one, other))
 }
 
-async fn document(door: &Proxy) -> Value {
-    door.operator("GET", "/config", "").await.json()["config"].clone()
+async fn document(proxy: &Proxy) -> Value {
+    proxy.operator("GET", "/config", "").await.json()["config"].clone()
 }
 
 #[tokio::test]
 async fn an_idle_reload_equals_a_fresh_start() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
-    let workers = Workers::start().await;
+    let mirrors = Mirrors::start().await;
     let mut answered = 0;
     for pair in 0..PAIRS {
         let (one, other) = (by_chance(&mut dice), by_chance(&mut dice));
-        let (one, other) = (workers.file(&one), workers.file(&other));
+        let (one, other) = (mirrors.file(&one), mirrors.file(&other));
         let about = format!("TIERGATE_SEED={seed}, pair {pair}:\n{one}\n{other}\n");
         let edited = Proxy::start_live_at(NOON, &one);
         edited.save(&other);
@@ -213,7 +213,7 @@ async fn an_idle_reload_equals_a_fresh_start() {
         assert_eq!(reloaded.status(), 200, "{about}{}", reloaded.text());
         let started = Proxy::start_live_at(NOON, &other);
         assert_eq!(document(&edited).await, document(&started).await, "{about}");
-        let (by_edit, by_start) = (told(&edited, &workers).await, told(&started, &workers).await);
+        let (by_edit, by_start) = (told(&edited, &mirrors).await, told(&started, &mirrors).await);
         for (by_edit, by_start) in by_edit.iter().zip(&by_start) {
             assert!(
                 same(by_edit, by_start),
@@ -223,5 +223,5 @@ async fn an_idle_reload_equals_a_fresh_start() {
         answered += by_edit.iter().filter(|told| told.contains("HTTP/1.1 200")).count();
     }
     println!("{PAIRS} pairs, {answered} answers of 200");
-    assert!(answered > PAIRS * 5, "the files let nobody ask anything");
+    assert!(answered > PAIRS * 5, "the files refuse nearly every request");
 }

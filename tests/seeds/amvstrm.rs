@@ -8,27 +8,27 @@ use crate::support::fast::FastServer;
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
-fn open(worker: &FastServer) -> (Proxy, &'static tiergate::clock::Hands) {
-    Proxy::start_preset("amvstrm", str::to_owned, &[("api", worker.address)], NOON)
+fn open(server: &FastServer) -> (Proxy, &'static tiergate::clock::Hands) {
+    Proxy::start_preset("amvstrm", str::to_owned, &[("api", server.address)], NOON)
 }
 
 /// "Sending more than 60 requests per minute" is misuse. "All of our endpoints are `60 requests per minute`": they count together.
 #[tokio::test]
 async fn sixty_requests_a_minute_to_all_endpoints_together() {
-    let worker = FastServer::start();
-    let (door, _) = open(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastServer::start();
+    let (proxy, _) = open(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     visitor.passes(30, "/api/v2/info/1").await;
     visitor.passes(29, "/api/v2/stream/2").await;
     visitor.passes(1, "/").await;
     for path in ["/", "/api/v2/info/1", "/api/v2/other"] {
         assert_eq!(visitor.get(path).await.status(), 429, "{path}");
     }
-    assert_eq!(worker.requests(), 60);
+    assert_eq!(server.requests(), 60);
     assert_eq!(
-        Visitor::at(2, &door).await.get("/").await.status(),
+        Visitor::at(2, &proxy).await.get("/").await.status(),
         200,
-        "somebody else"
+        "another caller"
     );
 }
 
@@ -36,10 +36,10 @@ async fn sixty_requests_a_minute_to_all_endpoints_together() {
 /// per minute. `X-RateLimit-Remaining`: The number of requests remaining for the current minute. `X-RateLimit-Reset`: The time at which
 /// the rate limit will reset, in Unix timestamp format." The sample's limit of 300 contradicts the rule.
 #[tokio::test]
-async fn every_answer_tells_of_the_minute() {
-    let worker = FastServer::start();
-    let (door, hands) = open(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+async fn every_answer_states_the_limit_of_a_minute() {
+    let server = FastServer::start();
+    let (proxy, hands) = open(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let first = told(&visitor.get("/").await);
     let reset = first.reset.expect("a reset");
     assert!(is_about(reset, NOON, 60), "{reset}");
@@ -62,10 +62,10 @@ async fn every_answer_tells_of_the_minute() {
 /// message. The message will indicate that the user has exceeded the rate limit […] and must stop doing so." And "use a backoff
 /// strategy when receiving an error response".
 #[tokio::test]
-async fn who_exceeds_it_is_told_to_stop_and_when_to_come_back() {
-    let worker = FastServer::start();
-    let (door, hands) = open(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+async fn the_refusal_says_to_stop_and_when_to_come_back() {
+    let server = FastServer::start();
+    let (proxy, hands) = open(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     visitor.passes(60, "/").await;
     hands.advance(Span::from_secs(20));
     let refused = visitor.get("/").await;
@@ -88,15 +88,18 @@ async fn who_exceeds_it_is_told_to_stop_and_when_to_come_back() {
 
 /// "If we detect any spamming or misuse of the API, we reserve the right to block access to the API without notice."
 #[tokio::test]
-async fn who_misuses_it_is_blocked_without_notice() {
-    let worker = FastServer::start();
+async fn misuse_is_blocked_without_notice() {
+    let server = FastServer::start();
     let listed = |text: &str| text.replace("blocked_networks: []", "blocked_networks: [127.0.0.7]");
-    let (door, hands) = Proxy::start_preset("amvstrm", listed, &[("api", worker.address)], NOON);
-    let mut other = Visitor::at(8, &door).await;
+    let (proxy, hands) = Proxy::start_preset("amvstrm", listed, &[("api", server.address)], NOON);
+    let mut other = Visitor::at(8, &proxy).await;
     other.passes(1, "/").await;
     let block = r#"{ "block": { "for": "7d", "why": "scraping" } }"#;
-    assert_eq!(door.operator("PATCH", "/networks/127.0.0.8", block).await.status(), 200);
-    for mut visitor in [Visitor::at(7, &door).await, other] {
+    assert_eq!(
+        proxy.operator("PATCH", "/networks/127.0.0.8", block).await.status(),
+        200
+    );
+    for mut visitor in [Visitor::at(7, &proxy).await, other] {
         let blocked = visitor.get("/").await;
         assert_eq!((blocked.status(), &blocked.json()["code"]), (403, &403.into()));
         let message = blocked.json()["message"]
@@ -105,11 +108,15 @@ async fn who_misuses_it_is_blocked_without_notice() {
             .expect("a message");
         assert!(message.contains("misused") && message.contains("Stop"), "{message}");
     }
-    assert_eq!(Visitor::at(9, &door).await.get("/").await.status(), 200);
+    assert_eq!(Visitor::at(9, &proxy).await.get("/").await.status(), 200);
     hands.advance(Span::from_secs(7 * 86_400));
-    assert_eq!(Visitor::at(8, &door).await.get("/").await.status(), 200, "a week later");
     assert_eq!(
-        Visitor::at(7, &door).await.get("/").await.status(),
+        Visitor::at(8, &proxy).await.get("/").await.status(),
+        200,
+        "a week later"
+    );
+    assert_eq!(
+        Visitor::at(7, &proxy).await.get("/").await.status(),
         403,
         "in the file for good"
     );

@@ -8,20 +8,21 @@ use crate::support::fast::FastServer;
 use crate::support::{Answer, Proxy};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
-/// Long enough for the limiter of bursts.
+/// Long enough for the burst limiter.
 const PAUSE: Span = Span::from_millis(100);
 
-fn degraded(worker: &FastServer) -> (Proxy, &'static Hands) {
-    Proxy::start_preset("anilist", str::to_owned, &[("graphql", worker.address)], NOON)
+fn degraded(server: &FastServer) -> (Proxy, &'static Hands) {
+    Proxy::start_preset("anilist", str::to_owned, &[("graphql", server.address)], NOON)
 }
 
 /// "The AniList API has a rate limit of 90 requests per minute": without the warning that stands above it.
-fn normal(worker: &FastServer) -> (Proxy, &'static Hands) {
+fn normal(server: &FastServer) -> (Proxy, &'static Hands) {
     let restored = |text: &str| text.replace(" degraded: 30,", "");
-    Proxy::start_preset("anilist", restored, &[("graphql", worker.address)], NOON)
+    Proxy::start_preset("anilist", restored, &[("graphql", server.address)], NOON)
 }
 
-/// So many queries, one after the other, of which none tells more than the document's sample; the last answer.
+/// So many queries, one after the other, none of which has more headers than the document's sample; returns the last
+/// answer.
 async fn query(visitor: &mut Visitor, hands: &Hands, times: u64) -> Answer {
     let mut last = ask(visitor).await;
     for number in 1..times {
@@ -33,7 +34,7 @@ async fn query(visitor: &mut Visitor, hands: &Hands, times: u64) -> Answer {
     last
 }
 
-/// One query. Whatever becomes of it, only `X-RateLimit` headers tell of limits.
+/// One query. Whatever its result, only `X-RateLimit` headers mention limits.
 async fn ask(visitor: &mut Visitor) -> Answer {
     let answer = visitor.post("/").await;
     for name in ["ratelimit", "ratelimit-policy"] {
@@ -57,9 +58,9 @@ fn left(remaining: u64) -> Told {
 /// and in the sample nothing else.
 #[tokio::test]
 async fn ninety_requests_a_minute() {
-    let worker = FastServer::start();
-    let (door, hands) = normal(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastServer::start();
+    let (proxy, hands) = normal(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let first = ask(&mut visitor).await;
     assert_eq!((first.status(), told(&first)), (200, left(89)));
     tells_of_no_wait(&first);
@@ -69,11 +70,11 @@ async fn ninety_requests_a_minute() {
     tells_of_no_wait(&last);
     hands.advance(PAUSE);
     assert_eq!(ask(&mut visitor).await.status(), 429);
-    assert_eq!(worker.requests(), 90);
+    assert_eq!(server.requests(), 90);
     assert_eq!(
-        Visitor::at(2, &door).await.post("/").await.status(),
+        Visitor::at(2, &proxy).await.post("/").await.status(),
         200,
-        "somebody else"
+        "another caller"
     );
 }
 
@@ -81,10 +82,10 @@ async fn ninety_requests_a_minute() {
 /// headers. You will notice rate limiting at an X-RateLimit-Remaining value of 60 once you have exceeded the available 30 requests per
 /// minute."
 #[tokio::test]
-async fn thirty_are_let_through_while_it_is_degraded() {
-    let worker = FastServer::start();
-    let (door, hands) = degraded(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+async fn thirty_are_admitted_while_degraded() {
+    let server = FastServer::start();
+    let (proxy, hands) = degraded(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let last = query(&mut visitor, hands, 30).await;
     assert_eq!((last.status(), told(&last)), (200, left(60)));
     hands.advance(PAUSE);
@@ -98,7 +99,7 @@ async fn thirty_are_let_through_while_it_is_degraded() {
     let further = ask(&mut visitor).await;
     assert_eq!((further.status(), told(&further)), (429, expected));
     assert!((30..=40).contains(&retry_after(&further)), "{}", retry_after(&further));
-    assert_eq!(worker.requests(), 30);
+    assert_eq!(server.requests(), 30);
     hands.advance(Span::from_secs(retry_after(&further)));
     let after = ask(&mut visitor).await;
     assert_eq!((after.status(), told(&after)), (200, left(89)));
@@ -110,11 +111,11 @@ async fn thirty_are_let_through_while_it_is_degraded() {
 /// another request. X-RateLimit-Reset contains the Unix timestamp of when you can make another request."
 #[tokio::test]
 async fn a_timeout_of_a_minute() {
-    let worker = FastServer::start();
-    let (door, hands) = normal(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastServer::start();
+    let (proxy, hands) = normal(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 90).await;
-    // The minute of the 90 is over soon, but who exceeds them waits a whole one.
+    // The minute of the 90 is over soon, but a caller that exceeds them waits a whole one.
     hands.advance(Span::from_secs(45));
     let first = visitor.post("/").await;
     assert_eq!((first.status(), retry_after(&first)), (429, 60));
@@ -122,7 +123,7 @@ async fn a_timeout_of_a_minute() {
     assert!(is_about(reset, NOON, 45 + 9 + 60), "{reset}");
     let expected = Told::new(90, 0, reset);
     let mut wait = 60;
-    // The last of them a few seconds before that point in time, as the test takes some time of its own.
+    // The last one a few seconds before that moment, as the test takes some time itself.
     for seconds in [1, 29, 25] {
         hands.advance(Span::from_secs(seconds));
         let further = ask(&mut visitor).await;
@@ -142,15 +143,15 @@ async fn a_timeout_of_a_minute() {
     let after = ask(&mut visitor).await;
     assert_eq!((after.status(), told(&after)), (200, left(89)));
     tells_of_no_wait(&after);
-    assert_eq!(worker.requests(), 91);
+    assert_eq!(server.requests(), 91);
 }
 
 /// "Along with the 429 error code, you will recieve a GraphQL error message".
 #[tokio::test]
-async fn an_error_as_graphql_has_it() {
-    let worker = FastServer::start();
-    let (door, hands) = degraded(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+async fn the_refusal_is_a_graphql_error() {
+    let server = FastServer::start();
+    let (proxy, hands) = degraded(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 30).await;
     hands.advance(PAUSE);
     let refused = visitor.post("/").await;
@@ -162,13 +163,13 @@ async fn an_error_as_graphql_has_it() {
     assert_eq!(refused.head.get("content-type"), Some("application/json"));
 }
 
-/// "On top of the above rate limiting, we also have a burst limiter. This limiter is designed to stop you from hammering the API with
-/// too many requests in a very short period of time." Nothing is told of it.
+/// "On top of the above rate limiting, we also have a burst limiter. This limiter is designed to stop you from
+/// hammering the API with too many requests in a very short period of time." No header mentions it.
 #[tokio::test]
-async fn bursts_are_limited_and_nothing_is_told_of_that() {
-    let worker = FastServer::start();
-    let (door, hands) = normal(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+async fn bursts_are_limited_without_any_headers() {
+    let server = FastServer::start();
+    let (proxy, hands) = normal(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let mut let_through = 0;
     let refused = loop {
         let answer = visitor.post("/").await;
@@ -177,7 +178,7 @@ async fn bursts_are_limited_and_nothing_is_told_of_that() {
         }
         let_through += 1;
     };
-    // While they were sent, one more became free every 50 ms.
+    // Meanwhile one more became free every 50 ms.
     assert!((20..90).contains(&let_through), "{let_through}");
     assert_eq!((refused.status(), retry_after(&refused)), (429, 1));
     assert!(tells_nothing(&refused), "{:?}", refused.head);
@@ -195,14 +196,17 @@ async fn bursts_are_limited_and_nothing_is_told_of_that() {
 /// manual rate limit raise."
 #[tokio::test]
 async fn a_raise_on_request() {
-    let worker = FastServer::start();
-    let (door, hands) = degraded(&worker);
+    let server = FastServer::start();
+    let (proxy, hands) = degraded(&server);
     let raise = r#"{ "limits": { "anilist": 300 }, "note": "asked by mail" }"#;
-    assert_eq!(door.operator("PATCH", "/networks/127.0.0.5", raise).await.status(), 200);
-    let mut visitor = Visitor::at(5, &door).await;
+    assert_eq!(
+        proxy.operator("PATCH", "/networks/127.0.0.5", raise).await.status(),
+        200
+    );
+    let mut visitor = Visitor::at(5, &proxy).await;
     has_three_hundred(&mut visitor, hands).await;
-    let mut other = Visitor::at(6, &door).await;
-    assert_eq!(told(&ask(&mut other).await), left(89), "somebody else's is what it was");
+    let mut other = Visitor::at(6, &proxy).await;
+    assert_eq!(told(&ask(&mut other).await), left(89), "that of others is unchanged");
 }
 
 async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {
@@ -217,18 +221,18 @@ async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {
 /// "Your AniList username": of an account, by the key that it sends from its server.
 #[tokio::test]
 async fn a_raise_of_an_account_on_request() {
-    let worker = FastServer::start();
-    let (door, hands) = degraded(&worker);
+    let server = FastServer::start();
+    let (proxy, hands) = degraded(&server);
     let account = r#"{ "name": "bot", "tier": "everybody", "limits": { "anilist": 300 } }"#;
-    assert_eq!(door.operator("POST", "/accounts", account).await.status(), 201);
-    let made = door.operator("POST", "/accounts/bot/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", account).await.status(), 201);
+    let made = proxy.operator("POST", "/accounts/bot/keys", "{}").await.json();
     let key = made["key"].as_str().expect("a key");
-    let mut bot = Visitor::at(1, &door).await.with_key("x-api-key", key);
+    let mut bot = Visitor::at(1, &proxy).await.with_key("x-api-key", key);
     has_three_hundred(&mut bot, hands).await;
-    let mut without = Visitor::at(2, &door).await;
+    let mut without = Visitor::at(2, &proxy).await;
     assert_eq!(
         query(&mut without, hands, 31).await.status(),
         429,
-        "without its key it is anybody"
+        "without its key it is anonymous"
     );
 }

@@ -11,8 +11,8 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const MINUTE: Span = Span::from_secs(60);
 const LAUNCH: &str = "/api/v1/token-launch/create";
 
-/// With two accounts, of which ann has two keys.
-fn open(worker: &FastServer) -> (Proxy, &'static Hands) {
+/// With two accounts; ann has two keys.
+fn open(server: &FastServer) -> (Proxy, &'static Hands) {
     let with_accounts = |text: &str| {
         format!(
             "{text}\naccounts:\n  - {{ name: ann, tier: user, key_sha256: [{}, {}] }}\n  - {{ name: bob, tier: user, key_sha256: {} }}\n",
@@ -21,21 +21,21 @@ fn open(worker: &FastServer) -> (Proxy, &'static Hands) {
             hash("bob-1"),
         )
     };
-    Proxy::start_preset("bags", with_accounts, &[("api", worker.address)], NOON)
+    Proxy::start_preset("bags", with_accounts, &[("api", server.address)], NOON)
 }
 
-async fn user(key: &str, host: u8, door: &Proxy) -> Visitor {
-    Visitor::at(host, door).await.with_key("x-api-key", key)
+async fn user(key: &str, host: u8, proxy: &Proxy) -> Visitor {
+    Visitor::at(host, proxy).await.with_key("x-api-key", key)
 }
 
 /// "Rate limit: 1,000 requests per hour per user and per ip." "Scope: Rate limits apply across all your API keys." "Creating multiple API
 /// keys does not increase your rate limit."
 #[tokio::test]
 async fn a_thousand_an_hour_for_a_user_across_its_keys_and_addresses() {
-    let worker = FastServer::start();
-    let (door, _) = open(&worker);
-    let mut one = user("ann-1", 1, &door).await;
-    let mut other = user("ann-2", 2, &door).await;
+    let server = FastServer::start();
+    let (proxy, _) = open(&server);
+    let mut one = user("ann-1", 1, &proxy).await;
+    let mut other = user("ann-2", 2, &proxy).await;
     one.passes(600, "/ping").await;
     let last = other.passes(400, "/ping").await;
     assert_eq!(
@@ -47,12 +47,12 @@ async fn a_thousand_an_hour_for_a_user_across_its_keys_and_addresses() {
         assert_eq!(visitor.get("/ping").await.status(), 429);
     }
     assert_eq!(
-        user("bob-1", 3, &door).await.get("/ping").await.status(),
+        user("bob-1", 3, &proxy).await.get("/ping").await.status(),
         200,
         "another user"
     );
     assert_eq!(
-        user("bob-1", 1, &door).await.get("/ping").await.status(),
+        user("bob-1", 1, &proxy).await.get("/ping").await.status(),
         200,
         "the address has room for others"
     );
@@ -61,17 +61,17 @@ async fn a_thousand_an_hour_for_a_user_across_its_keys_and_addresses() {
 /// "Per user and per ip": an address that many users share has a thousand as well.
 #[tokio::test]
 async fn a_thousand_an_hour_for_an_address() {
-    let worker = FastServer::start();
-    let (door, _) = open(&worker);
-    user("ann-1", 1, &door).await.passes(500, "/ping").await;
-    let last = user("bob-1", 1, &door).await.passes(500, "/ping").await;
+    let server = FastServer::start();
+    let (proxy, _) = open(&server);
+    user("ann-1", 1, &proxy).await.passes(500, "/ping").await;
+    let last = user("bob-1", 1, &proxy).await.passes(500, "/ping").await;
     assert_eq!(told(&last).remaining, Some(0));
     for key in ["ann-1", "bob-1"] {
-        assert_eq!(user(key, 1, &door).await.get("/ping").await.status(), 429);
-        assert_eq!(user(key, 2, &door).await.get("/ping").await.status(), 200, "elsewhere");
+        assert_eq!(user(key, 1, &proxy).await.get("/ping").await.status(), 429);
+        assert_eq!(user(key, 2, &proxy).await.get("/ping").await.status(), 200, "elsewhere");
     }
     assert_eq!(
-        Visitor::at(1, &door).await.get("/ping").await.status(),
+        Visitor::at(1, &proxy).await.get("/ping").await.status(),
         429,
         "without a key too"
     );
@@ -80,10 +80,10 @@ async fn a_thousand_an_hour_for_an_address() {
 /// "Response headers included with every request: `X-RateLimit-Limit`: Total requests allowed per hour (1,000), `X-RateLimit-Remaining`:
 /// Requests remaining in current window, `X-RateLimit-Reset`: Unix timestamp when the limit resets." `curl -I` asks by `HEAD`.
 #[tokio::test]
-async fn every_answer_bears_the_headers() {
-    let worker = FastServer::start();
-    let (door, _) = open(&worker);
-    let mut ann = user("ann-1", 1, &door).await;
+async fn every_answer_has_the_headers() {
+    let server = FastServer::start();
+    let (proxy, _) = open(&server);
+    let mut ann = user("ann-1", 1, &proxy).await;
     for remaining in (990..1_000).rev() {
         let answer = match remaining % 3 {
             0 => ann.ask("HEAD", "public-api-v2.bags.fm", "/ping").await,
@@ -98,7 +98,7 @@ async fn every_answer_bears_the_headers() {
         assert_eq!((limit, left), (Some(1_000), Some(remaining)));
         assert!(is_about(reset.expect("a reset"), NOON, 3_600) || is_about(reset.expect("a reset"), NOON, 3_650));
     }
-    let mut guessing = user("guess", 1, &door).await;
+    let mut guessing = user("guess", 1, &proxy).await;
     let unknown = guessing.get("/ping").await;
     let expected = serde_json::json!({ "success": false, "error": "Invalid API key" });
     assert_eq!((unknown.status(), unknown.json()), (403, expected));
@@ -113,9 +113,9 @@ async fn every_answer_bears_the_headers() {
 /// "Sliding hourly windows (not fixed periods)." "This means your rate limit resets continuously rather than at fixed times."
 #[tokio::test]
 async fn the_hour_slides() {
-    let worker = FastServer::start();
-    let (door, hands) = open(&worker);
-    let mut ann = user("ann-1", 1, &door).await;
+    let server = FastServer::start();
+    let (proxy, hands) = open(&server);
+    let mut ann = user("ann-1", 1, &proxy).await;
     ann.passes(600, "/ping").await;
     hands.advance(MINUTE.saturating_mul(30));
     ann.passes(400, "/ping").await;
@@ -139,9 +139,9 @@ async fn the_hour_slides() {
 /// "When you exceed your rate limit, the API returns a `429` status with additional information".
 #[tokio::test]
 async fn a_refusal_with_additional_information() {
-    let worker = FastServer::start();
-    let (door, _) = open(&worker);
-    let mut ann = user("ann-1", 1, &door).await;
+    let server = FastServer::start();
+    let (proxy, _) = open(&server);
+    let mut ann = user("ann-1", 1, &proxy).await;
     ann.passes(1_000, "/ping").await;
     let refused = ann.get("/ping").await;
     let reset = told(&refused).reset.expect("a reset");
@@ -159,18 +159,14 @@ async fn a_refusal_with_additional_information() {
 /// "Certain endpoints may enforce additional, endpoint-specific rate limits. These limits are intentionally not publicly disclosed and
 /// apply only to the affected endpoints."
 #[tokio::test]
-async fn an_endpoint_has_a_limit_that_nobody_is_told_of() {
-    let worker = FastServer::start();
-    let (door, hands) = open(&worker);
-    let mut ann = user("ann-1", 1, &door).await;
+async fn an_endpoint_has_an_undisclosed_limit() {
+    let server = FastServer::start();
+    let (proxy, hands) = open(&server);
+    let mut ann = user("ann-1", 1, &proxy).await;
     for number in 1..=10 {
         let answer = ann.post(LAUNCH).await;
         assert_eq!(answer.status(), 200);
-        assert_eq!(
-            told(&answer).remaining,
-            Some(1_000 - number),
-            "of the limit that one is told of"
-        );
+        assert_eq!(told(&answer).remaining, Some(1_000 - number), "of the disclosed limit");
     }
     let refused = ann.post(LAUNCH).await;
     assert_eq!(refused.status(), 429);
@@ -187,7 +183,7 @@ async fn an_endpoint_has_a_limit_that_nobody_is_told_of() {
     ] {
         assert_eq!(ann.post(spelling).await.status(), 429, "{spelling}");
     }
-    // Only the affected endpoint, and only its method; and who was refused was charged nothing.
+    // Only the affected endpoint and its method are limited, and the refused request was not charged.
     assert_eq!(told(&ann.get(LAUNCH).await).remaining, Some(989));
     assert_eq!(told(&ann.post("/ping").await).remaining, Some(988));
     hands.advance(MINUTE.saturating_mul(2));
@@ -197,13 +193,13 @@ async fn an_endpoint_has_a_limit_that_nobody_is_told_of() {
 /// "If you need to increase your rate limit, please contact us."
 #[tokio::test]
 async fn a_raise_on_request() {
-    let worker = FastServer::start();
-    let (door, _) = open(&worker);
+    let server = FastServer::start();
+    let (proxy, _) = open(&server);
     let account = r#"{ "name": "cat", "tier": "user", "limits": { "hourly": 1500 } }"#;
-    assert_eq!(door.operator("POST", "/accounts", account).await.status(), 201);
-    let key = door.operator("POST", "/accounts/cat/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", account).await.status(), 201);
+    let key = proxy.operator("POST", "/accounts/cat/keys", "{}").await.json();
     let key = key["key"].as_str().expect("a key");
-    let mut cat = user(key, 1, &door).await;
+    let mut cat = user(key, 1, &proxy).await;
     let last = cat.passes(1_000, "/ping").await;
     assert_eq!(
         (told(&last).limit, told(&last).remaining),
@@ -213,12 +209,12 @@ async fn a_raise_on_request() {
     assert_eq!(
         cat.get("/ping").await.status(),
         429,
-        "the address was not raised with it"
+        "the address's limit was not raised"
     );
-    let mut elsewhere = user(key, 2, &door).await;
+    let mut elsewhere = user(key, 2, &proxy).await;
     elsewhere.passes(1, "/ping").await;
     let lifts = r#"{ "limits": { "hourly": { "limit": 1500, "lifts": "network" } } }"#;
-    assert_eq!(door.operator("PATCH", "/accounts/cat", lifts).await.status(), 200);
+    assert_eq!(proxy.operator("PATCH", "/accounts/cat", lifts).await.status(), 200);
     let last = cat.passes(499, "/ping").await;
     assert_eq!((told(&last).limit, told(&last).remaining), (Some(1_500), Some(0)));
     assert_eq!(cat.get("/ping").await.status(), 429);

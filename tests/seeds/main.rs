@@ -4,11 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod all;
+mod all_presets;
 mod amvstrm;
 mod anilist;
 mod bags;
-mod hall;
+mod preset_queue;
 mod queue_table;
 mod quota_table;
 mod shotit;

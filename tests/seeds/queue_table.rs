@@ -1,6 +1,4 @@
-//! A queue as it is drawn in the documents, and whom it lets in.
-//!
-//! Absent on purpose: the tables. Each system's module has its own, as its document draws it.
+//! A queue as the documents show it, and which priorities it admits. The tables are in the module of each system.
 
 use std::sync::Arc;
 
@@ -13,17 +11,17 @@ use tiergate::policy::{Admission, Policy};
 
 use crate::support::request::{AdmissionRequest, RequestExt, request};
 
-/// A system, as its preset has it.
+/// A system and its preset.
 pub struct System {
     pub preset: &'static str,
-    /// The upstream that searches, and a host that leads there.
+    /// The upstream that searches, and a host that is routed there.
     pub upstream: &'static str,
     pub host: &'static str,
 }
 
-/// One row of a queue table: who waits, who is accepted, who is rejected.
+/// One row of a queue table: the queued priorities, those accepted, those rejected.
 pub struct Row {
-    /// One character a seat: the priority of who sits there, or `_` for a free one.
+    /// One character per queue place: the priority of its job, or `_` for a free one.
     pub queue: &'static str,
     pub acceptable: &'static [u8],
     pub rejecting: &'static [u8],
@@ -38,7 +36,7 @@ pub const fn row(queue: &'static str, acceptable: &'static [u8], rejecting: &'st
     }
 }
 
-/// What the preset says: to the policy, and where it searches.
+/// The preset's rules, and the upstream that searches.
 struct Said {
     rules: Arc<Rules>,
     searches: UpstreamId,
@@ -55,24 +53,25 @@ impl System {
         }
     }
 
-    /// Searches that are worked on at once.
+    /// Searches that run at once.
     pub fn slots(&self) -> usize {
         self.said().slots()
     }
 
-    /// How many requests of one caller of that tier are let in before one is refused, waiting ones included, and why.
+    /// How many requests of one caller of this tier are admitted before one is refused, queued ones included, and the
+    /// reason.
     pub fn first_refusal(&self, tier: &str) -> (u32, Reason) {
-        let mut door = Door::busy(self.said());
-        let at = door.policy.rules().tiers.iter().position(|level| &*level.name == tier);
-        let ask = door.ask(TierId(
+        let mut busy = BusyPolicy::new(self.said());
+        let at = busy.policy.rules().tiers.iter().position(|level| &*level.name == tier);
+        let ask = busy.ask(TierId(
             u16::try_from(at.expect("the preset has it")).expect("a handful"),
         ));
-        for let_in in 0.. {
-            if let Err(refusal) = door.policy.enter(&ask, Timestamp::ZERO) {
-                return (let_in, refusal.reason());
+        for admitted in 0.. {
+            if let Err(refusal) = busy.policy.enter(&ask, Timestamp::ZERO) {
+                return (admitted, refusal.reason());
             }
         }
-        unreachable!("seats are bounded")
+        unreachable!("the queue is bounded")
     }
 }
 
@@ -84,20 +83,16 @@ impl Said {
 }
 
 impl Row {
-    /// Who waits, in the order in which they came.
-    pub fn seated(&self) -> Vec<u8> {
-        let seats = self.queue.bytes().filter(|seat| *seat != b'_');
-        seats.map(|seat| seat - b'0').collect()
+    /// The queued priorities in order of arrival.
+    pub fn queued(&self) -> Vec<u8> {
+        let places = self.queue.bytes().filter(|place| *place != b'_');
+        places.map(|place| place - b'0').collect()
     }
 
-    /// Lets every priority knock at the queue of this row, each at a fresh one.
+    /// Checks that a queue filled as in this row admits the priorities it should, each with a fresh queue.
     pub fn check(&self, system: &System) {
-        let seats = system.said().rules.queue.length;
-        assert_eq!(
-            usize::try_from(seats).unwrap(),
-            self.queue.len(),
-            "as long as it is drawn"
-        );
+        let places = system.said().rules.queue.length;
+        assert_eq!(usize::try_from(places).unwrap(), self.queue.len(), "as long as the row");
         for priority in [0, 2, 5, 6] {
             let accepted = self.accepts(system, priority);
             assert_eq!(
@@ -115,89 +110,92 @@ impl Row {
         }
     }
 
-    /// Whether a queue as drawn lets a request of that priority in, and whether it does so as it should: a free seat if
-    /// there is one, or else that of somebody of the lowest priority.
+    /// Whether a queue filled as in this row admits a request of this priority. Checks that it takes a free place if
+    /// there is one, or else displaces a job of the lowest priority.
     fn accepts(&self, system: &System, priority: u8) -> bool {
-        let mut door = Door::busy(system.said());
-        let seated = self.seated();
-        for seat in &seated {
-            door.knocks(*seat).expect("there are seats for all who are drawn");
+        let mut busy = BusyPolicy::new(system.said());
+        let queued = self.queued();
+        for waiting in &queued {
+            busy.enter(*waiting).expect("the row fits into the queue");
         }
-        let before = door.drawn();
-        match door.knocks(priority) {
-            Ok(Admission::Seated { displaced, .. }) => {
-                let lowest = seated.iter().min();
-                let full = seated.len() == self.queue.len();
+        let before = busy.drawn();
+        match busy.enter(priority) {
+            Ok(Admission::Queued { displaced, .. }) => {
+                let lowest = queued.iter().min();
+                let full = queued.len() == self.queue.len();
                 assert_eq!(displaced.is_some(), full, "{priority} at {}", self.queue);
                 let mut after = before;
                 after[usize::from(priority)] += 1;
                 if full {
                     after[usize::from(*lowest.unwrap())] -= 1;
                 }
-                assert_eq!(door.drawn(), after, "{priority} at {}", self.queue);
+                assert_eq!(busy.drawn(), after, "{priority} at {}", self.queue);
                 true
             }
             Err(refusal) => {
-                self.check_refusal(&refusal, priority, &seated);
-                assert_eq!(door.drawn(), before, "a refusal changes nothing");
+                self.check_refusal(&refusal, priority, &queued);
+                assert_eq!(busy.drawn(), before, "a refusal changes nothing");
                 false
             }
-            Ok(other) => panic!("the worker is busy, but: {other:?}"),
+            Ok(other) => panic!("all slots are taken, but: {other:?}"),
         }
     }
 
-    /// A 503 that names the lowest priority that would have been let in: the one above the lowest that waits.
-    fn check_refusal(&self, refusal: &Refusal, priority: u8, seated: &[u8]) {
+    /// A 503 that names the lowest priority that would have been admitted: the one above the lowest that is queued.
+    fn check_refusal(&self, refusal: &Refusal, priority: u8, queued: &[u8]) {
         assert_eq!(refusal.reason(), Reason::QueueFull, "{priority} at {}", self.queue);
-        let Refusal::QueueFull { seats, admits_from, .. } = refusal else {
-            unreachable!("the reason was looked at above");
+        let Refusal::QueueFull {
+            capacity, admits_from, ..
+        } = refusal
+        else {
+            unreachable!("the reason was checked above");
         };
-        assert_eq!(usize::try_from(*seats).unwrap(), self.queue.len());
-        let above_lowest = seated.iter().min().and_then(|lowest| Priority::new(lowest + 1));
+        assert_eq!(usize::try_from(*capacity).unwrap(), self.queue.len());
+        let above_lowest = queued.iter().min().and_then(|lowest| Priority::new(lowest + 1));
         assert_eq!(*admits_from, above_lowest, "{priority} at {}", self.queue);
     }
 }
 
-/// A door whose workers are busy. Every request is of a caller of its own.
-struct Door {
+/// A policy whose slots are all taken. Every request is from a caller of its own.
+struct BusyPolicy {
     policy: Policy,
     searches: UpstreamId,
     callers: u32,
 }
 
-impl Door {
-    fn busy(said: Said) -> Self {
-        let mut door = Self {
+impl BusyPolicy {
+    fn new(said: Said) -> Self {
+        let mut busy = Self {
             policy: Policy::new(Arc::clone(&said.rules)),
             searches: said.searches,
             callers: 0,
         };
-        door.policy
+        busy.policy
             .follow_clock(UnixTime::from_secs(1_800_014_400), Timestamp::ZERO, Span::MAX);
         for _ in 0..said.slots() {
-            let running = door.knocks(6);
+            let running = busy.enter(6);
             assert!(
                 matches!(running, Ok(Admission::Running { .. })),
                 "a slot is free: {running:?}"
             );
         }
-        door
+        busy
     }
 
-    fn knocks(&mut self, priority: u8) -> Result<Admission, Refusal> {
+    fn enter(&mut self, priority: u8) -> Result<Admission, Refusal> {
         let tiers = &self.policy.rules().tiers;
         let level = tiers.iter().position(|tier| tier.priority.get() == priority);
         let ask = self.ask(TierId(u16::try_from(level.expect("a level of that priority")).unwrap()));
         self.policy.enter(&ask, Timestamp::ZERO)
     }
 
-    /// A request of a caller who was never here before.
+    /// A request of a new caller.
     fn ask(&mut self, tier: TierId) -> AdmissionRequest {
         self.callers += 1;
         request(Caller::Account(AccountId(self.callers)), tier).to(self.searches)
     }
 
-    /// How many wait, by priority.
+    /// How many jobs are queued, by priority.
     fn drawn(&self) -> [u32; Priority::COUNT] {
         *self.policy.waiting()
     }

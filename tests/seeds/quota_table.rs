@@ -1,6 +1,4 @@
-//! A sponsor table as the documents have it, and what its preset makes of it.
-//!
-//! Absent on purpose: the tables. Each system's module has its own.
+//! A sponsor table as the documents show it, checked on the preset. The tables are in the module of each system.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -25,12 +23,12 @@ pub type Line = (&'static str, u64, u32, u8);
 /// Seconds that pass after each request: 30 a minute.
 const PACE: u64 = 2;
 
-/// A preset's door whose clock moves on with each request, so that none meets a limit of requests a minute.
-pub struct House {
-    pub door: Proxy,
+/// A preset's proxy whose clock advances with each request, so that none meets a limit of requests per minute.
+pub struct Deployment {
+    pub proxy: Proxy,
     hands: &'static Hands,
     opened: UnixTime,
-    /// Seconds by which the clock was moved.
+    /// Seconds by which the clock was advanced.
     moved: Cell<u64>,
     host: &'static str,
 }
@@ -45,13 +43,13 @@ pub fn with_sponsors(text: &str) -> String {
     format!("{text}\naccounts:\n{accounts}")
 }
 
-/// The header and the key of that tier's account.
+/// The header and the key of this tier's account.
 pub fn key_of(tier: &str) -> Option<(&'static str, String)> {
     Some(("x-trace-key", format!("key-{}", tier.strip_prefix('$')?)))
 }
 
-impl House {
-    /// Opens the preset with its sponsors; that upstream is led to the worker, and `host` is asked.
+impl Deployment {
+    /// Opens the preset with its sponsors; `upstream` is served by this server, and requests name `host`.
     pub fn open(
         preset: &str,
         edited: impl FnOnce(String) -> String,
@@ -60,9 +58,9 @@ impl House {
         opened: UnixTime,
     ) -> Self {
         let edited = |text: &str| edited(with_sponsors(text));
-        let (door, hands) = Proxy::start_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
+        let (proxy, hands) = Proxy::start_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
         Self {
-            door,
+            proxy,
             hands,
             opened,
             moved: Cell::new(0),
@@ -70,16 +68,16 @@ impl House {
         }
     }
 
-    /// Somebody of that tier, on a connection of its own.
+    /// A caller of this tier on a connection of its own.
     async fn visitor(&self, tier: &str) -> Visitor {
-        let visitor = Visitor::at(1, &self.door).await;
+        let visitor = Visitor::at(1, &self.proxy).await;
         match key_of(tier) {
             Some((header, key)) => visitor.with_key(header, &key),
             None => visitor,
         }
     }
 
-    /// One request of that tier's, on a connection of its own.
+    /// One request of this tier on a connection of its own.
     pub async fn ask(&self, tier: &str, path: &str) -> Answer {
         let answer = self.visitor(tier).await.ask("GET", self.host, path).await;
         self.advance(PACE);
@@ -91,13 +89,13 @@ impl House {
         self.hands.advance(Span::from_secs(seconds));
     }
 
-    /// Moves on to that time, and the little that the test itself has taken.
+    /// Advances the clock to this time, plus the little that the test itself has taken.
     pub fn advance_to(&self, at: UnixTime) {
         let now = self.opened.as_secs() + self.moved.get();
         self.advance(at.as_secs().checked_sub(now).expect("it is still to come"));
     }
 
-    /// Checks that everybody of the table is told of it.
+    /// Checks that `/me` shows each line's terms to its tier.
     pub async fn check_told(&self, table: &[Line]) {
         for (tier, quota, concurrency, priority) in table {
             let me = self.ask(tier, "/me").await.json();
@@ -115,7 +113,7 @@ impl House {
         }
     }
 
-    /// So many searches of that tier's, which succeed.
+    /// So many searches of this tier, which succeed.
     pub async fn searches(&self, tier: &str, searches: u64) {
         for number in 0..searches {
             let answer = self.ask(tier, "/search").await;
@@ -123,8 +121,8 @@ impl House {
         }
     }
 
-    /// Checks that what the door itself finds malformed takes no quota, whoever sends it; nor does what it finds so before it
-    /// asks who that is take any of the `limit` requests of a minute.
+    /// Checks that malformed requests take no quota, from any caller, and that those refused before the caller is known
+    /// take none of the `limit` requests per minute either.
     pub async fn check_malformed_is_free(&self, limit: u64) {
         let large = format!("content-length: {}\r\nexpect: 100-continue\r\n", (25 << 20) + 1);
         let cases = [
@@ -144,7 +142,7 @@ impl House {
                 assert_eq!(answer.get("x-ratelimit-remaining"), None);
             }
         }
-        // Here it is known who asks before the body is seen to be none.
+        // Here the caller is known before the body turns out to be missing.
         let chunked = self
             .raw("POST", "/search", "transfer-encoding: chunked\r\n", "zz\r\n")
             .await;
@@ -156,9 +154,9 @@ impl House {
         }
     }
 
-    /// A request as it is written here, on a connection of its own.
+    /// A request as it is written, on a connection of its own.
     async fn raw(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut client = Client::connect(self.door.address).await;
+        let mut client = Client::connect(self.proxy.address).await;
         let host = self.host;
         client
             .send(format!(
@@ -168,8 +166,8 @@ impl House {
         client.answer_to(method).await
     }
 
-    /// Checks that everybody of the table has as many successes as it says, and then none: the last `cost` one by one, those
-    /// before by searches at `/bulk` that cost so much.
+    /// Checks that each line's tier has as many successes as stated, and then none: the last `cost` one by one, the
+    /// others by searches at `/bulk` that cost so much.
     pub async fn check_spent(&self, table: &[Line], cost: u64) {
         for (tier, quota, ..) in table {
             let mut visitor = self.visitor(tier).await;
@@ -192,14 +190,14 @@ impl House {
         }
     }
 
-    /// Checks that so many searches succeed and the next is refused for want of quota, with status 402.
+    /// Checks that so many searches succeed and the next is refused with 402 for want of quota.
     pub async fn check_left(&self, tier: &str, searches: u64) {
         self.searches(tier, searches).await;
         self.ask(tier, "/search").await.assert_refused(402, "quota_depleted");
     }
 }
 
-/// Checks that in a preset everybody of the table has as many successes as it says, failures not counted, and then none.
+/// Checks that each line's tier has as many successes in the preset as stated, failures not counted, and then none.
 pub fn check_counted(preset: &str, table: &[Line]) {
     let text = Preset::named(preset).expect("a preset that there is").text;
     let config = Config::parse(preset, text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
@@ -213,7 +211,7 @@ pub fn check_counted(preset: &str, table: &[Line]) {
         let ask = request(Caller::Account(AccountId(at.into())), TierId(at));
         let mut search = |outcome| match policy.enter(&ask, now) {
             Ok(Admission::Running { grant, .. }) => {
-                assert!(policy.end(grant.job, outcome, now).is_none(), "nobody waits");
+                assert!(policy.end(grant.job, outcome, now).is_none(), "no job is queued");
                 Ok(())
             }
             Ok(other) => panic!("a slot is free, but: {other:?}"),

@@ -9,9 +9,9 @@ use tiergate::clock::Hands;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::hall::check_concurrency;
+use super::preset_queue::check_concurrency;
 use super::queue_table::{Row, System, row};
-use super::quota_table::{House, Line, check_counted, with_sponsors};
+use super::quota_table::{Deployment, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
 use crate::support::fast::FastServer;
 use crate::support::{Client, Proxy, metric_sum};
@@ -46,7 +46,7 @@ fn the_queue_table() {
     }
 }
 
-/// The same by real searches, of which the preset's slots are full.
+/// The same over HTTP, with all of the preset's slots taken.
 #[tokio::test]
 async fn the_queue_table_over_http() {
     for row in &TABLE {
@@ -80,44 +80,44 @@ const MINUTE: Span = Span::from_secs(60);
 /// The API server.
 const API: &str = "api.shotit";
 
-/// `/bulk` is ours, so that the tests get through a thousand: a search that costs 100.
-fn open_at(worker: &FastServer, at: UnixTime) -> House {
+/// `/bulk` is added by the tests, to get through a thousand: a search that costs 100.
+fn open_at(server: &FastServer, at: UnixTime) -> Deployment {
     let with_bulk = |text: String| {
         let search = "  - { host: api.shotit, path: /search, ";
         assert!(text.contains(search));
         let bulk = "  - { host: api.shotit, path: /bulk, upstream: api, metered: true, cost: 100 }\n";
         text.replacen(search, &format!("{bulk}{search}"), 1)
     };
-    House::open("shotit", with_bulk, ("api", worker), API, at)
+    Deployment::open("shotit", with_bulk, ("api", server), API, at)
 }
 
-fn open(worker: &FastServer) -> House {
-    open_at(worker, NOON)
+fn open(server: &FastServer) -> Deployment {
+    open_at(server, NOON)
 }
 
-/// As it comes, but for the sponsors: its three servers, with the clock in the test's own hands.
+/// The preset with sponsors: its three servers, and a clock that the test advances.
 fn three_servers(web: &FastServer, api: &FastServer, media: &FastServer) -> (Proxy, &'static Hands) {
     let upstreams = [("web", web.address), ("api", api.address), ("media", media.address)];
     Proxy::start_preset("shotit", with_sponsors, &upstreams, NOON)
 }
 
-/// Uses up so many searches of that tier's.
-async fn use_up(house: &House, tier: &str, searches: u64) {
+/// Uses up so many searches of this tier.
+async fn use_up(deployment: &Deployment, tier: &str, searches: u64) {
     for _ in 0..searches / 100 {
-        assert_eq!(house.ask(tier, "/bulk").await.status(), 200);
+        assert_eq!(deployment.ask(tier, "/bulk").await.status(), 200);
     }
-    house.searches(tier, searches % 100).await;
+    deployment.searches(tier, searches % 100).await;
 }
 
 /// | Server | Hostname | HTTP Rate Limit |: "this limit also applies to to other HTTP servers".
 #[tokio::test]
 async fn three_servers_by_host_with_a_limit_each() {
     let (web, api, media) = (FastServer::start(), FastServer::start(), FastServer::start());
-    let (door, hands) = three_servers(&web, &api, &media);
-    let mut visitor = Visitor::at(1, &door).await;
+    let (proxy, hands) = three_servers(&web, &api, &media);
+    let mut visitor = Visitor::at(1, &proxy).await;
     // | Web server | shotit | 600/min |, | API server | api.shotit | 60/min |, | Media server | media.shotit | 60/min |
     let servers = [("shotit", 600, &web), (API, 60, &api), ("media.shotit", 60, &media)];
-    for (host, limit, worker) in servers {
+    for (host, limit, server) in servers {
         for remaining in (0..limit).rev() {
             let answer = visitor.ask("GET", host, "/some/page").await;
             assert_eq!(answer.status(), 200, "{host}: {}", answer.text());
@@ -129,7 +129,7 @@ async fn three_servers_by_host_with_a_limit_each() {
         }
         let refused = visitor.ask("GET", host, "/some/page").await;
         refused.assert_refused(429, "rate_limited");
-        assert_eq!(u64::try_from(worker.requests()).unwrap(), limit, "{host}");
+        assert_eq!(u64::try_from(server.requests()).unwrap(), limit, "{host}");
     }
     visitor
         .ask("GET", "another.shotit", "/")
@@ -141,13 +141,13 @@ async fn three_servers_by_host_with_a_limit_each() {
     }
 }
 
-/// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys
-/// could be guessed without end.
+/// The proxy's own pages used to answer at any host. None of the three limits matches other hosts, so nothing was
+/// charged there, and keys could be guessed without end.
 #[tokio::test]
-async fn no_key_is_guessed_at_a_host_that_there_is_not() {
-    let worker = FastServer::start();
-    let (door, _) = three_servers(&worker, &worker, &worker);
-    let mut guessing = Visitor::at(1, &door).await.with_key("x-trace-key", "guess");
+async fn keys_cannot_be_guessed_at_an_unknown_host() {
+    let server = FastServer::start();
+    let (proxy, _) = three_servers(&server, &server, &server);
+    let mut guessing = Visitor::at(1, &proxy).await.with_key("x-trace-key", "guess");
     for host in ["another.shotit", "shotit.evil.example", "127.0.0.1", ""] {
         for path in ["/me", "/stats", "/%6de", "/search", "/x"] {
             let answer = guessing.ask("GET", host, path).await;
@@ -167,10 +167,10 @@ async fn no_key_is_guessed_at_a_host_that_there_is_not() {
 /// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
 #[tokio::test]
 async fn sixty_a_minute_by_address_for_any_path_and_key() {
-    let worker = FastServer::start();
-    let (door, _) = three_servers(&worker, &worker, &worker);
-    let mut without = Visitor::at(1, &door).await;
-    let mut with = Visitor::at(1, &door).await.with_key("x-trace-key", "key-100");
+    let server = FastServer::start();
+    let (proxy, _) = three_servers(&server, &server, &server);
+    let mut without = Visitor::at(1, &proxy).await;
+    let mut with = Visitor::at(1, &proxy).await.with_key("x-trace-key", "key-100");
     for number in 0..20 {
         for path in ["/search", "/status"] {
             assert_eq!(with.ask("GET", API, path).await.status(), 200, "{number}");
@@ -182,7 +182,7 @@ async fn sixty_a_minute_by_address_for_any_path_and_key() {
             visitor.ask("GET", API, path).await.assert_refused(429, "rate_limited");
         }
     }
-    let mut elsewhere = Visitor::at(2, &door).await.with_key("x-trace-key", "key-100");
+    let mut elsewhere = Visitor::at(2, &proxy).await.with_key("x-trace-key", "key-100");
     assert_eq!(told(&elsewhere.ask("GET", API, "/search").await).remaining, Some(59));
 }
 
@@ -190,9 +190,9 @@ async fn sixty_a_minute_by_address_for_any_path_and_key() {
 /// `x-ratelimit-reset: 1620537960`. "Request would fail with HTTP 429 (Too Many Requests)."
 #[tokio::test]
 async fn the_headers_as_they_are_spelled() {
-    let worker = FastServer::start();
-    let (door, hands) = three_servers(&worker, &worker, &worker);
-    let mut client = Client::connect(door.address).await;
+    let server = FastServer::start();
+    let (proxy, hands) = three_servers(&server, &server, &server);
+    let mut client = Client::connect(proxy.address).await;
     client
         .send(format!("GET /x HTTP/1.1\r\nhost: {API}\r\nconnection: close\r\n\r\n"))
         .await;
@@ -208,7 +208,7 @@ async fn the_headers_as_they_are_spelled() {
         .parse()
         .expect("seconds since 1970");
     assert!(is_about(reset, NOON, 60), "{reset}");
-    let mut visitor = Visitor::at(1, &door).await;
+    let mut visitor = Visitor::at(1, &proxy).await;
     for remaining in (0..59).rev() {
         let expected = Told::new(60, remaining, reset);
         assert_eq!(told(&visitor.ask("GET", API, "/x").await), expected);
@@ -222,29 +222,29 @@ async fn the_headers_as_they_are_spelled() {
 
 #[tokio::test]
 async fn the_sponsor_table() {
-    let worker = FastServer::start();
-    open(&worker).check_told(&SPONSORS).await;
+    let server = FastServer::start();
+    open(&server).check_told(&SPONSORS).await;
     check_counted("shotit", &SPONSORS);
 }
 
-/// Each quota of the table is searched through, over HTTP.
+/// Each quota of the table is used up over HTTP.
 #[tokio::test]
 async fn the_monthly_quotas() {
-    let worker = FastServer::start();
-    let house = open(&worker);
-    house.check_spent(&SPONSORS, 100).await;
-    let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
+    let server = FastServer::start();
+    let deployment = open(&server);
+    deployment.check_spent(&SPONSORS, 100).await;
+    let debits = metric_sum(deployment.proxy.admin, "tiergate_quota_debits_total", "").await;
     assert_eq!(debits, 187_000.0);
 }
 
 /// "Any unique IP address would be considered as one unique user."
 #[tokio::test]
 async fn an_address_is_a_user() {
-    let worker = FastServer::start();
-    let house = open(&worker);
-    house.searches("free", 3).await;
+    let server = FastServer::start();
+    let deployment = open(&server);
+    deployment.searches("free", 3).await;
     for (host, used) in [(1, 3), (2, 0)] {
-        let mut visitor = Visitor::at(host, &house.door).await;
+        let mut visitor = Visitor::at(host, &deployment.proxy).await;
         let me = visitor.ask("GET", API, "/me").await.json();
         assert_eq!((&me["quotaUsed"], &me["tier"]), (&used.into(), &"free".into()));
     }
@@ -254,15 +254,15 @@ async fn an_address_is_a_user() {
 /// 2000 monthly quota." And "search request would fail with HTTP 402".
 #[tokio::test]
 async fn with_and_without_a_key_2000_and_not_one_more() {
-    let worker = FastServer::start();
-    let house = open(&worker);
+    let server = FastServer::start();
+    let deployment = open(&server);
     for tier in ["free", "$1"] {
-        use_up(&house, tier, 990).await;
+        use_up(&deployment, tier, 990).await;
     }
     for tier in ["$1", "free"] {
-        house.check_left(tier, 10).await;
+        deployment.check_left(tier, 10).await;
     }
-    let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
+    let debits = metric_sum(deployment.proxy.admin, "tiergate_quota_debits_total", "").await;
     assert_eq!(debits, 2_000.0);
 }
 
@@ -270,60 +270,60 @@ async fn with_and_without_a_key_2000_and_not_one_more() {
 /// requests, including HTTP 4xx and 5xx." Nor "throttled requests".
 #[tokio::test]
 async fn only_http_200_is_deducted() {
-    let worker = FastServer::start();
-    let house = open(&worker);
+    let server = FastServer::start();
+    let deployment = open(&server);
     for status in [201, 204, 400, 402, 404, 429, 500, 502, 503] {
-        let answer = house.ask("free", &format!("/search?status={status}")).await;
+        let answer = deployment.ask("free", &format!("/search?status={status}")).await;
         assert_eq!(answer.status(), status);
     }
-    let mut visitor = Visitor::at(1, &house.door).await;
+    let mut visitor = Visitor::at(1, &deployment.proxy).await;
     while visitor.ask("GET", API, "/status").await.status() == 200 {}
     visitor
         .ask("GET", API, "/search")
         .await
         .assert_refused(429, "rate_limited");
-    house.advance(60);
-    assert_eq!(house.ask("free", "/me").await.json()["quotaUsed"], 0);
-    house.searches("free", 1).await;
-    assert_eq!(house.ask("free", "/me").await.json()["quotaUsed"], 1);
+    deployment.advance(60);
+    assert_eq!(deployment.ask("free", "/me").await.json()["quotaUsed"], 0);
+    deployment.searches("free", 1).await;
+    assert_eq!(deployment.ask("free", "/me").await.json()["quotaUsed"], 1);
 }
 
-/// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
+/// "You don't have to worry about wasting quota on malformed requests": those that the proxy itself refuses.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
-    let worker = FastServer::start();
-    open(&worker).check_malformed_is_free(60).await;
-    assert_eq!(worker.requests(), 0);
+    let server = FastServer::start();
+    open(&server).check_malformed_is_free(60).await;
+    assert_eq!(server.requests(), 0);
 }
 
 /// "Search Quota reset every 1st of each month."
 #[tokio::test]
 async fn the_quota_is_reset_on_the_first_of_each_month() {
-    let worker = FastServer::start();
+    let server = FastServer::start();
     // 2028-01-31T23:00:00Z. That year has a 29th of February.
-    let house = open_at(&worker, UnixTime::from_secs(1_832_972_400));
-    use_up(&house, "free", 1_000).await;
+    let deployment = open_at(&server, UnixTime::from_secs(1_832_972_400));
+    use_up(&deployment, "free", 1_000).await;
     let mut begins = 1_832_976_000;
     for (first, days) in [("2028-02-01", 29), ("2028-03-01", 31), ("2028-04-01", 30)] {
-        let me = house.ask("free", "/me").await.json();
+        let me = deployment.ask("free", "/me").await.json();
         let quota = &me["quotas"][0];
         assert_eq!((&quota["window"], &quota["used"]), (&"month UTC".into(), &1_000.into()));
         assert_eq!(quota["next_reset"], format!("{first}T00:00:00Z"));
-        // Some minutes before, as the test takes some time of its own; on the first; and an hour before the next.
-        house.advance_to(UnixTime::from_secs(begins - 300));
-        house.check_left("free", 0).await;
-        house.advance_to(UnixTime::from_secs(begins));
-        use_up(&house, "free", 990).await;
-        house.check_left("free", 10).await;
+        // Some minutes before, as the test takes time itself; on the first; and an hour before the next.
+        deployment.advance_to(UnixTime::from_secs(begins - 300));
+        deployment.check_left("free", 0).await;
+        deployment.advance_to(UnixTime::from_secs(begins));
+        use_up(&deployment, "free", 990).await;
+        deployment.check_left("free", 10).await;
         begins += days * 86_400;
-        house.advance_to(UnixTime::from_secs(begins - 3_600));
-        house.check_left("free", 0).await;
+        deployment.advance_to(UnixTime::from_secs(begins - 3_600));
+        deployment.check_left("free", 0).await;
     }
 }
 
 /// "If you send a second request before the first request respond, it would fail with HTTP 402." And "Concurrency only applies to
 /// the /search endpoint."
 #[tokio::test]
-async fn searches_at_once_and_what_is_no_search() {
+async fn concurrency_counts_searches_only() {
     check_concurrency(&SYSTEM, &SPONSORS).await;
 }

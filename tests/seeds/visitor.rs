@@ -1,17 +1,17 @@
-//! Somebody who asks a preset's door again and again, and what it is told of its limits.
+//! A client that sends many requests to a preset, and the limits that the answers state.
 
 use tiergate::policy::time::UnixTime;
 
 use crate::support::{Answer, Client, Proxy};
 
-/// Somebody at an address, on one connection.
+/// A client at an address, on one connection.
 pub struct Visitor {
     client: Client,
-    /// Header lines of every request.
+    /// The header lines of every request.
     headers: String,
 }
 
-/// What `X-RateLimit-Limit`, `-Remaining` and `-Reset` say.
+/// The values of `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
     pub limit: Option<u64>,
@@ -31,17 +31,17 @@ impl Told {
 
 impl Visitor {
     /// At 127.0.0.`host`.
-    pub async fn at(host: u8, door: &Proxy) -> Self {
+    pub async fn at(host: u8, proxy: &Proxy) -> Self {
         Self {
-            client: Client::connect_from(host, door.address).await,
+            client: Client::connect_from(host, proxy.address).await,
             headers: String::new(),
         }
     }
 
     /// At the address that a trusted proxy names.
-    pub async fn behind_a_proxy(address: &str, door: &Proxy) -> Self {
+    pub async fn behind_a_proxy(address: &str, proxy: &Proxy) -> Self {
         Self {
-            client: Client::connect(door.address).await,
+            client: Client::connect(proxy.address).await,
             headers: format!("x-forwarded-for: {address}\r\n"),
         }
     }
@@ -53,11 +53,11 @@ impl Visitor {
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {
-        self.ask("GET", "door.example", path).await
+        self.ask("GET", "proxy.example", path).await
     }
 
     pub async fn post(&mut self, path: &str) -> Answer {
-        self.ask("POST", "door.example", path).await
+        self.ask("POST", "proxy.example", path).await
     }
 
     pub async fn ask(&mut self, method: &str, host: &str, path: &str) -> Answer {
@@ -68,7 +68,7 @@ impl Visitor {
         self.client.answer_to(method).await
     }
 
-    /// So many requests that are let through.
+    /// So many requests, which are admitted; returns the last answer.
     pub async fn passes(&mut self, times: u64, path: &str) -> Answer {
         let mut last = None;
         for number in 1..=times {
@@ -100,12 +100,12 @@ pub fn retry_after(answer: &Answer) -> u64 {
     value.parse().expect("whole seconds")
 }
 
-/// Whether so many seconds have passed since then at that point of Unix time, give or take what a test takes itself.
+/// Whether that point of Unix time is so many seconds after `since`, give or take what the test takes itself.
 pub fn is_about(at: u64, since: UnixTime, seconds: u64) -> bool {
     (since.as_secs() + seconds..=since.as_secs() + seconds + 20).contains(&at)
 }
 
-/// The answer tells of no limit at all.
+/// Whether the answer mentions no limit at all.
 pub fn tells_nothing(answer: &Answer) -> bool {
     let nothing = Told {
         limit: None,

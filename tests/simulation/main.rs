@@ -1,6 +1,6 @@
-//! Hours of a mixed crowd in seconds: the real gate under tokio's paused time, from a seed.
+//! Hours of mixed load in seconds: the real gate under tokio's paused time, from a seed.
 //!
-//! After every event the hall is looked at (semantics §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
+//! After every event the gate is checked (rules §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
 //! same seed must give the same history (§9.6). Replay with `TIERGATE_SEED=… cargo test --test simulation`.
 
 #[path = "../../crates/policy/tests/support/request.rs"]
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Generation, Permit, QueuedJob, Relocated};
+use tiergate::gate::{Entered, Gate, GateView, Generation, Permit, QueuedJob, Relocated};
 use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{Priority, Rules, TierId, UpstreamId, Within};
@@ -92,12 +92,12 @@ impl History {
     }
 }
 
-fn look_at_the_hall(gate: &Gate) {
+fn check_gate(gate: &Gate) {
     let view = gate.view();
     let waiting: u32 = view.waiting.iter().sum();
     let (slots, running) = view.pools[0];
-    let seats = view.rules.queue.length;
-    assert!(waiting <= seats, "{waiting} wait on {seats} seats");
+    let capacity = view.rules.queue.length;
+    assert!(waiting <= capacity, "{waiting} are queued in {capacity} places");
     assert!(running <= SLOTS, "{running} run on {SLOTS} slots");
     let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
     let asking = view.jobs.iter().filter(|job| asks(job.state)).count();
@@ -105,17 +105,17 @@ fn look_at_the_hall(gate: &Gate) {
         asking == 0 || running >= slots,
         "a slot is idle while {asking} wait for one"
     );
-    let house = u64::try_from(view.jobs.len()).expect("small");
+    let in_flight = u64::try_from(view.jobs.len()).expect("small");
     assert_eq!(
         view.stats.arrived,
-        view.stats.ended() + house,
+        view.stats.ended() + in_flight,
         "a job is lost or counted twice"
     );
 }
 
-/// No job is refused for want of a seat while one of lower priority waits. (That a caller displaces only so often is out of
-/// the way here: the tiers may do it as often as they like.)
-fn look_at_the_refusal(gate: &Gate, refusal: &Refusal, priority: Priority) {
+/// No job is refused because the queue is full while one of lower priority is queued. (The tiers here may displace as often as
+/// they like.)
+fn check_refusal(gate: &Gate, refusal: &Refusal, priority: Priority) {
     if refusal.reason() == Reason::QueueFull {
         let lower: u32 = gate.view().waiting[..priority.index()].iter().sum();
         assert_eq!(
@@ -146,7 +146,7 @@ const AWAY: Span = Span::from_secs(10);
 const MOVING_MAX: Span = Span::from_secs(5);
 
 impl Search {
-    fn thrown(dice: &mut Dice, rules: &Rules) -> Self {
+    fn drawn(dice: &mut Dice, rules: &Rules) -> Self {
         let tier = if dice.one_in(2) { 0 } else { 1 + dice.below(6) };
         let who = dice.below(12);
         let tier_id = TierId(u16::try_from(tier).expect("small"));
@@ -181,25 +181,25 @@ impl Search {
     async fn run(self, gate: Arc<Gate>, history: Arc<History>, number: u64) {
         let entered = gate.enter(&gate.generation(), &self.ask);
         let entered = entered.expect("nobody reloads");
-        look_at_the_hall(&gate);
+        check_gate(&gate);
         let verdict = match entered {
             Err(refusal) => {
-                look_at_the_refusal(&gate, &refusal, self.priority);
+                check_refusal(&gate, &refusal, self.priority);
                 Some(Err(refusal))
             }
-            Ok(Entered::Running(pass)) => Some(Ok(pass)),
-            Ok(Entered::Seated(waiting)) => self.wait(waiting, &gate).await,
+            Ok(Entered::Running(permit)) => Some(Ok(permit)),
+            Ok(Entered::Queued(waiting)) => self.wait(waiting, &gate).await,
         };
         history.note((number, gate.clock().now().as_nanos()));
         match verdict {
             None => history.note("hung up"),
             Some(Err(refusal)) => history.note((refusal.reason(), refusal.retry_after())),
-            Some(Ok(pass)) => {
-                history.note((pass.server().0, pass.waited().as_nanos()));
-                self.work(pass, &gate, &history).await;
+            Some(Ok(permit)) => {
+                history.note((permit.server().0, permit.waited().as_nanos()));
+                self.work(permit, &gate, &history).await;
             }
         }
-        look_at_the_hall(&gate);
+        check_gate(&gate);
     }
 
     async fn wait(&self, mut waiting: QueuedJob, gate: &Gate) -> Option<Result<Permit, Refusal>> {
@@ -217,35 +217,35 @@ impl Search {
                 () = &mut upload, if !asked => {
                     asked = true;
                     waiting.ask_slot();
-                    look_at_the_hall(gate);
+                    check_gate(gate);
                 }
             }
         }
     }
 
-    /// As a worker's connection is made (semantics §2.7).
-    async fn relocate(&self, pass: Permit, gate: &Arc<Gate>, history: &History) -> Option<Permit> {
+    /// What the proxy does if a server can't be reached (rules §2.7).
+    async fn relocate(&self, permit: Permit, gate: &Arc<Gate>, history: &History) -> Option<Permit> {
         let clock = *gate.clock();
-        let server = pass.server();
-        let relocated = pass.relocate();
-        look_at_the_hall(gate);
+        let server = permit.server();
+        let relocated = permit.relocate();
+        check_gate(gate);
         let recovers = Arc::clone(gate);
         tokio::spawn(async move {
             recovers.clock().sleep(AWAY).await;
             recovers.server_up(UpstreamId(0), server);
-            look_at_the_hall(&recovers);
+            check_gate(&recovers);
         });
         match relocated {
-            Relocated::To(pass) => Some(pass),
-            Relocated::Nowhere(pass) => {
-                pass.settle(Outcome::Failed, 0);
+            Relocated::To(permit) => Some(permit),
+            Relocated::Nowhere(permit) => {
+                permit.settle(Outcome::Failed, 0);
                 None
             }
             Relocated::Waits(mut moving) => {
                 history.note("moves");
                 tokio::select! {
                     biased;
-                    pass = &mut moving => Some(pass),
+                    permit = &mut moving => Some(permit),
                     () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => None,
                     () = clock.sleep(MOVING_MAX) => {
                         moving.settle(Outcome::Failed);
@@ -256,80 +256,41 @@ impl Search {
         }
     }
 
-    async fn work(&self, mut pass: Permit, gate: &Arc<Gate>, history: &History) {
+    async fn work(&self, mut permit: Permit, gate: &Arc<Gate>, history: &History) {
         let clock = *gate.clock();
         if self.finds_it_dead {
-            let Some(moved) = self.relocate(pass, gate, history).await else {
+            let Some(moved) = self.relocate(permit, gate, history).await else {
                 return;
             };
-            look_at_the_hall(gate);
-            pass = moved;
+            check_gate(gate);
+            permit = moved;
         }
         tokio::select! {
             biased;
             () = clock.sleep(self.work.into()) => {}
-            () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => return drop(pass),
+            () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => return drop(permit),
         }
         // Half of them end in two steps, as when a client reads slowly.
         if self.work.subsec_nanos().is_multiple_of(2) {
-            pass.give_back_slot();
-            look_at_the_hall(gate);
+            permit.give_back_slot();
+            check_gate(gate);
             clock.sleep(Span::from_millis(20)).await;
         }
         match self.outcome {
-            Outcome::Succeeded => pass.succeed(200).await.expect("memory never fails"),
-            other => pass.settle(other, 500),
+            Outcome::Succeeded => permit.succeed(200).await.expect("memory never fails"),
+            other => permit.settle(other, 500),
         }
     }
 }
 
-async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 {
-    let rules = rules(within_tier, lifeline);
-    let gate = Gate::new(
-        Policy::new(Arc::clone(&rules)),
-        Generation::unobserved(Arc::clone(&rules)),
-        Clock::start_at(UnixTime::from_secs(1_700_000_000)),
-        Arc::new(MemoryLedger::default()),
-    );
-    assert!(gate.tick().filling.is_none(), "the clock is read for the first time");
-    let history = Arc::new(History::default());
-    let mut dice = Dice(seed);
-    let mut crowd = tokio::task::JoinSet::new();
-    let end = Duration::from_secs(HOURS * 3600);
-    let mut number = 0;
-    while Duration::from(gate.clock().now().since(Default::default())) < end {
-        gate.clock()
-            .sleep(dice.exponential(1.0 / ARRIVALS_PER_SECOND).into())
-            .await;
-        // A server fails now and then, and comes back.
-        if dice.one_in(5_000) {
-            let gate = Arc::clone(&gate);
-            gate.server_down(UpstreamId(0), tiergate::policy::rules::ServerId(1));
-            crowd.spawn(async move {
-                gate.clock().sleep(Span::from_secs(30)).await;
-                gate.server_up(UpstreamId(0), tiergate::policy::rules::ServerId(1));
-                look_at_the_hall(&gate);
-            });
-        }
-        number += 1;
-        crowd.spawn(Search::thrown(&mut dice, &rules).run(Arc::clone(&gate), Arc::clone(&history), number));
-        while let Some(done) = crowd.try_join_next() {
-            done.expect("no search panics");
-        }
-    }
-    while let Some(done) = crowd.join_next().await {
-        done.expect("no search panics");
-    }
-    // The last of the dead servers is back.
-    gate.clock().sleep(AWAY).await;
-    let view = gate.view();
-    assert_eq!(gate.in_flight(), 0, "left over: {:?}", view.jobs);
+/// Nothing is left over, and everything that can happen has happened.
+fn check_end(view: &GateView, number: u64) {
     assert_eq!(view.waiting, [0; Priority::COUNT]);
     assert_eq!(view.pools, [(SLOTS, 0)]);
     assert_eq!(view.stats.arrived, view.stats.ended());
     assert!(
         view.stats.succeeded > number / 3,
-        "a crowd like this is mostly served: {:?}",
+        "load like this is mostly served: {:?}",
         view.stats
     );
     for happened in [
@@ -344,6 +305,50 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
             view.stats
         );
     }
+}
+
+async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 {
+    let rules = rules(within_tier, lifeline);
+    let gate = Gate::new(
+        Policy::new(Arc::clone(&rules)),
+        Generation::unobserved(Arc::clone(&rules)),
+        Clock::start_at(UnixTime::from_secs(1_700_000_000)),
+        Arc::new(MemoryLedger::default()),
+    );
+    assert!(gate.tick().filling.is_none(), "the clock is read for the first time");
+    let history = Arc::new(History::default());
+    let mut dice = Dice(seed);
+    let mut tasks = tokio::task::JoinSet::new();
+    let end = Duration::from_secs(HOURS * 3600);
+    let mut number = 0;
+    while Duration::from(gate.clock().now().since(Default::default())) < end {
+        gate.clock()
+            .sleep(dice.exponential(1.0 / ARRIVALS_PER_SECOND).into())
+            .await;
+        // A server fails now and then, and comes back.
+        if dice.one_in(5_000) {
+            let gate = Arc::clone(&gate);
+            gate.server_down(UpstreamId(0), tiergate::policy::rules::ServerId(1));
+            tasks.spawn(async move {
+                gate.clock().sleep(Span::from_secs(30)).await;
+                gate.server_up(UpstreamId(0), tiergate::policy::rules::ServerId(1));
+                check_gate(&gate);
+            });
+        }
+        number += 1;
+        tasks.spawn(Search::drawn(&mut dice, &rules).run(Arc::clone(&gate), Arc::clone(&history), number));
+        while let Some(done) = tasks.try_join_next() {
+            done.expect("no search panics");
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no search panics");
+    }
+    // The last of the dead servers is back.
+    gate.clock().sleep(AWAY).await;
+    let view = gate.view();
+    assert_eq!(gate.in_flight(), 0, "left over: {:?}", view.jobs);
+    check_end(&view, number);
     println!(
         "seed {seed}: {number} searches in {HOURS} simulated hours: {:?}",
         view.stats

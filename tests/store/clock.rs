@@ -1,4 +1,4 @@
-//! A system's clock that is wrong for a while: windows hold what they should once it is right, and nothing vanishes.
+//! A system clock that is wrong for a while: once it is corrected, windows are right and nothing is lost.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use std::path::Path;
 use tiergate::policy::Policy;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::store::{Debited, History, Ledger, Past, Restored};
+use tiergate::store::{Debited, History, Ledger, Past, RestoredUsage};
 
 use crate::kit::{self, DAY, HOUR, MONTH, Site, calendar, count, debit, rules, success, until, used, windows};
 
@@ -27,27 +27,27 @@ fn started_at(wall: UnixTime) -> Site {
 }
 
 impl Site {
-    fn restart(&mut self) -> Restored {
+    fn restart(&mut self) -> RestoredUsage {
         self.reopen();
         self.restore()
     }
 
-    /// What a policy has read back.
-    fn restore(&self) -> Restored {
+    /// What is restored into a new policy.
+    fn restore(&self) -> RestoredUsage {
         let mut policy = Policy::new(rules(&windows()));
         policy.follow_clock(self.wall.now(), Timestamp::ZERO, Span::from_secs(300));
         let restored = self.database().restore(&mut policy, Timestamp::ZERO);
         restored.expect("it can be read")
     }
 
-    /// So many successes of that account.
+    /// Commits so many successes of that account.
     fn work(&self, account: u32, number: usize) {
         for _ in 0..number {
             debit(self.database(), success(account, self.wall.now()));
         }
     }
 
-    /// The clock was set back to what it reads now, and windows are filled anew.
+    /// The clock was set back to its current time, and windows are filled again.
     fn correct(&self) {
         let past = self.database().corrected_past(self.wall.now());
         let fence = self.database().fence();
@@ -73,9 +73,9 @@ impl Site {
     }
 }
 
-/// A debit of the future stayed in the windows until the clock came to its date, or for ever.
+/// Regression: a debit dated ahead stayed in the windows until its date came, or forever.
 #[test]
-fn debits_of_a_fast_clock_count_as_of_its_correction() {
+fn debits_dated_ahead_count_as_of_the_clocks_correction() {
     for ahead in AHEAD {
         for rolled_up in [false, true] {
             let mut site = started_at(NOON);
@@ -105,7 +105,7 @@ fn debits_of_a_fast_clock_count_as_of_its_correction() {
     }
 }
 
-/// T2: of 59 debits 50 were gone.
+/// Regression: 50 of 59 debits were lost.
 #[test]
 fn jumps_of_days_decades_and_centuries_in_one_run_lose_nothing() {
     let mut site = started_at(NOON);
@@ -117,7 +117,7 @@ fn jumps_of_days_decades_and_centuries_in_one_run_lose_nothing() {
     ] {
         site.wall.set(NOON + ahead);
         site.work(2, 3);
-        // Long enough for its own thread to add up and to remove what is old.
+        // Long enough for its housekeeping to roll up and to remove old rows.
         for _ in 0..3 {
             site.advance(MINUTE.saturating_mul(11));
             let rolled_up = count(site.database(), "SELECT coalesce(max(number), 0) FROM job");
@@ -168,7 +168,7 @@ fn corrections_at_a_start_last_after_ten_minutes() {
     }
 }
 
-/// A machine without a clock of its own boots in the past: what it has written down is of the future until it learns the time.
+/// A machine without a hardware clock boots in the past: its history is dated ahead until its clock is set.
 #[test]
 fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
     for (behind, waits) in [
@@ -186,7 +186,7 @@ fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
         assert_eq!((restored.debits, restored.future), (10, 10));
         site.work(2, 3);
         if waits {
-            // The past is the present for so long that it seems right.
+            // The past lasts so long that it seems right.
             site.advance(MINUTE.saturating_mul(10));
             until("it is lasting", || site.corrections("undone IS NULL") == 1);
             site.restart();
@@ -216,8 +216,8 @@ fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
     }
 }
 
-/// The same, but the clock is set while no server runs. The history was gone for good: only a step that a running server met
-/// took the correction back.
+/// Regression: the same, with the clock set while no server runs. The history was lost, because only a step that a running
+/// server saw took the correction back.
 #[test]
 fn a_clock_set_between_two_starts_brings_history_back() {
     for behind in [HOUR, YEAR] {
@@ -238,9 +238,9 @@ fn a_clock_set_between_two_starts_brings_history_back() {
     }
 }
 
-/// Jobs of a clock that was ahead are not counted a second time when their dates have come at last.
+/// Jobs dated ahead are not counted a second time when their dates come.
 #[test]
-fn dates_that_come_at_last_take_no_correction_back() {
+fn corrections_stay_once_their_dates_have_come() {
     let mut site = started_at(NOON);
     site.wall.set(NOON + DAY);
     site.work(1, 5);
@@ -259,9 +259,9 @@ fn dates_that_come_at_last_take_no_correction_back() {
     assert_eq!(site.used().0, BTreeMap::from([(2, 1)]));
 }
 
-/// While it is not known which of two clocks is wrong, a window that a reload makes holds what the others do.
+/// While either clock may be wrong, a window that a reload adds counts as the others do.
 #[test]
-fn a_new_window_holds_what_counts_as_of_the_start() {
+fn a_new_window_includes_debits_corrected_at_start() {
     let mut site = started_at(NOON);
     site.wall.set(NOON + YEAR);
     site.work(2, 5);
@@ -286,7 +286,7 @@ fn a_new_window_holds_what_counts_as_of_the_start() {
 }
 
 #[test]
-fn a_correction_that_can_not_be_written_changes_nothing() {
+fn a_correction_that_cannot_be_written_changes_nothing() {
     let site = started_at(NOON);
     site.wall.set(NOON + YEAR);
     site.work(2, 5);

@@ -1,5 +1,5 @@
-//! What SIGKILL leaves at any moment, and what a loss of power can leave of the log's tail: whatever was answered by then is
-//! debited, and nothing counts twice (semantics §5.10).
+//! What SIGKILL leaves at any moment, and what a power loss can leave of the log's tail: whatever was answered by then is
+//! debited, and nothing counts twice (rules §5.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ use crate::kit::{
 const WORKERS: usize = 4;
 const KILLS: usize = 25;
 
-/// Each job is of an account of its own; each of these has used one unit, in every window.
+/// Each job has an account of its own, which has used one unit in every window.
 fn each_once(database: &Database, wall: &WallClock) -> BTreeSet<u32> {
     let (rolling, month) = used(database, wall.now());
     assert_eq!(rolling, month);
@@ -29,7 +29,7 @@ fn each_once(database: &Database, wall: &WallClock) -> BTreeSet<u32> {
 }
 
 #[test]
-fn sigkill_at_any_moment_loses_nothing_that_was_answered() {
+fn sigkill_at_any_moment_loses_no_answered_debit() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let (next, over) = (AtomicU32::new(1), AtomicBool::new(false));
@@ -44,7 +44,7 @@ fn sigkill_at_any_moment_loses_nothing_that_was_answered() {
                 }
             });
         }
-        // Moves the log into the database as the server's own thread does, and adds up, all the time.
+        // Checkpoints and rolls up all the time, as the server's housekeeping does.
         scope.spawn(|| {
             let checkpoints = Connection::open(folder.path().join(DATABASE_FILE)).expect("it is there");
             while !over.load(Ordering::SeqCst) {
@@ -69,7 +69,7 @@ fn sigkill_at_any_moment_loses_nothing_that_was_answered() {
     assert_eq!(each_once(&database, &wall), all);
 }
 
-/// Tells the threads to end, also where the test fails: it hung instead, for its threads never ended.
+/// Stops the threads, also when the test fails: without it, a failed test hung.
 struct EndsWorkers<'a>(&'a AtomicBool);
 
 impl Drop for EndsWorkers<'_> {
@@ -78,7 +78,7 @@ impl Drop for EndsWorkers<'_> {
     }
 }
 
-/// A folder with that database and so much of its log, as after a crash.
+/// A folder with that database and this part of its log, as after a crash.
 fn with_log(killed: &Folder, log: &[u8]) -> Folder {
     let folder = Folder::in_memory();
     for name in [DATABASE_FILE, "id", "running"] {
@@ -93,9 +93,9 @@ fn length(log: &Path) -> usize {
     usize::try_from(length).expect("it is small")
 }
 
-/// Of what is not synced any part may be lost: the log ends where its first frame is that is not whole.
+/// Any part of what was not synced may be lost: the log ends before its first incomplete frame.
 #[test]
-fn a_log_that_is_cut_anywhere_has_what_was_durable_by_then() {
+fn a_truncated_log_keeps_what_was_durable_by_then() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH + HOUR));
     drop(open(folder.path(), &wall).expect("an empty folder"));
     let database = open(folder.path(), &wall).expect("it was closed");
@@ -140,9 +140,9 @@ fn a_log_that_is_cut_anywhere_has_what_was_durable_by_then() {
     }
 }
 
-/// Of a first start whose commits are gone nothing is left that could be told from an empty database: its folder was used.
+/// A first start whose commits are lost leaves a database that looks empty, but its folder is marked as used.
 #[test]
-fn a_used_folder_does_not_begin_anew_when_its_log_is_cut() {
+fn a_used_folder_does_not_start_empty_when_its_log_is_cut() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     debit(&database, success(1, wall.now()));
@@ -170,9 +170,9 @@ fn a_used_folder_does_not_begin_anew_when_its_log_is_cut() {
     assert!(refused >= 1, "{refused} of {}", ends.len());
 }
 
-/// Neither the log nor what is added up is in the way of the numbers of the rows that come next.
+/// Neither the log nor the sums disturb the numbers of later rows.
 #[test]
-fn numbers_go_on_after_every_crash_and_though_no_job_is_left() {
+fn job_numbers_go_on_after_crashes_and_when_no_job_is_left() {
     let (mut folder, wall) = (Folder::in_memory(), WallClock::at(MONTH));
     let mut all = BTreeMap::new();
     for round in 0..5_u32 {
@@ -182,7 +182,7 @@ fn numbers_go_on_after_every_crash_and_though_no_job_is_left() {
             all.insert(round * 10 + number, 1);
         }
         assert_eq!(used(&database, wall.now()).1, all);
-        // Nothing is as young as that.
+        // All jobs are younger than that.
         database
             .remove_old(wall.now() + HOUR.saturating_mul(24 * 29))
             .expect("it can be written");

@@ -1,4 +1,5 @@
-//! Data folders that are not as the last run left them: nothing starts silently from nothing, and nobody's file is changed.
+//! Data folders that are not as the last run left them: no server starts silently with an empty database, and no file is
+//! changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -44,7 +45,7 @@ fn accounts_in(database: &Database) -> usize {
     used(database, MONTH).0.len()
 }
 
-/// All files below a folder that hold something; but the lock, which is taken for the looking, and what SQLite keeps of a log
+/// All files below a folder that are not empty, except the lock, which this look takes, and what SQLite keeps of a log
 /// in memory.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
@@ -68,7 +69,7 @@ fn refused(folder: &Folder) -> OpenError {
     error
 }
 
-/// It is refused with those words, changed in nothing, and can be set aside.
+/// It is refused with those words, not changed, and can be moved aside.
 fn assert_refused(folder: &Folder, words: &[&str]) {
     let before = contents(folder.path());
     for _ in 0..2 {
@@ -114,7 +115,7 @@ fn a_used_folder_without_its_database_is_refused() {
     assert_refused(&folder, &["tiergate.db is missing, though its folder was used before"]);
 }
 
-/// Its mark alone says that it was used, too.
+/// Its mark alone shows that it was used.
 #[test]
 fn a_folder_that_lost_its_database_and_its_id_is_refused() {
     let running = Folder::in_memory();
@@ -142,7 +143,7 @@ fn a_database_that_is_short_is_damaged() {
 }
 
 #[test]
-fn a_database_that_begins_with_zeros_is_damaged() {
+fn a_database_that_starts_with_zeros_is_damaged() {
     let folder = a_used_folder();
     let mut bytes = fs::read(database_in(&folder)).expect("it is there");
     bytes[..PAGE].fill(0);
@@ -150,7 +151,7 @@ fn a_database_that_begins_with_zeros_is_damaged() {
     assert_refused(&folder, &["tiergate.db is damaged (it begins with zeros)"]);
 }
 
-/// Whatever page is torn: either that is told, or nothing is lost.
+/// Whichever page is torn: it is reported, or nothing is lost.
 #[test]
 fn a_torn_page_never_loses_a_debit_silently() {
     let whole = a_used_folder();
@@ -202,7 +203,7 @@ fn another_file_in_its_place_is_foreign() {
 /// Most programs leave the application's id at 0, as an unfinished first start of ours does: this one's tables were made in
 /// theirs before it was refused.
 #[test]
-fn another_program_s_database_is_foreign_and_left_alone() {
+fn another_programs_database_is_foreign_and_left_alone() {
     for sql in [
         "CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)",
         "PRAGMA journal_mode = wal; CREATE TABLE job (a)",
@@ -221,9 +222,9 @@ fn another_program_s_database_is_foreign_and_left_alone() {
     }
 }
 
-/// To SQLite a log that was removed looks like a crash before its commits.
+/// To SQLite a removed log looks like a crash before its commits.
 #[test]
-fn a_log_that_is_gone_after_a_crash_is_damage() {
+fn a_log_missing_after_a_crash_is_damage() {
     let folder = a_used_folder();
     let database = open(folder.path(), &wall()).expect("it was closed");
     debit(&database, success(1_000, MONTH));
@@ -250,9 +251,9 @@ fn a_clean_stop_leaves_one_file() {
     assert_eq!(names, ["id", "tiergate.db"]);
 }
 
-/// The first start ended anywhere before the folder was marked as used.
+/// The first start ended before the folder was marked as used.
 #[test]
-fn a_first_start_that_was_killed_is_begun_again() {
+fn a_killed_first_start_is_started_again() {
     let folder = Folder::in_memory();
     let database = open(folder.path(), &wall()).expect("an empty folder");
     let killed = as_killed(folder.path());
@@ -296,7 +297,8 @@ fn a_folder_of_an_old_version_is_refused() {
     assert!(open(folder.path(), &wall()).is_ok());
 }
 
-/// Does that to the folder of a running server; it must let nobody in within two seconds, and answer for nothing.
+/// Does that to the folder of a running server, which must refuse all metered requests within two seconds and acknowledge
+/// nothing.
 fn harm(how: impl FnOnce(&Path)) -> (Folder, Arc<Database>) {
     let folder = a_used_folder();
     let database = open(folder.path(), &wall()).expect("it was closed");
@@ -313,7 +315,7 @@ fn harm(how: impl FnOnce(&Path)) -> (Folder, Arc<Database>) {
 }
 
 #[test]
-fn a_database_that_is_gone_or_replaced_while_it_runs_is_noticed() {
+fn a_removed_or_replaced_database_is_noticed_at_runtime() {
     let gone = |folder: &Path| fs::remove_file(folder.join(DATABASE_FILE)).expect("it is there");
     let replaced = |folder: &Path| {
         let file = folder.join(DATABASE_FILE);
@@ -332,9 +334,9 @@ fn a_database_that_is_gone_or_replaced_while_it_runs_is_noticed() {
     }
 }
 
-/// What was written before the first look after it went is not answered for; when the file is back it counts.
+/// What was written between the removal and the next check is not acknowledged; when the file is back, it counts.
 #[test]
-fn a_database_that_is_moved_away_and_back_goes_on() {
+fn a_database_moved_away_and_back_keeps_working() {
     let folder = a_used_folder();
     let database = open(folder.path(), &wall()).expect("it was closed");
     let (file, away) = (database_in(&folder), folder.path().join("away"));
@@ -355,7 +357,7 @@ fn a_database_that_is_moved_away_and_back_goes_on() {
     assert_eq!((all.len(), all.get(&2_000)), (JOBS as usize + 2, None));
 }
 
-/// Its own checkpoints would have made it as long again, and taken the log for moved: the last of what was answered.
+/// Regression: its own checkpoints made the file as long again and took the log as copied, which lost the last commits.
 #[test]
 fn a_truncated_database_stays_refused_and_keeps_its_log() {
     for length in [0, PAGE as u64, 5 * PAGE as u64 + 7] {

@@ -1,5 +1,5 @@
 //! Random histories of jobs, refusals, roll-ups, removals, restarts and steps of the clock, against a list of all of them:
-//! windows, sums of calendars, traffic and service times are always those of the list.
+//! windows, calendar sums, traffic and service times always match the list.
 //!
 //! The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
@@ -14,7 +14,7 @@ use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::statistics::Period;
 use tiergate::store::usage::{By, UsageQuery};
-use tiergate::store::{Database, Entry, History, Ledger, Past, Record, View};
+use tiergate::store::{Database, History, Ledger, LedgerEntry, Past, Record, View};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, Die, HOUR, MONTH, WallClock, calendar, rules, seeds, success, wait};
@@ -50,11 +50,11 @@ fn windows() -> Vec<Window> {
     ]
 }
 
-/// What a list knows of a debit.
+/// A debit in the list.
 #[derive(Clone, Copy, Debug)]
 struct Debit {
     caller: Caller,
-    /// When it counts, as far as is known by now.
+    /// When it counts, as known by now.
     at: UnixTime,
     units: u64,
 }
@@ -62,12 +62,12 @@ struct Debit {
 struct ModelledDatabase {
     folder: Folder,
     wall: WallClock,
-    /// What the time really is, while the clock is ahead.
+    /// The real time, while the clock is ahead.
     right: Option<UnixTime>,
     history: History,
     database: Option<Arc<Database>>,
     debits: Vec<Debit>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
 }
 
 impl ModelledDatabase {
@@ -106,7 +106,7 @@ impl ModelledDatabase {
             let record = Record {
                 caller: CALLERS[die.below(5) as usize],
                 cost: 1 + die.below(3) as u32,
-                searched: lasted,
+                slot_time: lasted,
                 ..success(0, at)
             };
             self.debits.push(Debit {
@@ -114,7 +114,7 @@ impl ModelledDatabase {
                 at,
                 units: record.cost.into(),
             });
-            self.entries.push(Entry::Job(record.clone()));
+            self.entries.push(LedgerEntry::Job(record.clone()));
             commits.push(self.database().commit(record));
         }
         for commit in commits {
@@ -123,14 +123,14 @@ impl ModelledDatabase {
         let mut dice = model::Dice::new(die.below(u64::MAX));
         for _ in 0..3 {
             let other = model::entry(&mut dice, self.wall.now());
-            if let Entry::Refused(_) = other {
+            if let LedgerEntry::Refused(_) = other {
                 self.database().note(other.clone());
                 self.entries.push(other);
             }
         }
     }
 
-    /// The clock goes ahead, or comes back: then what is dated later counts as of now.
+    /// Steps the clock ahead, or back: then what is dated later counts as of now.
     fn step(&mut self, die: &mut Die) {
         let Some(right) = self.right.take() else {
             self.right = Some(self.wall.now());
@@ -238,7 +238,7 @@ impl ModelledDatabase {
 }
 
 impl ModelledDatabase {
-    /// What commands read from the file themselves: whether it is whole, and what was used.
+    /// What commands read from the file themselves: its integrity, and usage.
     fn check_commands(&self, what: &str) {
         self.database().write(|_| Ok(())).expect("it can be written");
         let mut view = View::open(self.folder.path()).expect("it can be read");
@@ -260,12 +260,12 @@ impl ModelledDatabase {
                 assert_eq!(told, (jobs, units, refused), "{what}: {whose:?}, {since}: {report:?}");
                 let of = |caller: Caller| whose.is_none_or(|whose| caller.counted().any(|counted| counted == whose));
                 let sums = self.entries.iter().filter_map(|entry| match entry {
-                    Entry::Job(job) if of(job.caller) && job.ended() >= report.from => Some(job),
+                    LedgerEntry::Job(job) if of(job.caller) && job.ended() >= report.from => Some(job),
                     _ => None,
                 });
                 let (wait, service) = sums.fold((0, 0), |(wait, service), job| {
                     let succeeded = if job.end == tiergate::policy::End::Succeeded {
-                        job.searched.as_millis()
+                        job.slot_time.as_millis()
                     } else {
                         0
                     };
@@ -287,11 +287,11 @@ impl ModelledDatabase {
         let mut used = (0, 0, 0);
         for entry in &self.entries {
             match entry {
-                Entry::Job(job) if is_whose(Some(job.caller)) && job.ended() >= from => {
+                LedgerEntry::Job(job) if is_whose(Some(job.caller)) && job.ended() >= from => {
                     used.0 += 1;
                     used.1 += u64::from(job.debit());
                 }
-                Entry::Refused(refused) if is_whose(refused.caller) && refused.minute >= from => {
+                LedgerEntry::Refused(refused) if is_whose(refused.caller) && refused.minute >= from => {
                     used.2 += u64::from(refused.count);
                 }
                 _ => {}
@@ -302,7 +302,7 @@ impl ModelledDatabase {
 }
 
 #[test]
-fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
+fn windows_and_statistics_match_a_list_of_all_jobs() {
     for seed in seeds(HISTORIES) {
         let mut die = Die::new(seed);
         let history = History {
@@ -330,7 +330,7 @@ fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
             }
             modelled.check_past(&what);
         }
-        // At last the clock is right.
+        // In the end the clock is right.
         if modelled.right.is_some() {
             modelled.step(&mut die);
         }

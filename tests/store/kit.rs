@@ -1,4 +1,4 @@
-//! What the tests of the store share: a wall clock to set, jobs, a writer that is held up, and folders as a crash leaves them.
+//! What the tests of the store share: a wall clock to set, jobs, a blocked writer, and folders as a crash leaves them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +20,8 @@ use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::rules::{Priority, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::{
-    Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, OpenError, Past, Record, Settings, Unavailable,
+    Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, LedgerSettings, OpenError, Past, Record,
+    Unavailable,
 };
 use tiergate::telemetry::DatabaseMeters;
 
@@ -35,7 +36,7 @@ pub const NEXT_MONTH: UnixTime = UnixTime::from_secs(1_796_083_200);
 pub const HOUR: Span = Span::from_secs(3_600);
 pub const DAY: Span = Span::from_secs(86_400);
 
-/// A wall clock that goes when it is told to.
+/// A wall clock that the test sets.
 #[derive(Clone, Debug)]
 pub struct WallClock(Arc<AtomicU64>);
 
@@ -57,12 +58,12 @@ impl WallClock {
     }
 }
 
-/// Tries again at once after a failure.
-pub fn settings(wall: &WallClock) -> Settings {
+/// Retries at once after a failure.
+pub fn settings(wall: &WallClock) -> LedgerSettings {
     let wall = wall.clone();
-    Settings {
+    LedgerSettings {
         retry_after: Span::from_millis(1),
-        ..Settings::new(
+        ..LedgerSettings::new(
             Clock::start(),
             Arc::new(move || wall.now()),
             DatabaseMeters::unobserved(),
@@ -90,7 +91,7 @@ pub fn rules(windows: &[Window]) -> Arc<Rules> {
 
 pub fn open_with(
     folder: &Path,
-    settings: Settings,
+    settings: LedgerSettings,
     windows: &[Window],
     history: History,
 ) -> Result<Arc<Database>, OpenError> {
@@ -129,7 +130,7 @@ impl Site {
     pub fn reopen(&mut self) {
         self.database = None;
         self.hands = Box::leak(Box::default());
-        let settings = Settings {
+        let settings = LedgerSettings {
             clock: Clock::moved_by(self.hands, self.wall.now()),
             ..settings(&self.wall)
         };
@@ -160,11 +161,11 @@ pub fn success(account: u32, admitted: UnixTime) -> Record {
         status: 200,
         cost: 1,
         waited: Span::from_millis(3),
-        searched: Span::from_millis(700),
+        slot_time: Span::from_millis(700),
     }
 }
 
-/// What each account has used by then: in the rolling window, and in the month.
+/// What each account has used by then, in the rolling window and in the month.
 pub fn used(database: &Database, now: UnixTime) -> (BTreeMap<u32, u64>, BTreeMap<u32, u64>) {
     let all = told(database, &windows());
     let month = match months() {
@@ -184,7 +185,7 @@ pub fn used(database: &Database, now: UnixTime) -> (BTreeMap<u32, u64>, BTreeMap
     (rolling, monthly)
 }
 
-/// What a filling of those windows reads.
+/// What a backfill of those windows reads.
 pub fn told(database: &Database, windows: &[Window]) -> Vec<Debited> {
     let mut all = Vec::new();
     let fence = database.fence();
@@ -196,7 +197,7 @@ pub fn told(database: &Database, windows: &[Window]) -> Vec<Debited> {
     all
 }
 
-/// A number that a query answers with.
+/// The number that a query returns.
 pub fn count(database: &Database, sql: &str) -> i64 {
     let number = database.read(|connection| connection.query_row(sql, [], |row| row.get(0)));
     number.expect("the database can be read")
@@ -226,7 +227,7 @@ pub fn debit(database: &Database, record: Record) {
     assert_eq!(wait(database.commit(record)), Ok(()));
 }
 
-/// Waits until that is so; nothing takes so long unless it is broken.
+/// Waits until the condition holds; nothing takes so long unless it is broken.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let (clock, patience) = (Clock::start(), Span::from_secs(20));
     while !is_so() {
@@ -235,7 +236,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A writer that is busy with a change until this is dropped: what comes meanwhile waits.
+/// Keeps the writer busy until this is dropped: what is committed meanwhile waits.
 pub struct Held {
     release: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -250,7 +251,7 @@ impl Held {
         let thread = std::thread::spawn(move || {
             let held = database.write(move |_| {
                 let _unheard = busy.send(());
-                // Dropped is let go, too.
+                // A dropped sender releases it, too.
                 let _released = released.recv();
                 Ok(())
             });
@@ -296,19 +297,20 @@ impl Drop for Locked {
 
 /// The folder as SIGKILL at this moment would leave it. What is committed meanwhile may be in it or not.
 ///
-/// A copy takes time, a kill doesn't: the copy must not mix two logs. A reader keeps SQLite from overwriting the log from its start,
-/// unless all of the log was in the database when the reader began; then it reads the database alone, and the next commit starts a
-/// new log over the old one. A copy that was under way had the old header and the first frames of the old log, and the new log's
-/// frames behind them, which the old header's checksums end. So a restart laid old versions of some pages over a newer database: one
-/// run in hundreds failed with "database disk image is malformed", or lost jobs. No kill leaves that, for a new log's header is
-/// written before its frames. A copy during which the header changed is therefore made again.
+/// A copy takes time, and a kill doesn't, so a copy must not mix two logs. A reader keeps SQLite from overwriting the log,
+/// unless all of the log was in the database when the reader started: then the reader uses the database alone, and the next
+/// commit starts a new log over the old one. A copy made meanwhile could have the old header and the first frames of the old
+/// log, which are valid, and frames of the new one behind them, which aren't. Opening it put old versions of some pages over
+/// the newer database: one run in about 500 failed with "database disk image is malformed", and debits could be missing. A kill
+/// never leaves that, because a new log's header is written before its frames. So a copy is repeated if the header changed
+/// meanwhile.
 pub fn as_killed(folder: &Path) -> Folder {
     (0..COPIES_MAX)
         .find_map(|_| copied_within_one_log(folder))
-        .expect("the log isn't started anew all the time")
+        .expect("the log is rarely restarted")
 }
 
-/// Attempts of a copy. Few meet the start of a new log.
+/// Attempts of a copy. Few meet a restart of the log.
 const COPIES_MAX: usize = 1_000;
 
 /// The folder's copy, unless a new log was started meanwhile.

@@ -2,13 +2,13 @@
 
 mod backfill;
 mod clock;
+mod commit_settings;
 mod crashes;
 #[path = "../support/folder.rs"]
 mod folder;
 mod folders;
 mod histories;
 mod kit;
-mod pace;
 mod reopening;
 mod retention;
 #[path = "../../crates/policy/tests/support/rules.rs"]

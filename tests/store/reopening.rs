@@ -1,4 +1,4 @@
-//! What was written is there after a restart, once.
+//! What was written is there exactly once after a restart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,9 @@ use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::Priority;
 use tiergate::policy::time::Span;
-use tiergate::store::{Database, Durability, Entry, History, Ledger, OpenError, Record, Refused, Settings};
+use tiergate::store::{
+    Database, Durability, History, Ledger, LedgerEntry, LedgerSettings, OpenError, Record, RefusalRecord,
+};
 
 use crate::folder::Folder;
 use crate::kit::{
@@ -19,7 +21,7 @@ use crate::kit::{
     wait, wal, windows,
 };
 
-fn variety() -> Vec<Entry> {
+fn variety() -> Vec<LedgerEntry> {
     let wall = MONTH + HOUR;
     let callers = [
         Caller::Account(AccountId(7)),
@@ -29,12 +31,12 @@ fn variety() -> Vec<Entry> {
             user: UserId(1 << 63),
         },
     ];
-    let mut all: Vec<Entry> = End::ALL
+    let mut all: Vec<LedgerEntry> = End::ALL
         .iter()
         .zip(callers.iter().cycle())
         .enumerate()
         .map(|(place, ((end, _), caller))| {
-            Entry::Job(Record {
+            LedgerEntry::Job(Record {
                 caller: *caller,
                 tier: Arc::from(["free", "x".repeat(64).as_str()][place % 2]),
                 upstream: Arc::from(["search", "other"][place % 2]),
@@ -47,7 +49,7 @@ fn variety() -> Vec<Entry> {
             })
         })
         .collect();
-    all.push(Entry::Refused(Refused {
+    all.push(LedgerEntry::Refused(RefusalRecord {
         minute: wall,
         caller: Some(callers[0]),
         tier: Arc::from("free"),
@@ -79,14 +81,14 @@ fn rows(database: &Database) -> Vec<String> {
 }
 
 /// The same of entries, in the order in which they come.
-fn in_words(entries: &[Entry]) -> Vec<String> {
+fn in_words(entries: &[LedgerEntry]) -> Vec<String> {
     let columns = |caller: Caller| match caller {
         Caller::Account(account) => format!("{} 0 0", account.0),
         Caller::Network(network) => format!("0 {} 0", network.0.cast_signed()),
         Caller::User { of, user } => format!("{} 0 {}", of.0, user.0.cast_signed()),
     };
-    let word = |(number, entry): (usize, &Entry)| match entry {
-        Entry::Job(job) => format!(
+    let word = |(number, entry): (usize, &LedgerEntry)| match entry {
+        LedgerEntry::Job(job) => format!(
             "{}: {} to {} by {}, {} {} {}, {} {}, {} of {}, {} + {}",
             number + 1,
             job.admitted.as_millis(),
@@ -100,9 +102,9 @@ fn in_words(entries: &[Entry]) -> Vec<String> {
             job.debit(),
             job.cost,
             job.waited.as_millis(),
-            job.searched.as_millis()
+            job.slot_time.as_millis()
         ),
-        Entry::Refused(refused) => format!(
+        LedgerEntry::Refused(refused) => format!(
             "refused 1: {} by {}, {} {} {}, {}",
             refused.minute.as_millis(),
             columns(refused.caller.expect("it has one")),
@@ -117,7 +119,7 @@ fn in_words(entries: &[Entry]) -> Vec<String> {
 
 /// Notes are written with the next commit or when the database closes.
 #[test]
-fn every_kind_of_entry_comes_back_as_it_was() {
+fn every_kind_of_entry_is_read_back_unchanged() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     for entry in variety() {
@@ -144,7 +146,7 @@ fn a_debit_is_durable_when_its_commit_resolves() {
 }
 
 #[test]
-fn what_is_withdrawn_before_it_is_written_does_not_count() {
+fn an_entry_withdrawn_before_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let held = Held::up(&database);
@@ -159,9 +161,10 @@ fn what_is_withdrawn_before_it_is_written_does_not_count() {
     assert_eq!(rows(&database).len(), 1);
 }
 
-/// Its row is marked by the next transaction. When the writer has begun with a group can't be seen, so it is tried until it had.
+/// Its row is marked by the next transaction. The writer's start on a group can't be observed, so this retries until it had
+/// started.
 #[test]
-fn what_is_withdrawn_while_it_is_written_does_not_count() {
+fn an_entry_withdrawn_during_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let mut tries = 0;
@@ -205,9 +208,9 @@ fn what_waits_is_committed_together() {
 }
 
 #[test]
-fn a_relaxed_database_answers_at_once_and_writes_all_the_same() {
+fn relaxed_durability_answers_at_once_and_still_writes() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
-    let relaxed = Settings {
+    let relaxed = LedgerSettings {
         durability: Durability::Relaxed,
         commit_every: Span::from_millis(1),
         ..settings(&wall)
@@ -257,7 +260,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn nobody_but_the_owner_can_read_what_is_written() {
+fn only_the_owner_can_read_the_files() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH));
     let data = folder.path().join("a/b");
     let _database = open(&data, &wall).expect("a new folder");
@@ -275,12 +278,12 @@ fn nobody_but_the_owner_can_read_what_is_written() {
     }
 }
 
-/// What came after `close`, while the writer was busy with the last, was answered as done by a relaxed journal and never written.
+/// Regression: entries after `close`, while the writer was busy, were acknowledged by a relaxed journal and never written.
 #[test]
-fn what_comes_after_the_closing_is_refused() {
+fn entries_after_closing_are_refused() {
     for durability in [Durability::Relaxed, Durability::Strict] {
         let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
-        let settings = Settings {
+        let settings = LedgerSettings {
             durability,
             commit_every: Span::from_millis(1),
             // Closing gives up while the writer is held.

@@ -1,4 +1,4 @@
-//! What is kept, and what goes: the oldest, never what a window needs, and never by a clock that is ahead.
+//! Retention: the oldest rows go, never those that a window needs, and never by a clock that is ahead.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn open(folder: &Folder, wall: &WallClock, history: History) -> Arc<Database> {
     opened.expect("the folder can be used")
 }
 
-/// So many jobs each hour, for so many days.
+/// Writes so many jobs each hour, for so many days.
 fn work(database: &Database, wall: &WallClock, number: u64, each_hour: u32) {
     for _ in 0..number * 24 {
         let all: Vec<_> = (1..=each_hour)
@@ -72,7 +72,7 @@ fn jobs_are_kept_as_long_as_history_says() {
 }
 
 #[test]
-fn what_windows_need_is_kept_though_history_says_nothing() {
+fn jobs_that_windows_need_are_kept_beyond_history() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH));
     let database = open(&folder, &wall, KEEPS_NOTHING);
     work(&database, &wall, 12, 2);
@@ -89,7 +89,7 @@ fn what_windows_need_is_kept_though_history_says_nothing() {
 }
 
 #[test]
-fn above_the_size_that_history_says_the_oldest_jobs_go() {
+fn the_oldest_jobs_go_when_history_exceeds_its_size() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH));
     let database = open(&folder, &wall, History::default());
     work(&database, &wall, 20, 30);
@@ -120,7 +120,7 @@ fn above_the_size_that_history_says_the_oldest_jobs_go() {
 }
 
 #[test]
-fn rows_that_are_not_rolled_up_yet_are_first() {
+fn rows_are_rolled_up_before_they_are_removed() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH));
     let database = open(&folder, &wall, KEEPS_NOTHING);
     debit(&database, success(1, wall.now()));
@@ -131,7 +131,7 @@ fn rows_that_are_not_rolled_up_yet_are_first() {
 }
 
 #[test]
-fn sums_go_with_their_calendar_and_some_time_after_their_period() {
+fn sums_are_removed_with_their_calendar_or_after_their_period() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH));
     let database = open(&folder, &wall, KEEPS_NOTHING);
     debit(&database, success(1, wall.now()));
@@ -178,9 +178,9 @@ impl Site {
     }
 }
 
-/// The clock was taken as it was: what a day's window needed had gone when the clock was back.
+/// Regression: rows that a day's window needed were removed by a clock that was ahead.
 #[test]
-fn a_clock_that_is_decades_ahead_removes_nothing_that_is_needed() {
+fn a_clock_decades_ahead_removes_nothing_needed() {
     let last_evening = UnixTime::from_millis(NEXT_MONTH.as_millis() - HOUR.as_millis());
     let mut site = Site::at(last_evening, KEEPS_NOTHING);
     for hours in [20, 10, 0] {
@@ -204,9 +204,9 @@ fn a_clock_that_is_decades_ahead_removes_nothing_that_is_needed() {
     assert_eq!(used(site.database(), last_evening), all);
 }
 
-/// A machine that has no clock of its own was at 1970 when the database was made.
+/// A machine without a hardware clock was in 1970 when the database was created.
 #[test]
-fn a_database_that_was_made_in_the_past_is_not_bound_to_it() {
+fn a_database_created_in_the_past_is_not_bound_to_it() {
     let site = Site::at(UnixTime::from_secs(60), KEEPS_NOTHING);
     site.wall.set(MONTH);
     for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! What a store promises the gate, whichever store it is: every scenario runs over every one. A third, shared by several doors,
-//! would join the list in [`over_every_store`] and nothing else.
+//! What every store promises the gate: each scenario runs over each store. A third, shared by several proxies,
+//! would only join the list in [`over_every_store`].
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ trait Store {
     /// Opens it, and tells the policy what it remembers.
     fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger>;
 
-    /// The process ends now, before it has closed anything.
+    /// The process ends without closing anything.
     fn end(&mut self) {}
 }
 
@@ -84,7 +84,7 @@ fn over_every_store(scenario: impl AsyncFn(Instance)) {
 
 /// A gate over a store, with hands to move its clock.
 struct Instance {
-    /// Gone before the store, in which its database writes until then.
+    /// Dropped before the store, which its database writes to until then.
     gate: Option<Arc<Gate>>,
     store: Box<dyn Store>,
     hands: &'static Hands,
@@ -130,7 +130,7 @@ impl Instance {
         let entered = self.gate().enter(&self.gate().generation(), ask);
         match entered.expect("nobody reloads")? {
             Entered::Running(pass) => Ok(pass),
-            Entered::Seated(_) => panic!("there are slots for all"),
+            Entered::Queued(_) => panic!("there are slots for all"),
         }
     }
 
@@ -179,7 +179,7 @@ fn ask(caller: Caller) -> AdmissionRequest {
 }
 
 #[test]
-fn a_success_is_remembered_and_nothing_else_is() {
+fn only_successes_are_debited_durably() {
     over_every_store(async |mut instance| {
         for _ in 0..3 {
             instance.succeed(&ask(STRANGER)).await;
@@ -204,7 +204,7 @@ fn a_success_is_remembered_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_left_is_left_after_a_restart_too() {
+fn remaining_quota_survives_a_restart() {
     over_every_store(async |mut instance| {
         for used in 0..10 {
             instance.succeed(&ask(STRANGER)).await;
@@ -218,7 +218,7 @@ fn what_is_left_is_left_after_a_restart_too() {
 }
 
 #[test]
-fn windows_pass_whether_or_not_the_door_was_open() {
+fn windows_expire_whether_or_not_the_proxy_ran() {
     over_every_store(async |mut instance| {
         for _ in 0..5 {
             instance.succeed(&ask(STRANGER)).await;
@@ -241,7 +241,7 @@ fn windows_pass_whether_or_not_the_door_was_open() {
 }
 
 #[test]
-fn a_users_search_is_remembered_for_its_account_too() {
+fn a_users_search_counts_for_its_account_too() {
     over_every_store(async |mut instance| {
         let user = Caller::User {
             of: BOT,
@@ -266,7 +266,7 @@ fn a_users_search_is_remembered_for_its_account_too() {
 }
 
 #[test]
-fn sixty_four_at_once_with_ten_left_take_ten() {
+fn sixty_four_concurrent_searches_take_the_ten_left() {
     over_every_store(async |mut instance| {
         let entered: Vec<_> = (0..64).map(|_| instance.enter(&ask(STRANGER))).collect();
         let (let_in, refused): (Vec<_>, Vec<_>) = entered.into_iter().partition(Result::is_ok);
@@ -282,7 +282,7 @@ fn sixty_four_at_once_with_ten_left_take_ten() {
 }
 
 #[test]
-fn a_search_begun_in_one_month_is_that_months() {
+fn a_search_counts_in_the_month_it_was_admitted() {
     over_every_store(async |mut instance| {
         instance.hands.advance(HOUR.saturating_mul(24 * 30 - 2));
         let begun = instance.enter(&ask(STRANGER)).expect("room");

@@ -70,7 +70,7 @@ impl Client {
     /// `METHOD PATH` with these header lines, each with its CRLF.
     pub async fn request(&mut self, method: &str, path: &str, headers: &str) {
         self.send(format!(
-            "{method} {path} HTTP/1.1\r\nhost: door.example\r\n{headers}\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: tiergate.example\r\n{headers}\r\n"
         ))
         .await;
     }

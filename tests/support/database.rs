@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tiergate::clock::Clock;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::store::{DataDir, Database, History, OpenError, Settings};
+use tiergate::store::{DataDir, Database, History, LedgerSettings, OpenError};
 use tiergate::telemetry::DatabaseMeters;
 
 /// Opens the database in that folder, whose wall clock reads as `wall` says; tries again at once after a failure.
@@ -15,9 +15,9 @@ pub fn open(
     windows: &[Window],
     wall: impl Fn() -> UnixTime + Send + Sync + 'static,
 ) -> Result<Arc<Database>, OpenError> {
-    let settings = Settings {
+    let settings = LedgerSettings {
         retry_after: Span::from_millis(1),
-        ..Settings::new(Clock::start(), Arc::new(wall), DatabaseMeters::unobserved())
+        ..LedgerSettings::new(Clock::start(), Arc::new(wall), DatabaseMeters::unobserved())
     };
     let dir = DataDir::take(folder)?;
     Database::open(dir, settings, windows, History::default()).map(Arc::new)

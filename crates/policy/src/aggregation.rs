@@ -1,47 +1,47 @@
-//! Counting when there are more networks than may be counted individually (semantics §7.9): a new network is counted with its
+//! Counting when there are more networks than may be counted individually (rules §7.9, §7.21): a new network is counted with its
 //! wider prefix, and when there are too many of those as well, with one of a fixed number of groups chosen by its region.
 //!
-//! So at most `callers_max` networks, a quarter as many prefixes and [`CROWDS`] groups have usage. The usage of a network that
+//! So at most `callers_max` networks, a quarter as many prefixes and [`GROUPS`] groups have usage. The usage of a network that
 //! is not counted individually is with its prefix or group. It stays there until there is capacity and no job of that prefix or
 //! group is in flight; then the network is counted individually, beginning with all that they have used. It may be refused too
 //! early, never too late: a flood lifts no quota.
 //!
-//! Request limits have a table of their own (`limits`). Accounts and users need none of this: strangers can't create them.
+//! Request limits have a table of their own (`limits`). Accounts and users need none of this: clients can't create them.
 
 use super::Policy;
 use super::caller::{Caller, NetworkId, Whereabouts};
 use super::time::Timestamp;
 
 /// Groups, with the lowest network ids.
-pub const CROWDS: u32 = 4_096;
+pub const GROUPS: u32 = 4_096;
 
 /// Prefixes, as a part of the number of networks.
-const NEIGHBOURHOODS_PART: usize = 4;
+const PREFIXES_PART: usize = 4;
 
 impl Policy {
     /// Whether networks may have to be counted together now: there are too many, or were, and their shared usage may still
     /// count. While this is false, [`Self::counted_as`] returns the network's own id.
-    pub fn is_crowded(&mut self, now: Timestamp) -> bool {
+    pub fn is_aggregating(&mut self, now: Timestamp) -> bool {
         let wall = self.wall_clock(now);
         if self.networks() >= self.rules.callers_max as usize {
-            self.crowded_until = wall + self.quotas.memory();
+            self.aggregating_until = wall + self.quotas.memory();
         }
-        self.crowded_until > wall
+        self.aggregating_until > wall
     }
 
     /// The id under which a network is counted.
     pub fn counted_as(&mut self, whereabouts: Whereabouts, now: Timestamp) -> NetworkId {
         let Whereabouts {
             network,
-            neighbourhood,
+            prefix,
             region,
         } = whereabouts;
-        if !self.is_crowded(now) || self.knows(network) {
+        if !self.is_aggregating(now) || self.knows(network) {
             return network;
         }
-        let crowd = NetworkId(u64::from(region % CROWDS));
+        let group = NetworkId(u64::from(region % GROUPS));
         // From the narrowest level to the widest: the first with capacity, and the first that may have usage.
-        let levels = [network, neighbourhood, crowd];
+        let levels = [network, prefix, group];
         let room = self.level_with_room();
         let used = (1..levels.len()).find(|level| self.knows(levels[*level]));
         let level = match used {
@@ -55,7 +55,7 @@ impl Policy {
         };
         if level > 0 {
             // Its usage may be shared for this long.
-            self.crowded_until = self.wall_clock(now) + self.quotas.memory();
+            self.aggregating_until = self.wall_clock(now) + self.quotas.memory();
         }
         levels[level]
     }
@@ -63,7 +63,7 @@ impl Policy {
     /// The level with capacity: one more network (0), one more prefix (1), or neither (2).
     fn level_with_room(&self) -> usize {
         let (networks, max) = (self.networks(), self.rules.callers_max as usize);
-        let bounds = [max, max + max / NEIGHBOURHOODS_PART];
+        let bounds = [max, max + max / PREFIXES_PART];
         bounds.iter().take_while(|bound| networks >= **bound).count()
     }
 

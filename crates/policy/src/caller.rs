@@ -1,4 +1,4 @@
-//! Callers: an account, a network without an account, or a user of a delegating account (semantics §1).
+//! Callers: an account, a network without an account, or a user of a delegating account (rules §1).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,7 +37,7 @@ pub struct Whereabouts {
     /// Its network.
     pub network: NetworkId,
     /// Its wider prefix: IPv4 /24, IPv6 /48.
-    pub neighbourhood: NetworkId,
+    pub prefix: NetworkId,
     /// The region that contains it: IPv4 /16, IPv6 /32.
     pub region: u32,
 }
@@ -75,7 +75,7 @@ pub enum Caller {
     Account(AccountId),
     /// A caller without one.
     Network(NetworkId),
-    /// A user for whom a delegating account asks (semantics §5.9).
+    /// A user for whom a delegating account asks (rules §5.9).
     User {
         /// The account.
         of: AccountId,

@@ -1,4 +1,4 @@
-//! The policy and the wall clock (semantics §5.11): what happens to remembered times when the clock is followed back.
+//! The policy and the wall clock (rules §5.11): what happens to remembered times when the clock is followed back.
 //!
 //! | what remembers wall-clock times | when the clock is followed back to a time |
 //! |---|---|
@@ -15,16 +15,16 @@ use super::time::{Span, Timestamp, UnixTime};
 use super::wall_clock::ClockStep;
 
 impl Policy {
-    /// The current wall-clock time. It goes back only in [`Self::follow_clock`] (semantics §5.11). Begins new calendar periods
+    /// The current wall-clock time. It goes back only in [`Self::follow_clock`] (rules §5.11). Begins new calendar periods
     /// that are due.
     pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
         let wall = self.wall.at(now);
         if self.quotas.has_to_turn(wall) {
-            let in_house = self
+            let in_flight = self
                 .jobs
                 .iter()
                 .flat_map(|(_, job)| job.caller.counted().map(|caller| (caller, job.cost, job.admitted)));
-            self.quotas.turn(wall, in_house);
+            self.quotas.turn(wall, in_flight);
         }
         wall
     }
@@ -50,9 +50,9 @@ impl Policy {
     pub fn recount(&mut self, now: Timestamp) {
         self.quotas.begin_anew(&self.rules.windows);
         let wall = self.wall_clock(now);
-        if self.crowded_until > UnixTime::default() {
+        if self.aggregating_until > UnixTime::default() {
             // The shared usage of networks is among what is read back.
-            self.crowded_until = wall + self.quotas.memory();
+            self.aggregating_until = wall + self.quotas.memory();
         }
     }
 

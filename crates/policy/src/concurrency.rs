@@ -1,4 +1,4 @@
-//! What callers have in flight: their jobs, queued ones included (semantics §4), and the quota that these hold (§5.2). Only
+//! What callers have in flight: their jobs, queued ones included (rules §4), and the quota that these hold (§5.2). Only
 //! callers with a job have an entry.
 
 use std::collections::hash_map::Entry;
@@ -17,7 +17,7 @@ pub(super) struct Load {
     /// Jobs.
     pub(super) jobs: u32,
     /// Those of them that are queued.
-    pub(super) seated: u32,
+    pub(super) queued: u32,
     /// Units of quota held for them.
     pub(super) held: u64,
 }
@@ -29,7 +29,7 @@ impl Concurrency {
     }
 
     /// Adds a job.
-    pub(super) fn take(&mut self, caller: Caller, cost: u32) {
+    pub(super) fn acquire(&mut self, caller: Caller, cost: u32) {
         let load = self.loads.entry(caller).or_default();
         load.jobs += 1;
         load.held += u64::from(cost);
@@ -38,19 +38,19 @@ impl Concurrency {
     /// One of its jobs was queued.
     pub(super) fn enqueue(&mut self, caller: &Caller) {
         if let Some(load) = self.loads.get_mut(caller) {
-            load.seated += 1;
+            load.queued += 1;
         }
     }
 
     /// One of its jobs has left the queue.
-    pub(super) fn stand(&mut self, caller: &Caller) {
+    pub(super) fn dequeue(&mut self, caller: &Caller) {
         if let Some(load) = self.loads.get_mut(caller) {
-            load.seated -= 1;
+            load.queued -= 1;
         }
     }
 
     /// Removes a job. A caller without jobs has no entry.
-    pub(super) fn give_back(&mut self, caller: Caller, cost: u32) {
+    pub(super) fn release(&mut self, caller: Caller, cost: u32) {
         match self.loads.entry(caller) {
             Entry::Occupied(entry) if entry.get().jobs == 1 => {
                 entry.remove();

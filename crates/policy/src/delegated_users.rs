@@ -1,4 +1,4 @@
-//! The users of delegating accounts and their maximum number (semantics §5.9).
+//! The users of delegating accounts and their maximum number (rules §5.9).
 //!
 //! A user belongs to its account for as long as it may have a debit in any window, counted from its last job. So an account
 //! that invents names uses up only its own number, and the table is bounded by those numbers.
@@ -13,11 +13,11 @@ const SWEEP_EVERY: Span = Span::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct DelegatedUsers {
-    accounts: HashMap<AccountId, Known>,
+    accounts: HashMap<AccountId, AccountUsers>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct AccountUsers {
     /// When each user was last admitted.
     seen: HashMap<UserId, UnixTime>,
     swept: UnixTime,

@@ -1,4 +1,4 @@
-//! How often a caller may displace others (semantics §3.4).
+//! How often a caller may displace others (rules §3.4).
 //!
 //! Without this bound one account could empty the queue again and again by entering and hanging up, at no cost to itself.
 //! Exact: within any 60 seconds a caller displaces at most as often as it may.

@@ -21,13 +21,13 @@ pub struct AdmissionRequest {
     pub tier: TierId,
     /// The account's overrides of its tier's terms.
     pub own: Option<Arc<Own>>,
-    /// The delegating account, if the caller is one of its users: the job counts against its terms as well (semantics §5.9).
+    /// The delegating account, if the caller is one of its users: the job counts against its terms as well (rules §5.9).
     pub delegate: Option<Box<Delegate>>,
     /// Units of quota that it takes if it succeeds. 0 is a peek.
     pub cost: u32,
     /// The upstream whose slots it needs.
     pub pool: UpstreamId,
-    /// Whether it asks for a slot at once. If not, its body has not fully arrived yet (semantics §6): it is queued and asks
+    /// Whether it asks for a slot at once. If not, its body has not fully arrived yet (rules §6): it is queued and asks
     /// with [`super::Policy::ask_slot`]. If the queue has no free place or the client would not wait, but a slot is idle, it
     /// gets that slot at once and uploads while it holds it.
     pub ready: bool,
@@ -122,7 +122,7 @@ pub enum Admission {
         overdrawn: UnenforcedQuotas,
     },
     /// To the queue.
-    Seated {
+    Queued {
         /// The job.
         job: JobId,
         /// When it was admitted, by the wall clock.
@@ -170,7 +170,7 @@ impl DebitNumber {
     pub const LAST: Self = Self(u64::MAX);
 }
 
-/// How a job ended, with or without a slot (semantics §9.1).
+/// How a job ended, with or without a slot (rules §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// Answered with success.

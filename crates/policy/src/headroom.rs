@@ -1,4 +1,4 @@
-//! Whether the caller has headroom in its users, quotas and concurrency, before anything is taken (semantics §2.4). A user
+//! Whether the caller has headroom in its users, quotas and concurrency, before anything is taken (rules §2.4). A user
 //! needs headroom of its own, and so does its delegating account.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::rules::{Quota, Rules, Tier};
 use super::time::{Timestamp, UnixTime};
 
 impl Policy {
-    /// The delegating account's number of users is bounded (semantics §5.9).
+    /// The delegating account's number of users is bounded (rules §5.9).
     pub(super) fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), Refusal> {
         let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
             return Ok(());
@@ -24,7 +24,7 @@ impl Policy {
         }
     }
 
-    /// Each quota needs headroom: debited + held + cost ≤ limit (semantics §5.2). If several are depleted, the refusal names
+    /// Each quota needs headroom: debited + held + cost ≤ limit (rules §5.2). If several are depleted, the refusal names
     /// the one with the longest wait: a client that retries after that time is not refused by another quota. Returns the
     /// depleted quotas that aren't enforced.
     pub(super) fn quotas_have_room(
@@ -36,13 +36,13 @@ impl Policy {
         let wall = self.wall_clock(now);
         let mut longest: Option<Depleted> = None;
         let mut overdrawn = UnenforcedQuotas::new();
-        for party in parties(ask, rules) {
-            if party.tier.quotas.is_empty() {
+        for subject in quota_subjects(ask, rules) {
+            if subject.tier.quotas.is_empty() {
                 continue;
             }
-            let held = self.concurrency.load(&party.caller).held;
-            for quota in &party.tier.quotas {
-                let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall) else {
+            let held = self.concurrency.load(&subject.caller).held;
+            for quota in &subject.tier.quotas {
+                let Some(depleted) = self.depleted(&subject, quota, held, ask.cost, wall) else {
                     continue;
                 };
                 if !quota.enforce {
@@ -64,20 +64,23 @@ impl Policy {
 
     fn depleted(
         &mut self,
-        party: &QuotaSubject<'_>,
+        subject: &QuotaSubject<'_>,
         quota: &Quota,
         held: u64,
         cost: u32,
         wall: UnixTime,
     ) -> Option<Depleted> {
-        let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
-        let used = self.quotas.taken(quota.window, &party.caller, held, wall);
+        let limit = subject
+            .own
+            .and_then(|own| own.limit(&quota.name))
+            .unwrap_or(quota.limit);
+        let used = self.quotas.taken(quota.window, &subject.caller, held, wall);
         let asked = used + u64::from(cost);
         if asked <= limit {
             return None;
         }
         let never = u64::from(cost) > limit;
-        let back = self.quotas.back(quota.window, &party.caller, asked - limit);
+        let back = self.quotas.back(quota.window, &subject.caller, asked - limit);
         Some(Depleted {
             name: Arc::clone(&quota.name),
             limit,
@@ -87,10 +90,10 @@ impl Policy {
         })
     }
 
-    pub(super) fn concurrency_has_room(&self, party: &QuotaSubject<'_>) -> Result<(), Refusal> {
-        let own = party.own.and_then(|own| own.concurrency);
-        let limit = own.unwrap_or(party.tier.concurrency);
-        let used = self.concurrency.load(&party.caller).jobs;
+    pub(super) fn concurrency_has_room(&self, subject: &QuotaSubject<'_>) -> Result<(), Refusal> {
+        let own = subject.own.and_then(|own| own.concurrency);
+        let limit = own.unwrap_or(subject.tier.concurrency);
+        let used = self.concurrency.load(&subject.caller).jobs;
         if used < limit {
             Ok(())
         } else {
@@ -107,7 +110,10 @@ pub(super) struct QuotaSubject<'a> {
 }
 
 /// With their tiers under these rules.
-pub(super) fn parties<'a>(ask: &'a AdmissionRequest, rules: &'a Rules) -> impl Iterator<Item = QuotaSubject<'a>> {
+pub(super) fn quota_subjects<'a>(
+    ask: &'a AdmissionRequest,
+    rules: &'a Rules,
+) -> impl Iterator<Item = QuotaSubject<'a>> {
     let caller = QuotaSubject {
         caller: ask.caller,
         tier: rules.tier(ask.tier),

@@ -19,7 +19,7 @@ impl JobId {
     }
 }
 
-/// A job's state (semantics §6).
+/// A job's state (rules §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Queued; its body arrives too slowly to ask for a slot yet.
@@ -71,7 +71,7 @@ pub struct Job {
 }
 
 #[derive(Debug)]
-struct Place {
+struct SlabEntry {
     generation: u32,
     job: Option<Job>,
 }
@@ -79,14 +79,14 @@ struct Place {
 /// All jobs in flight. Indices are reused, last freed first, so that the memory in use stays warm and small.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    places: Vec<Place>,
+    entries: Vec<SlabEntry>,
     free: Vec<u32>,
 }
 
 impl Jobs {
     pub(super) fn insert(&mut self, job: Job) -> JobId {
         if let Some(index) = self.free.pop() {
-            let place = &mut self.places[index as usize];
+            let place = &mut self.entries[index as usize];
             place.job = Some(job);
             JobId {
                 index,
@@ -94,8 +94,8 @@ impl Jobs {
             }
         } else {
             let index =
-                u32::try_from(self.places.len()).expect("fewer than 2^32 jobs: the queue and slots are bounded");
-            self.places.push(Place {
+                u32::try_from(self.entries.len()).expect("fewer than 2^32 jobs: the queue and slots are bounded");
+            self.entries.push(SlabEntry {
                 generation: 0,
                 job: Some(job),
             });
@@ -105,7 +105,7 @@ impl Jobs {
 
     /// Removes the job. `None` if it has ended before.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
-        let place = self.places.get_mut(id.index())?;
+        let place = self.entries.get_mut(id.index())?;
         if place.generation != id.generation {
             return None;
         }
@@ -116,7 +116,7 @@ impl Jobs {
     }
 
     pub(super) fn get(&self, id: JobId) -> Option<&Job> {
-        let place = self.places.get(id.index())?;
+        let place = self.entries.get(id.index())?;
         if place.generation == id.generation {
             place.job.as_ref()
         } else {
@@ -125,7 +125,7 @@ impl Jobs {
     }
 
     pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
-        let place = self.places.get_mut(id.index())?;
+        let place = self.entries.get_mut(id.index())?;
         if place.generation == id.generation {
             place.job.as_mut()
         } else {
@@ -135,14 +135,14 @@ impl Jobs {
 
     /// The job at an index found in a list.
     pub(super) fn at(&self, index: u32) -> &Job {
-        self.places[index as usize]
+        self.entries[index as usize]
             .job
             .as_ref()
             .expect("lists contain only jobs in flight")
     }
 
     pub(super) fn at_mut(&mut self, index: u32) -> &mut Job {
-        self.places[index as usize]
+        self.entries[index as usize]
             .job
             .as_mut()
             .expect("lists contain only jobs in flight")
@@ -151,12 +151,12 @@ impl Jobs {
     pub(super) fn id(&self, index: u32) -> JobId {
         JobId {
             index,
-            generation: self.places[index as usize].generation,
+            generation: self.entries[index as usize].generation,
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> + Clone {
-        self.places.iter().zip(0u32..).filter_map(|(place, index)| {
+        self.entries.iter().zip(0u32..).filter_map(|(place, index)| {
             let job = place.job.as_ref()?;
             Some((
                 JobId {
@@ -169,11 +169,11 @@ impl Jobs {
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
-        self.places.iter_mut().filter_map(|place| place.job.as_mut())
+        self.entries.iter_mut().filter_map(|place| place.job.as_mut())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.entries.len() - self.free.len()
     }
 }
 

@@ -1,16 +1,16 @@
 //! Admission decisions as a pure state machine: state and events in, decisions out.
 //!
 //! A decision is a function of the rules, the events before it and the time passed in, so a history can be replayed and gives
-//! the same decisions (semantics §9.6).
+//! the same decisions (rules §9.6).
 //!
 //! No async, I/O, locks, clocks, randomness, logging or serde enters this crate. `gate` adds the lock and the time.
 //!
-//! A job's path through the policy (semantics §6):
+//! A job's path through the policy (rules §6):
 //!
 //! ```text
 //! enter ─┬─ Refusal
 //!        ├─ Admission::Running ────────────────────────┐
-//!        └─ Admission::Seated ─ ask_slot ─┬─ Grant ────┤
+//!        └─ Admission::Queued ─ ask_slot ─┬─ Grant ────┤
 //!                  │                      └─ in line ──┤ (a Grant when a slot is given back)
 //!                  ├─ displaced by another job         │
 //!                  ├─ expire, hang_up, shut_down       ├─ relocate ─ moving ─┐ (a Grant, the next there is)
@@ -38,6 +38,7 @@ pub mod refusal;
 mod reload;
 pub mod rules;
 mod shelves;
+mod slots;
 mod stats;
 mod table;
 pub mod time;
@@ -54,7 +55,7 @@ pub use event::{
     Admission, AdmissionRequest, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Own, Relocation,
     UnenforcedQuotas,
 };
-use headroom::parties;
+use headroom::quota_subjects;
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
@@ -84,7 +85,7 @@ pub struct Policy {
     displacements: Displacements,
     stats: Stats,
     /// Until then networks may be counted by prefix.
-    crowded_until: UnixTime,
+    aggregating_until: UnixTime,
     closing: bool,
 }
 
@@ -101,14 +102,14 @@ impl Policy {
             wall: WallClock::default(),
             displacements: Displacements::default(),
             stats: Stats::default(),
-            crowded_until: UnixTime::default(),
+            aggregating_until: UnixTime::default(),
             closing: false,
             rules,
         }
     }
 
     /// Admits a job, to a slot or to the queue, or refuses it. Everything is checked before anything is taken, so a refusal
-    /// takes nothing: quota (402), concurrency (402), then slot or queue place (503), in the order of semantics §2.4.
+    /// takes nothing: quota (402), concurrency (402), then slot or queue place (503), in the order of rules §2.4.
     ///
     /// # Errors
     /// The first reason to refuse, with its numbers.
@@ -131,25 +132,25 @@ impl Policy {
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
         let overdrawn = self.quotas_have_room(ask, rules, now)?;
-        for party in parties(ask, rules) {
-            self.concurrency_has_room(&party)?;
+        for subject in quota_subjects(ask, rules) {
+            self.concurrency_has_room(&subject)?;
         }
         // A job whose body is still arriving is queued if it displaces nothing by that. If it can't be, an idle slot is better
         // used than refused, and the minimum pace of §6 bounds the cost.
-        let seat_is_free = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
-        if (ask.ready || !seat_is_free)
+        let can_queue = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
+        if (ask.ready || !can_queue)
             && let Some(server) = self.pools[ask.pool].free()
         {
             let grant = self.run(ask, tier, server, now, wall);
             return Ok(Admission::Running { grant, overdrawn });
         }
-        self.seat(ask, tier, overdrawn, now, wall)
+        self.enqueue(ask, tier, overdrawn, now, wall)
     }
 
     /// Takes what every admitted job holds.
     fn acquire(&mut self, ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
         for caller in ask.caller.counted() {
-            self.concurrency.take(caller, ask.cost);
+            self.concurrency.acquire(caller, ask.cost);
         }
         if let Caller::User { of, user } = ask.caller {
             self.users.note(of, user, wall);
@@ -160,8 +161,8 @@ impl Policy {
     /// Gives back what every job holds until it ends, besides its slot or queue place.
     fn release(&mut self, job: &Job) {
         for caller in job.caller.counted() {
-            self.concurrency.give_back(caller, job.cost);
-            self.quotas.let_go(&caller, job.admitted, job.cost);
+            self.concurrency.release(caller, job.cost);
+            self.quotas.release(&caller, job.admitted, job.cost);
         }
     }
 
@@ -177,7 +178,7 @@ impl Policy {
         }
     }
 
-    fn seat(
+    fn enqueue(
         &mut self,
         ask: &AdmissionRequest,
         tier: &Tier,
@@ -185,16 +186,16 @@ impl Policy {
         now: Timestamp,
         wall: UnixTime,
     ) -> Result<Admission, Refusal> {
-        let who_goes = self.room_for(ask, tier, now)?;
+        let victim = self.queue_place(ask, tier, now)?;
         let longest = self.longest_wait(ask, tier)?;
-        let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
+        let displaced = victim.map(|index| self.displace(index, ask, tier, now));
         let state = if ask.ready { State::Waiting } else { State::Uploading };
         let job = self.acquire(ask, tier, state, now, wall);
         ask.caller
             .counted()
             .for_each(|caller| self.concurrency.enqueue(&caller));
         self.queue.enqueue(&mut self.jobs, place(job));
-        Ok(Admission::Seated {
+        Ok(Admission::Queued {
             job,
             admitted: wall,
             priority: tier.priority,
@@ -204,10 +205,10 @@ impl Policy {
         })
     }
 
-    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (semantics §3.2, §3.4).
-    fn room_for(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
-        let seats = self.rules.queue.length;
-        if self.queue.len() < seats {
+    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (rules §3.2, §3.4).
+    fn queue_place(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
+        let capacity = self.rules.queue.length;
+        if self.queue.len() < capacity {
             return Ok(None);
         }
         let lowest = self.queue.lowest();
@@ -218,13 +219,13 @@ impl Policy {
             return Ok(self.queue.last(&self.jobs, lowest));
         }
         Err(Refusal::QueueFull {
-            seats,
+            capacity,
             admits_from: lowest.and_then(Priority::above),
             retry_after: self.retry_after(ask.pool, tier.priority),
         })
     }
 
-    /// The shortest of the longest waits of queue, tier, route and client (semantics §3.9).
+    /// The shortest of the longest waits of queue, tier, route and client (rules §3.9).
     fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Refusal> {
         let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
         let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
@@ -303,28 +304,15 @@ impl Policy {
 
     /// The client of a queued job is gone: its queue place is freed. Returns whether it was queued.
     pub fn hang_up(&mut self, job: JobId) -> bool {
-        let seated = self
+        let queued = self
             .jobs
             .get(job)
             .is_some_and(|job| matches!(job.state, State::Uploading | State::Waiting));
-        if seated {
+        if queued {
             self.leave(place(job));
             self.stats.hung_up += 1;
         }
-        seated
-    }
-
-    /// The upstream's response has ended: frees the slot and gives it to the next in line. The caller's concurrency is held
-    /// until [`Self::end`]. Nothing happens if the job holds no slot.
-    pub fn give_back_slot(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
-        let running = self.jobs.get_mut(job)?;
-        let State::Running { server, since } = running.state else {
-            return None;
-        };
-        running.state = State::Ending;
-        let pool = running.pool;
-        self.pools[pool].vacate(server, Some(now.since(since)));
-        self.next(pool, now)
+        queued
     }
 
     /// The job has ended: releases what it still holds. On success, what it held of its caller's quotas becomes a debit in
@@ -374,73 +362,6 @@ impl Policy {
         self.next(gone.pool, now)
     }
 
-    /// The job's server could not be reached: marks it down and moves the job to another server that is up, at once or as soon
-    /// as a slot is free (semantics §2.7). Nothing happens if the job holds no slot.
-    ///
-    /// No other job gets a slot by this: the server that the job leaves is down, and if another one had a free slot, nothing
-    /// was waiting for it.
-    pub fn relocate(&mut self, job: JobId, now: Timestamp) -> Relocation {
-        let Some(running) = self.jobs.get_mut(job) else {
-            return Relocation::Nowhere;
-        };
-        let State::Running { server: from, .. } = running.state else {
-            return Relocation::Nowhere;
-        };
-        let pool = &mut self.pools[running.pool];
-        pool.set_up(from, false);
-        if let Some(to) = pool.free() {
-            running.state = State::Running { server: to, since: now };
-            pool.vacate(from, None);
-            pool.occupy(to);
-            Relocation::To(to)
-        } else if pool.slots() > 0 {
-            running.state = State::Moving { since: now };
-            pool.vacate(from, None);
-            pool.moving.push(&mut self.jobs, place(job));
-            Relocation::Waits
-        } else {
-            Relocation::Nowhere
-        }
-    }
-
-    /// The moving job gives up its wait for a slot, or a slot that it was granted but not notified of: the slot goes to the
-    /// next in line. The caller's concurrency is held until [`Self::end`]. Nothing happens if the job neither moves nor holds a
-    /// slot.
-    pub fn forgo(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
-        let of = self.jobs.get_mut(job)?;
-        let (state, pool) = (of.state, of.pool);
-        match state {
-            State::Moving { .. } => {
-                of.state = State::Ending;
-                self.pools[pool].moving.remove(&mut self.jobs, place(job));
-                None
-            }
-            State::Running { server, .. } => {
-                of.state = State::Ending;
-                self.pools[pool].vacate(server, None);
-                self.next(pool, now)
-            }
-            State::Uploading | State::Waiting | State::Ending => None,
-        }
-    }
-
-    /// Marks the server down: its slots don't count until it is back. Jobs on it go on. Nothing happens if it was removed from
-    /// the rules.
-    pub fn server_down(&mut self, pool: UpstreamId, server: ServerId) {
-        if let Some(pool) = self.pools.get_mut(pool) {
-            pool.set_up(server, false);
-        }
-    }
-
-    /// Marks the server up: its slots go to moving jobs, then to queued ones. Nothing happens if it was removed from the rules.
-    pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Grant> {
-        match self.pools.get_mut(pool) {
-            Some(of) => of.set_up(server, true),
-            None => return Vec::new(),
-        }
-        self.fill(pool, now)
-    }
-
     /// Ends admission and refuses queued jobs. Running and moving jobs go on.
     pub fn shut_down(&mut self) -> Vec<Displaced> {
         self.closing = true;
@@ -450,7 +371,7 @@ impl Policy {
             .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
             .map(|(id, _)| id)
             .collect();
-        let turn_away = |job: JobId| {
+        let refuse = |job: JobId| {
             let lost = self.leave(place(job));
             self.stats.shut_down += 1;
             let retry_after = self.retry_after(lost.pool, lost.priority);
@@ -461,69 +382,7 @@ impl Policy {
                 refusal: Refusal::ShuttingDown { retry_after },
             }
         };
-        waiting.into_iter().map(turn_away).collect()
-    }
-
-    /// Hands out free slots while jobs wait.
-    fn fill(&mut self, pool: UpstreamId, now: Timestamp) -> Vec<Grant> {
-        std::iter::from_fn(|| self.next(pool, now)).collect()
-    }
-
-    /// Hands a free slot to the first moving job, otherwise to the next in the order of service (semantics §3.5–7).
-    fn next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Grant> {
-        let server = self.pools[pool].free()?;
-        if let Some(index) = self.pools[pool].moving.head() {
-            return Some(self.move_in(index, pool, server, now));
-        }
-        let taken = self.pools[pool].from_queue + 1;
-        let lifeline = self
-            .rules
-            .queue
-            .lifeline
-            .is_some_and(|every| taken.is_multiple_of(u64::from(every)));
-        let index = if lifeline {
-            self.queue.take_oldest(&mut self.jobs, pool)?
-        } else {
-            self.queue.take_next(&mut self.jobs, pool)?
-        };
-        self.pools[pool].from_queue = taken;
-        Some(self.grant(index, pool, server, now))
-    }
-
-    /// Gives the slot to a job that has just left the queue.
-    fn grant(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
-        let job = self.jobs.at_mut(index);
-        job.state = State::Running { server, since: now };
-        let (caller, admitted, waited, priority) = (job.caller, job.admitted, now.since(job.entered), job.priority);
-        caller.counted().for_each(|caller| self.concurrency.stand(&caller));
-        self.pools[pool].place(server, priority);
-        Grant {
-            job: self.jobs.id(index),
-            admitted,
-            server,
-            waited,
-            priority,
-        }
-    }
-
-    /// Gives the slot to a moving job. It had one before, so neither the shares nor the lifeline count it again.
-    fn move_in(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
-        let of = &mut self.pools[pool];
-        of.moving.remove(&mut self.jobs, index);
-        of.occupy(server);
-        let id = self.jobs.id(index);
-        let job = self.jobs.at_mut(index);
-        let before = std::mem::replace(&mut job.state, State::Running { server, since: now });
-        let State::Moving { since } = before else {
-            unreachable!("the list contains only moving jobs")
-        };
-        Grant {
-            job: id,
-            admitted: job.admitted,
-            server,
-            waited: now.since(since),
-            priority: job.priority,
-        }
+        waiting.into_iter().map(refuse).collect()
     }
 
     /// Removes a queued job and releases everything it holds.
@@ -533,19 +392,21 @@ impl Policy {
             .jobs
             .remove(self.jobs.id(index))
             .expect("queued jobs are in the table");
-        job.caller.counted().for_each(|caller| self.concurrency.stand(&caller));
+        job.caller
+            .counted()
+            .for_each(|caller| self.concurrency.dequeue(&caller));
         self.release(&job);
         job
     }
 
-    /// The estimate for a new job of that priority as `Retry-After` (semantics §3.10). Spread by the number of events so far,
+    /// The estimate for a new job of that priority as `Retry-After` (rules §3.10). Spread by the number of events so far,
     /// which differs for every refusal.
     fn retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
         let estimate = self.estimate(pool, priority);
         retry_after(estimate, self.stats.events())
     }
 
-    /// How long a new job of that priority would wait (semantics §3.8).
+    /// How long a new job of that priority would wait (rules §3.8).
     pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let of = &self.pools[pool];
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))

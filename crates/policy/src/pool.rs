@@ -8,7 +8,7 @@ use super::rules::{Priority, ServerId, ServerRules};
 use super::table::Table;
 use super::time::Span;
 
-/// Slot times needed before a job is refused because of its estimate (semantics §3.9).
+/// Slot times needed before a job is refused because of its estimate (rules §3.9).
 pub const SLOT_TIMES_MIN: u64 = 20;
 
 /// The assumed slot time before any was measured.
@@ -195,7 +195,7 @@ impl Pool {
         self.seen
     }
 
-    /// How long a job of that priority would wait behind `ahead` others (semantics §3.8): (ahead + 1) × mean slot time ÷ slots,
+    /// How long a job of that priority would wait behind `ahead` others (rules §3.8): (ahead + 1) × mean slot time ÷ slots,
     /// multiplied by the share of the last slots that went to higher priorities, at most by 8.
     pub(super) fn estimate(&self, priority: Priority, ahead: u32) -> Span {
         // With no server up the wait is unknown. Assume that all are up: a reasonable time to retry.
@@ -218,7 +218,7 @@ const RETRY_MIN: Span = Span::from_secs(1);
 const RETRY_MAX: Span = Span::from_secs(300);
 
 /// `Retry-After` for an estimated wait: 1 to 300 s, plus up to a quarter and a second depending on the job's number, so that
-/// clients refused together don't retry together (semantics §3.10).
+/// clients refused together don't retry together (rules §3.10).
 pub(super) fn retry_after(estimate: Span, number: u64) -> Span {
     let base = estimate.as_nanos().min(RETRY_MAX.as_nanos() * 4 / 5);
     // The upper 16 bits of a multiplication by 2^64/φ: consecutive numbers land far apart.

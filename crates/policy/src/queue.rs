@@ -1,4 +1,4 @@
-//! The queue: who waits, who is served next, who is displaced (semantics §3).
+//! The queue: who waits, who is served next, who is displaced (rules §3).
 //!
 //! All pools share the queue's places; a slot belongs to one pool. So there is a line for each pool and priority, and the job
 //! to displace is searched over all pools. A job whose body is still arriving takes a place but is in no line: it is served
@@ -133,18 +133,18 @@ impl Queue {
 
     /// Rebuilds the queue with the jobs' current priorities, in their order of arrival. Displaces nothing.
     pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = UpstreamId>) {
-        let mut seated: Vec<(u64, u32)> = jobs
+        let mut queued: Vec<(u64, u32)> = jobs
             .iter()
             .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
             .map(|(id, job)| (job.ticket, u32::try_from(id.index()).expect("an index is a u32")))
             .collect();
-        seated.sort_unstable();
+        queued.sort_unstable();
         let ticket = self.ticket;
         *self = Self {
             ticket,
             ..Self::new(within, pools)
         };
-        for (_, index) in seated {
+        for (_, index) in queued {
             self.enqueue(jobs, index);
         }
     }
@@ -226,7 +226,7 @@ struct Turns {
     /// The turn of each caller.
     callers: CallerMap<u64>,
     /// Callers with more than one job, as (jobs, turn). Usually none: then the last in the ring is served last.
-    crowds: BTreeSet<(u32, u64)>,
+    several: BTreeSet<(u32, u64)>,
 }
 
 impl Turns {
@@ -260,10 +260,10 @@ impl Turns {
 
     fn recount(&mut self, before: (u32, u64), after: (u32, u64)) {
         if before.0 > 1 {
-            self.crowds.remove(&before);
+            self.several.remove(&before);
         }
         if after.0 > 1 {
-            self.crowds.insert(after);
+            self.several.insert(after);
         }
     }
 
@@ -273,7 +273,7 @@ impl Turns {
     }
 
     fn last(&self) -> Option<((u32, u64), u32)> {
-        let rank = match self.crowds.last() {
+        let rank = match self.several.last() {
             Some(rank) => *rank,
             None => (1, *self.ring.last_key_value()?.0),
         };

@@ -1,4 +1,4 @@
-//! Quotas: what callers have used in the windows of the rules (semantics §5). `concurrency` has what is held for jobs in
+//! Quotas: what callers have used in the windows of the rules (rules §5). `concurrency` has what is held for jobs in
 //! flight; it becomes a debit here, or is released there.
 //!
 //! A rolling window of length L advances in buckets of width w = max(1 s, L ÷ 1,440). The debits of bucket b, which lie in
@@ -33,7 +33,7 @@ const BUCKET_MS_MIN: u64 = 1_000;
 /// All windows that the rules use.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
-    windows: Table<WindowId, Counted>,
+    windows: Table<WindowId, WindowCounter>,
     /// When the next calendar period begins.
     turns_at: Option<UnixTime>,
     /// The longest time that a debit counts in any window.
@@ -54,7 +54,7 @@ pub struct Usage {
 }
 
 #[derive(Debug)]
-struct Counted {
+struct WindowCounter {
     counts: Counts,
     /// Debits below this number don't count when their jobs end: they are read back.
     first: DebitNumber,
@@ -85,7 +85,7 @@ impl Quotas {
         self.windows.retain(|id, _| windows.contains(id));
         for (id, window) in windows.entries() {
             if !self.windows.contains(id) {
-                self.windows.insert(id, Counted::new(window));
+                self.windows.insert(id, WindowCounter::new(window));
             }
         }
         let length = |window: &Window| match window {
@@ -98,7 +98,7 @@ impl Quotas {
 
     /// Empties every window.
     pub(super) fn begin_anew(&mut self, windows: &Table<WindowId, Window>) {
-        self.windows = windows.map(|_, window| Counted::new(window));
+        self.windows = windows.map(|_, window| WindowCounter::new(window));
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
@@ -109,7 +109,7 @@ impl Quotas {
 
     /// Sets the first debit number of new windows, and returns which are new.
     pub(super) fn count_from(&mut self, first: DebitNumber) -> Vec<WindowId> {
-        let new = |(id, counted): (WindowId, &mut Counted)| {
+        let new = |(id, counted): (WindowId, &mut WindowCounter)| {
             let is_new = std::mem::replace(&mut counted.is_new, false);
             is_new.then(|| {
                 counted.first = first;
@@ -142,14 +142,14 @@ impl Quotas {
         self.turns_at.is_some_and(|at| at <= now)
     }
 
-    /// Begins the periods that are due. `in_house` are the jobs in flight with their caller, held units and admission time:
-    /// what they hold belongs to the period of their admission (semantics §5.6).
-    pub(super) fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
+    /// Begins the periods that are due. `in_flight` are the jobs in flight with their caller, held units and admission time:
+    /// what they hold belongs to the period of their admission (rules §5.6).
+    pub(super) fn turn(&mut self, now: UnixTime, in_flight: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
                 && paged.until.is_some_and(|until| until <= now)
             {
-                paged.turn(now, in_house.clone());
+                paged.turn(now, in_flight.clone());
             }
         }
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
@@ -225,7 +225,7 @@ impl Quotas {
     }
 
     /// A job admitted at that time has ended: it is no longer carried over from an earlier period.
-    pub(super) fn let_go(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
+    pub(super) fn release(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
                 && admitted < paged.since
@@ -267,7 +267,7 @@ impl Quotas {
     }
 }
 
-impl Counted {
+impl WindowCounter {
     fn new(window: &Window) -> Self {
         Self {
             counts: Counts::new(window),
@@ -398,14 +398,14 @@ impl Paged {
         }
     }
 
-    fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)>) {
+    fn turn(&mut self, now: UnixTime, in_flight: impl Iterator<Item = (Caller, u32, UnixTime)>) {
         let starts = &self.calendar.starts;
         let begun = starts.partition_point(|start| *start <= now);
         self.since = self.calendar.period(now);
         self.until = starts.get(begun).copied();
         self.pages = Shelves::default();
         self.carried.clear();
-        for (caller, units, admitted) in in_house {
+        for (caller, units, admitted) in in_flight {
             if admitted < self.since && units > 0 {
                 *self.carried.entry(caller).or_default() += u64::from(units);
             }

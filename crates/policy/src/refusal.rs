@@ -1,4 +1,4 @@
-//! Refusals: a typed value with its reason, its numbers and its time to retry (semantics §8). `http::reply` maps them to
+//! Refusals: a typed value with its reason, its numbers and its time to retry (rules §8). `http::reply` maps them to
 //! statuses, headers and bodies.
 
 use std::borrow::Cow;
@@ -63,7 +63,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, in the order of semantics §8.
+    /// All of them, in the order of rules §8.
     pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::AmbiguousKey,
@@ -185,7 +185,7 @@ pub enum Refusal {
     /// The queue is full, and no job of lower priority waits (or the caller has displaced enough).
     QueueFull {
         /// The queue's length.
-        seats: u32,
+        capacity: u32,
         /// The lowest priority that would have been admitted, if any.
         admits_from: Option<Priority>,
         /// When to retry.

@@ -11,7 +11,7 @@ use super::caller::{AccountId, Caller};
 use super::table::{Id, Table};
 use super::time::{Span, UnixTime};
 
-/// The importance of a job: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
+/// The importance of a job: 0 (lowest) to 6 (highest). Nothing else is legal (rules §1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
@@ -95,7 +95,7 @@ id!(
     WindowId
 );
 
-/// The order of service within one priority (semantics §3.5).
+/// The order of service within one priority (rules §3.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Within {
     /// First come, first served.
@@ -105,7 +105,7 @@ pub enum Within {
     Fair,
 }
 
-/// The shared queue (semantics §3).
+/// The shared queue (rules §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRules {
     /// The maximum number of queued jobs, shared by all tiers. 0 is legal: then no job waits.
@@ -119,7 +119,7 @@ pub struct QueueRules {
     pub lifeline: Option<u32>,
 }
 
-/// A time window in which debits count together (semantics §5.1). Usage belongs to a window, not to a tier or a quota's name.
+/// A time window in which debits count together (rules §5.1, §5.5). Usage belongs to a window, not to a tier or a quota's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Window {
     /// Every interval of that length. At least a second.
@@ -128,7 +128,7 @@ pub enum Window {
     Calendar(Calendar),
 }
 
-/// Days or months of a time zone, computed in advance: the policy has no time zones (semantics §5.7).
+/// Days or months of a time zone, computed in advance: the policy has no time zones (rules §5.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {
     /// Period and zone, such as `month UTC` or `day America/New_York`. Two calendars of the same name are the same.
@@ -147,7 +147,7 @@ impl Calendar {
     }
 }
 
-/// How much a caller may use within a window (semantics §5).
+/// How much a caller may use within a window (rules §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Its name among the tier's, 1 to 64 visible ASCII characters.
@@ -160,7 +160,7 @@ pub struct Quota {
     pub enforce: bool,
 }
 
-/// A named sponsor level (semantics §1).
+/// A named sponsor level (rules §1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
     /// Its name in tiers.yaml, unique, 1 to 64 visible ASCII characters, because it is sent in a header.
@@ -173,7 +173,7 @@ pub struct Tier {
     pub quotas: Vec<Quota>,
     /// The longest wait of its jobs, if shorter than the queue's.
     pub max_wait: Option<Span>,
-    /// Queued jobs that one caller may displace within any 60 seconds (semantics §3.4).
+    /// Queued jobs that one caller may displace within any 60 seconds (rules §3.4).
     pub displacements_per_minute: u32,
     /// Overrides of request limits for its callers, at most one for each limit.
     pub limits: Vec<(LimitId, Raise)>,
@@ -219,8 +219,8 @@ pub struct Rules {
     pub upstreams: Table<UpstreamId, UpstreamRules>,
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
-    /// Networks that each request limit, and the quotas, count individually; any more share counters with their neighbours
-    /// (semantics §7.9).
+    /// Networks that each request limit, and the quotas, count individually; any more share counters by prefix
+    /// (rules §7.9).
     pub callers_max: u32,
 }
 

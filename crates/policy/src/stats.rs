@@ -1,4 +1,4 @@
-//! Counters of everything that has happened (semantics §9.1).
+//! Counters of everything that has happened (rules §9.1).
 
 /// Counts since the start. At every moment
 /// `arrived = refused + displaced + waited_out + hung_up + shut_down + cancelled + succeeded + failed + in flight`.

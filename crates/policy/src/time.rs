@@ -37,7 +37,7 @@ impl Add<Span> for Timestamp {
     }
 }
 
-/// A wall-clock time: milliseconds since 1970-01-01T00:00:00Z. Only quotas use it (semantics §5.11).
+/// A wall-clock time: milliseconds since 1970-01-01T00:00:00Z. Only quotas use it (rules §5.11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(u64);
 

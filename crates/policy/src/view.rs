@@ -55,7 +55,7 @@ impl Policy {
 
     /// The caller's queued jobs.
     pub fn waiting_of(&self, caller: &Caller) -> u32 {
-        self.concurrency.load(caller).seated
+        self.concurrency.load(caller).queued
     }
 
     /// What the caller has used and holds in that window.

@@ -1,4 +1,4 @@
-//! The policy's wall clock (semantics §5.11). Between two readings of the system's clock it advances with the monotonic clock.
+//! The policy's wall clock (rules §5.11, §5.16). Between two readings of the system's clock it advances with the monotonic clock.
 //! It follows a step forward at once. After a step back it stands still until the system's clock has caught up; if that would
 //! take longer than allowed, it goes back too.
 

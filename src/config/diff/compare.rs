@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Line;
+use super::DiffLine;
 use super::lists::{Matched, matched, matched_by};
 use super::sentences::{Sentence, count, sentence};
 use super::tree::{HIDDEN, Tree};
@@ -16,7 +16,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 const BEFORE_CHARS_MAX: usize = 20;
 
 /// The differences, in the order of the settings.
-pub(super) fn compare(old: &Tree, new: &Tree) -> Vec<Line> {
+pub(super) fn compare(old: &Tree, new: &Tree) -> Vec<DiffLine> {
     let mut walk = Walk {
         all: (old, new),
         path: Vec::new(),
@@ -31,11 +31,11 @@ struct Walk<'t> {
     all: (&'t Tree, &'t Tree),
     /// The current path.
     path: Vec<String>,
-    found: Vec<Line>,
+    found: Vec<DiffLine>,
 }
 
 /// A part and its name.
-type Entry<'t> = (Cow<'t, str>, &'t Tree);
+type NamedTree<'t> = (Cow<'t, str>, &'t Tree);
 
 impl Walk<'_> {
     /// Compares the values at the path; `beside` is what changes with it.
@@ -67,7 +67,7 @@ impl Walk<'_> {
     }
 
     /// The fields of a section, or entries with names.
-    fn entries(&mut self, old: &[Entry<'_>], new: &[Entry<'_>], said: &Sentence) {
+    fn entries(&mut self, old: &[NamedTree<'_>], new: &[NamedTree<'_>], said: &Sentence) {
         let levels = said.known_by.len().max(1);
         let Matched {
             now,
@@ -100,7 +100,7 @@ impl Walk<'_> {
     }
 
     /// Reports one removed and one added entry as one change, if that is all.
-    fn renamed(&mut self, now: &[(Option<&Entry<'_>>, &Entry<'_>)], removed: &[&Entry<'_>]) -> bool {
+    fn renamed(&mut self, now: &[(Option<&NamedTree<'_>>, &NamedTree<'_>)], removed: &[&NamedTree<'_>]) -> bool {
         let mut come = now.iter().filter(|(was, _)| was.is_none()).map(|(_, now)| *now);
         let ([gone], Some(come), None) = (removed, come.next(), come.next()) else {
             return false;
@@ -228,7 +228,7 @@ impl Walk<'_> {
             }
             tier = Some(name.clone());
         }
-        self.found.push(Line {
+        self.found.push(DiffLine {
             subject: without_credentials(&subject),
             change: printable(&without_credentials(change.as_ref())),
             tier,
@@ -239,7 +239,7 @@ impl Walk<'_> {
 }
 
 /// The parts of a section or list of entries, with their names; `None` for anything else.
-fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<Entry<'t>>> {
+fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<NamedTree<'t>>> {
     match tree {
         Tree::Nothing => Some(Vec::new()),
         Tree::Map(fields) => Some(fields.iter().map(|(name, of)| (name.into(), of)).collect()),
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_that_differ_and_read_alike_are_told_as_such() {
+    fn different_values_that_read_alike_are_marked() {
         let tree = |text: &str| Tree::Map(vec![("name".to_owned(), Tree::Value(text.to_owned()))]);
         let change = |old: &str, new: &str| {
             let found = compare(&tree(old), &tree(new));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_may_see_is_told_and_not_shown() {
+    fn changed_secrets_are_reported_and_not_shown() {
         let tree = |text: &str| Tree::Map(vec![("token".to_owned(), Tree::Value(format!("{HIDDEN}{text}")))]);
         let found = compare(&tree("hunter2"), &tree("hunter3"));
         assert_eq!(found[0].to_string(), "token: *** → another that reads the same");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// One thing that would change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct DiffLine {
     /// The subject: a tier, a limit, a route, a section or a setting, such as ``tier `$5` `` or `queue`.
     pub subject: String,
     /// The change, in one printable line, such as `daily quota 500 → 800`.
@@ -20,7 +20,7 @@ pub struct Line {
     pub restart: bool,
 }
 
-impl Line {
+impl DiffLine {
     /// `{ "changes": [ … ] }`, in the order of the lines.
     pub fn to_json(lines: &[Self]) -> Value {
         json!({ "changes": lines })
@@ -38,7 +38,7 @@ impl Line {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for DiffLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             subject,
@@ -63,8 +63,8 @@ impl fmt::Display for Line {
 mod tests {
     use super::*;
 
-    fn line(accounts: Option<usize>) -> Line {
-        Line {
+    fn line(accounts: Option<usize>) -> DiffLine {
+        DiffLine {
             subject: "tier `$5`".to_owned(),
             change: "daily quota 500 → 800".to_owned(),
             tier: Some("$5".to_owned()),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_who_is_touched() {
+    fn a_line_tells_which_callers_are_affected() {
         assert_eq!(
             line(Some(42)).to_string(),
             "tier `$5` (42 accounts): daily quota 500 → 800"
@@ -84,7 +84,7 @@ mod tests {
             "tier `$5` (1 account): daily quota 500 → 800"
         );
         assert_eq!(line(None).to_string(), "tier `$5`: daily quota 500 → 800");
-        let listen = Line {
+        let listen = DiffLine {
             subject: "listen".to_owned(),
             change: "127.0.0.1:80 → 127.0.0.1:81".to_owned(),
             tier: None,
@@ -100,19 +100,19 @@ mod tests {
     #[test]
     fn the_runtime_file_can_grow_in_newer_versions() {
         let lines = [line(Some(42)), line(None)];
-        let mut json = Line::to_json(&lines);
+        let mut json = DiffLine::to_json(&lines);
         assert_eq!(json["changes"][0]["accounts"], 42);
         assert_eq!(json["changes"][1]["accounts"], Value::Null);
         json["changes"][0]["since"] = "today".into();
-        assert_eq!(Line::from_json(&json).as_deref(), Some(&lines[..]));
-        assert_eq!(Line::from_json(&json!({ "changes": [] })), Some(Vec::new()));
+        assert_eq!(DiffLine::from_json(&json).as_deref(), Some(&lines[..]));
+        assert_eq!(DiffLine::from_json(&json!({ "changes": [] })), Some(Vec::new()));
         for other in [
             json!({}),
             json!([]),
             json!({ "changes": 1 }),
             json!({ "changes": [{}] }),
         ] {
-            assert_eq!(Line::from_json(&other), None, "{other}");
+            assert_eq!(DiffLine::from_json(&other), None, "{other}");
         }
     }
 }

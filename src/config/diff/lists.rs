@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_key_leaves_over_is_matched_by_the_second() {
+    fn entries_unmatched_by_one_key_are_matched_by_the_next() {
         let (old, new) = ([(1, 'a'), (2, 'b'), (3, 'c')], [(2, 'b'), (1, 'x'), (4, 'y')]);
         let matched = matched_by(&old, &new, 2, |number, item| (item.0, (number == 0).then_some(item.1)));
         assert_eq!(

@@ -12,20 +12,20 @@ mod tree;
 
 use std::fmt;
 
-use super::{Admin, Config};
+use super::{AdminSection, Config};
 
-pub use line::Line;
+pub use line::DiffLine;
 pub(super) use tree::{HIDDEN, Tree};
 
 /// The changes, in the file's order. Empty if and only if the configurations are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    differences: Vec<Line>,
+    differences: Vec<DiffLine>,
 }
 
 impl Diff {
     /// All differences, in the file's order.
-    pub fn differences(&self) -> &[Line] {
+    pub fn differences(&self) -> &[DiffLine] {
         &self.differences
     }
 
@@ -35,14 +35,14 @@ impl Diff {
     }
 
     /// Changes that need a restart, in the file's order.
-    pub fn needs_restart(&self) -> impl Iterator<Item = &Line> {
+    pub fn needs_restart(&self) -> impl Iterator<Item = &DiffLine> {
         self.differences.iter().filter(|difference| difference.restart)
     }
 
     /// The lines to show, with the number of accounts per tier, if `accounts_of` knows it; changes that need a restart come last.
-    pub fn describe(&self, accounts_of: &dyn Fn(&str) -> Option<usize>) -> Vec<Line> {
+    pub fn describe(&self, accounts_of: &dyn Fn(&str) -> Option<usize>) -> Vec<DiffLine> {
         let live = self.differences.iter().filter(|difference| !difference.restart);
-        let counted = |line: &Line| Line {
+        let counted = |line: &DiffLine| DiffLine {
             accounts: line.tier.as_deref().and_then(accounts_of),
             ..line.clone()
         };
@@ -64,7 +64,7 @@ impl Config {
     pub fn applied_to(self, running: &Self) -> Self {
         Self {
             listen: running.listen,
-            admin: Admin {
+            admin: AdminSection {
                 listen: running.admin.listen,
                 ..self.admin
             },

@@ -11,7 +11,7 @@ use crate::config::prelude::*;
 pub(super) fn add(root: &Node, report: &mut Report) {
     let Some((at, keys)) = root
         .field("keys")
-        .filter(|(_, keys)| matches!(keys.kind, Kind::Mapping(_)))
+        .filter(|(_, keys)| matches!(keys.kind, NodeKind::Mapping(_)))
     else {
         return;
     };

@@ -2,13 +2,15 @@
 //!
 //! A warning is given where one setting makes another pointless, or a tier costs more and gets less. Each is certain from the
 //! file alone. What many sensible files have gets no warning: a gap between priorities, a tier without listed accounts, a queue
-//! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `unlimited_routes` routes
-//! without a request limit, `unreachable_limits` limits that no request meets, `networks` those that hold every address,
-//! `unexpanded_env` variables that are not expanded, `keys` key locations that are not read.
+//! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `metered_routes` files
+//! without a metered route, `unlimited_routes` routes without a request limit, `unreachable_limits` limits that no request meets,
+//! `networks` those that hold every address, `unexpanded_env` variables that are not expanded, `keys` key locations that are not
+//! read.
 //!
 //! A file with errors gets warnings too, as far as it could be read; so its parts are looked up by name.
 
 mod keys;
+mod metered_routes;
 mod networks;
 mod quotas;
 mod tier_order;
@@ -19,31 +21,32 @@ mod unreachable_limits;
 
 use super::limits::LimitRoute;
 use super::listener::Paths;
-use super::routes::Route;
-use super::upstreams::Upstream;
+use super::routes::RouteSection;
+use super::upstreams::UpstreamSection;
 use crate::config::prelude::*;
 use crate::policy::rules::{Limit, QueueRules, Tier, Window};
 
 /// The readable parts of a document.
-pub(super) struct Read<'r> {
+pub(super) struct LintInput<'r> {
     pub(super) root: &'r Node,
     pub(super) queue: Option<&'r QueueRules>,
     pub(super) windows: &'r [Window],
     pub(super) tiers: &'r [Tier],
     pub(super) limits: &'r [Limit],
     pub(super) limit_routes: &'r [LimitRoute],
-    pub(super) upstreams: &'r [Upstream],
+    pub(super) upstreams: &'r [UpstreamSection],
     /// Each with the location of its path.
-    pub(super) routes: &'r [(&'r Route, Location)],
+    pub(super) routes: &'r [(&'r RouteSection, Location)],
     pub(super) paths: &'r Paths,
 }
 
 /// Reports all warnings.
-pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     tier_order::add(read, report);
     queue_length(read, report);
     timeouts::add(read, report);
     quotas::add(read, report);
+    metered_routes::add(read, report);
     unlimited_routes::add(read, report);
     unreachable_limits::add(read, report);
     networks::add(read.root, report);
@@ -52,7 +55,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
 }
 
 /// A queue that one caller alone could fill.
-fn queue_length(read: &Read<'_>, report: &mut Report) {
+fn queue_length(read: &LintInput<'_>, report: &mut Report) {
     let most = read.tiers.iter().max_by_key(|tier| tier.concurrency);
     let (Some(queue), Some(tier)) = (read.queue, most) else {
         return;
@@ -69,7 +72,7 @@ fn queue_length(read: &Read<'_>, report: &mut Report) {
     report.warn(read.place(&["queue", "length"]), message, advice);
 }
 
-impl<'r> Read<'r> {
+impl<'r> LintInput<'r> {
     /// Where the value at the end of that path of fields stands; if it is more than one value, its key; if it isn't written, the
     /// key of the last field that is.
     fn place(&self, path: &[&str]) -> Location {
@@ -96,7 +99,7 @@ impl<'r> Read<'r> {
     }
 
     /// The upstream of the route whose path is at that location.
-    fn upstream(&self, path: Location) -> Option<&'r Upstream> {
+    fn upstream(&self, path: Location) -> Option<&'r UpstreamSection> {
         let name = self.route_node(path)?.value("upstream")?.text()?;
         self.upstreams.iter().find(|upstream| upstream.name == name)
     }

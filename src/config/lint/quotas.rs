@@ -4,7 +4,7 @@
 //! are at most `concurrency × window ÷ SUCCESS_TIME_MIN` successes, each of which takes the largest `cost` of a metered route.
 //! And another quota of the same tier may be used up before.
 
-use super::Read;
+use super::LintInput;
 use crate::config::prelude::*;
 use crate::policy::rules::{Quota, Tier, Window};
 use crate::policy::time::Span;
@@ -13,7 +13,7 @@ use crate::policy::time::Span;
 const SUCCESS_TIME_MIN: Span = Span::from_millis(100);
 const HOUR_MS: u64 = 3_600_000;
 
-pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     let metered = read.routes.iter().filter(|(route, _)| route.metered);
     let cost = metered.map(|(route, _)| route.cost).max().unwrap_or(1).max(1);
     for tier in read.tiers {
@@ -24,7 +24,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
 }
 
 /// The location of a quota's limit.
-pub(super) fn place(read: &Read<'_>, tier: &Tier, quota: &Quota) -> Location {
+pub(super) fn place(read: &LintInput<'_>, tier: &Tier, quota: &Quota) -> Location {
     let written = read.root.value("tiers").and_then(|tiers| tiers.value(&tier.name));
     match written.and_then(|tier| tier.value("quota")) {
         Some(_) => read.place(&["tiers", &tier.name, "quota", "limit"]),
@@ -32,7 +32,7 @@ pub(super) fn place(read: &Read<'_>, tier: &Tier, quota: &Quota) -> Location {
     }
 }
 
-fn judge(read: &Read<'_>, tier: &Tier, quota: &Quota, cost: u32, report: &mut Report) {
+fn judge(read: &LintInput<'_>, tier: &Tier, quota: &Quota, cost: u32, report: &mut Report) {
     let window = &read.windows[quota.window.index()];
     let by_concurrency = at_most(window, tier.concurrency, cost);
     let others = tier.quotas.iter().filter(|other| other.name != quota.name);
@@ -84,7 +84,7 @@ fn leaves(window: &Window, limit: u64, other: &Window) -> u128 {
     u128::from(meet) * u128::from(limit)
 }
 
-/// The longest stretch in which debits count together: from a rolling window they leave up to a bucket late (semantics §5.4).
+/// The longest stretch in which debits count together: from a rolling window they leave up to a bucket late (rules §5.4).
 fn longest_ms(window: &Window) -> u64 {
     match window {
         Window::Rolling(length) => length.as_millis() + (length.as_millis() / 1_440).max(1_000),

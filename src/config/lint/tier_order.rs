@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Read;
+use super::LintInput;
 use crate::config::prelude::*;
 use crate::policy::rules::{LimitId, Tier, WindowId};
 
@@ -23,7 +23,7 @@ enum Aspect {
     Limit(LimitId),
 }
 
-pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     let priced = read
         .tiers
         .iter()
@@ -50,7 +50,7 @@ fn price_cents(name: &str) -> Option<u64> {
     Some(digits(whole, PRICE_DIGITS_MAX)? * 100 + digits(cents, 2)? * tens)
 }
 
-fn aspects(read: &Read<'_>) -> Vec<Aspect> {
+fn aspects(read: &LintInput<'_>) -> Vec<Aspect> {
     let mut aspects = vec![Aspect::Priority, Aspect::Concurrency];
     aspects.extend((0..).map(WindowId).take(read.windows.len()).map(Aspect::Quota));
     let own = read.tiers.iter().flat_map(|tier| &tier.limits).map(|(id, _)| *id);
@@ -59,7 +59,7 @@ fn aspects(read: &Read<'_>) -> Vec<Aspect> {
 }
 
 /// How much a tier gets; more is better. `None`: not comparable. Without a quota there is no bound.
-fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
+fn gets(read: &LintInput<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
     match aspect {
         Aspect::Priority => Some(tier.priority.get().into()),
         Aspect::Concurrency => Some(tier.concurrency.into()),
@@ -81,7 +81,7 @@ fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
 
 /// Reports each tier that gets less than a cheaper one, and names the cheaper one that gets the most. The anonymous tier
 /// is compared separately.
-fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
+fn steps(read: &LintInput<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
     let strangers = read.anonymous().map(|tier| &tier.name);
     let all = paid
         .iter()
@@ -104,7 +104,7 @@ fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Re
 }
 
 /// Reports an anonymous tier that gets more than a paying one, and names the paying one that gets the least.
-fn strangers(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
+fn strangers(read: &LintInput<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
     let Some(anonymous) = read.anonymous() else { return };
     let Some(got) = gets(read, anonymous, aspect) else {
         return;
@@ -123,7 +123,7 @@ fn strangers(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mu
 }
 
 /// The wording for a property: this much, less than the other.
-fn less(read: &Read<'_>, aspect: Aspect, got: u64, more: u64) -> String {
+fn less(read: &LintInput<'_>, aspect: Aspect, got: u64, more: u64) -> String {
     match aspect {
         Aspect::Priority => format!("a lower priority: {got}, not {more}"),
         Aspect::Concurrency => format!("less concurrency: {got}, not {more}"),
@@ -144,7 +144,7 @@ fn less(read: &Read<'_>, aspect: Aspect, got: u64, more: u64) -> String {
     }
 }
 
-fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Location {
+fn place(read: &LintInput<'_>, tier: &Tier, aspect: Aspect) -> Location {
     match aspect {
         Aspect::Priority => read.tier_place(tier, "priority"),
         Aspect::Concurrency => read.tier_place(tier, "concurrency"),
@@ -160,7 +160,7 @@ fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Location {
 }
 
 /// Reports paid tiers that all share one priority, so that no tier goes first.
-fn one_priority(read: &Read<'_>, paid: &[(u64, &Tier)], report: &mut Report) {
+fn one_priority(read: &LintInput<'_>, paid: &[(u64, &Tier)], report: &mut Report) {
     let [first, others @ ..] = read.tiers else { return };
     let same = others.iter().all(|tier| tier.priority == first.priority);
     if others.is_empty() || !same || paid.is_empty() || read.queue.is_none_or(|queue| queue.length == 0) {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_what_a_name_says() {
+    fn a_price_is_read_from_the_name() {
         assert_eq!(price_cents("$5"), Some(500));
         assert_eq!(price_cents("$2.50"), Some(250));
         assert_eq!(price_cents("$2.5"), Some(250));

@@ -3,23 +3,23 @@
 //! The shortest `max_wait` of the queue, the tier and the route applies: a longer one of a tier or a route has no effect. A wait
 //! longer than the upstream's timeout is longer than the job could take.
 
-use super::Read;
+use super::LintInput;
 use crate::config::prelude::*;
-use crate::config::routes::Route;
-use crate::config::upstreams::Upstream;
+use crate::config::routes::RouteSection;
+use crate::config::upstreams::UpstreamSection;
 use crate::policy::rules::QueueRules;
 use crate::policy::time::Span;
 
 const WITHOUT_EFFECT: &str = "the shortest holds: leave it out, or let the queue's be longer";
 const BEYOND: &str = "write a `max_wait` that is no longer, or a longer `timeout` of the upstream";
 
-pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     let Some(queue) = read.queue else { return };
     without_effect(read, queue, report);
     beyond_timeout(read, queue, report);
 }
 
-fn without_effect(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
+fn without_effect(read: &LintInput<'_>, queue: &QueueRules, report: &mut Report) {
     let tiers = read.tiers.iter().map(|tier| {
         let called = format!("tier {}", quoted(&tier.name));
         (tier.max_wait, called, read.tier_place(tier, "max_wait"))
@@ -38,13 +38,13 @@ fn without_effect(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
     }
 }
 
-fn wait_place(read: &Read<'_>, path: Location) -> Location {
+fn wait_place(read: &LintInput<'_>, path: Location) -> Location {
     let written = read.route_node(path).and_then(|route| route.value("max_wait"));
     written.map_or(path, |node| node.place)
 }
 
 /// Reports routes with a longer wait than their upstream's timeout: each by itself, or the queue for all of them.
-fn beyond_timeout(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
+fn beyond_timeout(read: &LintInput<'_>, queue: &QueueRules, report: &mut Report) {
     // The longest that any tier waits.
     let tiers = read.tiers.iter().map(|tier| tier.max_wait.unwrap_or(queue.max_wait));
     let longest = tiers.max().unwrap_or(queue.max_wait).min(queue.max_wait);
@@ -62,7 +62,8 @@ fn beyond_timeout(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
             );
         }
     }
-    let is_late = |(.., upstream): &&(&Route, Location, &Upstream)| longest > Span::from(upstream.timeout);
+    let is_late =
+        |(.., upstream): &&(&RouteSection, Location, &UpstreamSection)| longest > Span::from(upstream.timeout);
     let late: Vec<_> = usual.iter().filter(is_late).collect();
     let are_all = late.len() == usual.len();
     for (route, path, upstream) in late.into_iter().take(if are_all { 1 } else { usize::MAX }) {
@@ -74,7 +75,7 @@ fn beyond_timeout(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
     }
 }
 
-fn beyond(route: &Route, wait: Span, upstream: &Upstream) -> String {
+fn beyond(route: &RouteSection, wait: Span, upstream: &UpstreamSection) -> String {
     let (path, name) = (quoted(route.pattern.as_str()), quoted(&upstream.name));
     let (wait, timeout) = (words::span(wait), words::length(upstream.timeout));
     format!("{path} may wait {wait}, longer than the {timeout} that upstream {name} may take")

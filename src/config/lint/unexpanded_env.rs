@@ -1,32 +1,32 @@
 //! `${NAME}` and `~` where they are not expanded.
 
-use crate::config::grammar::{self, Spot};
+use crate::config::grammar::{self, GrammarNode};
 use crate::config::prelude::*;
 
 /// Warns of variables in texts where none is expanded.
 pub(super) fn add(root: &Node, report: &mut Report) {
-    look(root, &Spot::document(), report);
+    look(root, &GrammarNode::document(), report);
     if let Some(folder) = root.value("data_dir") {
         look_for_home(folder, report);
     }
 }
 
-fn look(node: &Node, spot: &Spot, report: &mut Report) {
+fn look(node: &Node, grammar: &GrammarNode, report: &mut Report) {
     match &node.kind {
-        Kind::Scalar { text, .. } if has_variable(text) && !spot.takes_variable() => {
+        NodeKind::Scalar { text, .. } if has_variable(text) && !grammar.takes_variable() => {
             let advice = "only `admin.token` and `key_sha256` take a variable of the environment";
             let message = "`${…}` stands for itself here: nothing is filled in";
             report.warn(node.place, message, advice);
         }
-        Kind::Scalar { .. } | Kind::Refused => {}
-        Kind::Sequence(items) => items.iter().for_each(|item| look(item, &spot.item(), report)),
-        Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
-            look(key, &Spot::nowhere(), report);
-            match spot.named(key.text().unwrap_or_default()) {
+        NodeKind::Scalar { .. } | NodeKind::Refused => {}
+        NodeKind::Sequence(items) => items.iter().for_each(|item| look(item, &grammar.item(), report)),
+        NodeKind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
+            look(key, &GrammarNode::nowhere(), report);
+            match grammar.named(key.text().unwrap_or_default()) {
                 // Templates have placeholders of their own.
-                grammar::Named::Field(_) if key.text() == Some("answers") => {}
-                grammar::Named::Field(spot) | grammar::Named::Chosen(spot) => look(value, &spot, report),
-                grammar::Named::Unknown => look(value, &Spot::nowhere(), report),
+                grammar::NameKind::Field(_) if key.text() == Some("answers") => {}
+                grammar::NameKind::Field(grammar) | grammar::NameKind::Chosen(grammar) => look(value, &grammar, report),
+                grammar::NameKind::Unknown => look(value, &GrammarNode::nowhere(), report),
             }
         }),
     }

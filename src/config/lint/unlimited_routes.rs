@@ -3,15 +3,15 @@
 //! A route is covered if request limits match each of its requests: its host, its path in every spelling, and its methods, each
 //! of which may have a limit of its own. Limits that match only some of its requests, or that aren't enforced, don't cover it.
 
-use super::Read;
+use super::LintInput;
 use crate::config::limits::LimitRoute;
 use crate::config::prelude::*;
-use crate::config::routes::Route;
+use crate::config::routes::RouteSection;
 use http::Method;
 
 const ADVICE: &str = "add a limit without `match`, or one whose `match` takes in the whole route";
 
-pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     // Unknown what an invalid limit would have covered.
     if read.root.value("limits").map_or(0, |limits| limits.items().len()) != read.limits.len() {
         return;
@@ -36,7 +36,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     }
 }
 
-fn is_covered(route: &Route, limits: &[&LimitRoute]) -> bool {
+fn is_covered(route: &RouteSection, limits: &[&LimitRoute]) -> bool {
     let of_place = |limit: &&&LimitRoute| {
         let host = limit.host.is_none() || limit.host == route.host;
         host && limit

@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use super::Read;
+use super::LintInput;
 use crate::config::limits::LimitRoute;
 use crate::config::prelude::*;
 use crate::path::Pattern;
@@ -17,7 +17,7 @@ const LISTED_MAX: usize = 8;
 const OWN_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
 /// Requests that meet limits: those of a route, or for one of tiergate's own pages.
-struct Target<'r> {
+struct RequestSet<'r> {
     /// `None`: any.
     host: Option<&'r str>,
     pattern: &'r Pattern,
@@ -25,7 +25,7 @@ struct Target<'r> {
     methods: Option<&'r [Method]>,
 }
 
-pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     let written = |section| read.root.value(section).map_or(0, |section| section.items().len());
     if read.limits.is_empty() || written("limits") != read.limits.len() {
         return;
@@ -40,12 +40,12 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
         .flatten()
         .filter_map(|path| Pattern::parse(path).ok())
         .collect();
-    let routes = read.routes.iter().map(|(route, _)| Target {
+    let routes = read.routes.iter().map(|(route, _)| RequestSet {
         host: route.host.as_deref(),
         pattern: &route.pattern,
         methods: route.methods.as_deref(),
     });
-    let own = own.iter().map(|pattern| Target {
+    let own = own.iter().map(|pattern| RequestSet {
         host: None,
         pattern,
         methods: Some(&OWN_METHODS),
@@ -58,7 +58,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
 }
 
 /// Reports files whose only limits are for all callers together.
-fn for_all_alone(read: &Read<'_>, report: &mut Report) {
+fn for_all_alone(read: &LintInput<'_>, report: &mut Report) {
     const GLOBAL: Per = Per {
         network: false,
         account: false,
@@ -73,7 +73,7 @@ fn for_all_alone(read: &Read<'_>, report: &mut Report) {
 }
 
 /// `OPTIONS` among the methods of a limit.
-fn preflights(read: &Read<'_>, limit: &Limit, report: &mut Report) {
+fn preflights(read: &LintInput<'_>, limit: &Limit, report: &mut Report) {
     let methods = written(read, limit).and_then(|limit| limit.value("match")?.value("methods"));
     let items = methods.map_or(&[][..], Node::items);
     for item in items
@@ -88,26 +88,26 @@ fn preflights(read: &Read<'_>, limit: &Limit, report: &mut Report) {
 
 /// Reports a limit whose host, path or methods no route or page has.
 fn unreachable(
-    read: &Read<'_>,
+    read: &LintInput<'_>,
     limit: &Limit,
     matching: &LimitRoute,
-    (routes, own): (&[Target<'_>], &[Target<'_>]),
+    (routes, own): (&[RequestSet<'_>], &[RequestSet<'_>]),
     report: &mut Report,
 ) {
     let name = quoted(&limit.name);
-    let of_host = |target: &&Target<'_>| match (&matching.host, target.host) {
+    let of_host = |target: &&RequestSet<'_>| match (&matching.host, target.host) {
         (Some(asked), Some(host)) => asked == host,
         _ => true,
     };
-    let of_path = |target: &&Target<'_>| {
+    let of_path = |target: &&RequestSet<'_>| {
         let pattern = matching.pattern.as_ref();
         pattern.is_none_or(|pattern| pattern.meets(target.pattern))
     };
-    let hosted: Vec<&Target<'_>> = routes.iter().filter(of_host).collect();
-    let found: Vec<&Target<'_>> = hosted.iter().copied().chain(own).filter(of_path).collect();
+    let hosted: Vec<&RequestSet<'_>> = routes.iter().filter(of_host).collect();
+    let found: Vec<&RequestSet<'_>> = hosted.iter().copied().chain(own).filter(of_path).collect();
     let asked = matching.methods.iter().flatten();
     let asked: Vec<&Method> = asked.filter(|method| **method != Method::OPTIONS).collect();
-    let is_taken = |target: &&Target<'_>| asked.iter().any(|method| takes(target, method));
+    let is_taken = |target: &&RequestSet<'_>| asked.iter().any(|method| takes(target, method));
     let (field, message, advice) = if hosted.is_empty() {
         let hosts = listed(routes.iter().filter_map(|route| route.host));
         (
@@ -132,7 +132,7 @@ fn unreachable(
 }
 
 /// Whether a request can have that method, in the sense of limits: `GET` includes `HEAD`.
-fn takes(target: &Target<'_>, method: &Method) -> bool {
+fn takes(target: &RequestSet<'_>, method: &Method) -> bool {
     match target.methods {
         None => *method != Method::CONNECT && *method != Method::TRACE,
         Some(methods) => methods.iter().any(|taken| {
@@ -158,7 +158,7 @@ fn listed<'t>(names: impl Iterator<Item = &'t str>) -> String {
     shown.join(", ") + more
 }
 
-fn written<'r>(read: &Read<'r>, limit: &Limit) -> Option<&'r Node> {
+fn written<'r>(read: &LintInput<'r>, limit: &Limit) -> Option<&'r Node> {
     let is_it = |item: &&Node| item.value("name").and_then(Node::text) == Some(&*limit.name);
     read.root
         .value("limits")?
@@ -169,7 +169,7 @@ fn written<'r>(read: &Read<'r>, limit: &Limit) -> Option<&'r Node> {
 }
 
 /// Where the value at the end of that path of fields of the limit stands, or the last of them that is written.
-fn place(read: &Read<'_>, limit: &Limit, path: &[&str]) -> Location {
+fn place(read: &LintInput<'_>, limit: &Limit, path: &[&str]) -> Location {
     let Some(mut node) = written(read, limit) else {
         return read.place(&["limits"]);
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text;
 use crate::config::error::Report;
 use crate::config::presets::PRESETS;
-use crate::config::yaml::{self, Kind, Node};
+use crate::config::yaml::{self, Node, NodeKind};
 use crate::config::{answers, limits, quotas, tiers};
 
 fn schema() -> Value {
@@ -18,19 +18,19 @@ fn schema() -> Value {
 /// A document as an editor sees it: plain scalars have the type that they look like (YAML 1.2).
 fn as_json(node: &Node) -> Value {
     match &node.kind {
-        Kind::Scalar { text, quoted: false } => match text.as_str() {
+        NodeKind::Scalar { text, quoted: false } => match text.as_str() {
             "" | "~" | "null" => Value::Null,
             "true" => true.into(),
             "false" => false.into(),
             text => text.parse::<i64>().map_or_else(|_| text.into(), Value::from),
         },
-        Kind::Scalar { text, .. } => text.as_str().into(),
-        Kind::Sequence(items) => items.iter().map(|item| as_json(item)).collect(),
-        Kind::Mapping(fields) => {
+        NodeKind::Scalar { text, .. } => text.as_str().into(),
+        NodeKind::Sequence(items) => items.iter().map(|item| as_json(item)).collect(),
+        NodeKind::Mapping(fields) => {
             let field = |(key, value): &(Rc<Node>, Rc<Node>)| (key.text().expect("a name").to_owned(), as_json(value));
             Value::Object(fields.iter().map(field).collect())
         }
-        Kind::Refused => panic!("the document has what YAML files here have not"),
+        NodeKind::Refused => panic!("the document has what YAML files here have not"),
     }
 }
 
@@ -182,25 +182,25 @@ fn the_fields_are_those_that_are_read() {
     }
     let mut readers = Vec::new();
     read::<crate::config::Config>(&mut readers);
-    read::<crate::config::Admin>(&mut readers);
-    read::<crate::config::Connections>(&mut readers);
-    read::<crate::config::History>(&mut readers);
-    read::<tiers::Queue>(&mut readers);
-    read::<tiers::Tier>(&mut readers);
-    read::<quotas::Quota>(&mut readers);
-    read::<limits::Lifting>(&mut readers);
-    read::<crate::config::Keys>(&mut readers);
-    read::<limits::Limit>(&mut readers);
-    read::<limits::Match>(&mut readers);
-    read::<limits::Block>(&mut readers);
+    read::<crate::config::AdminSection>(&mut readers);
+    read::<crate::config::ConnectionsSection>(&mut readers);
+    read::<crate::config::HistorySection>(&mut readers);
+    read::<tiers::QueueSection>(&mut readers);
+    read::<tiers::TierSection>(&mut readers);
+    read::<quotas::QuotaSection>(&mut readers);
+    read::<limits::TierLimitSection>(&mut readers);
+    read::<crate::config::KeysSection>(&mut readers);
+    read::<limits::LimitSection>(&mut readers);
+    read::<limits::MatchSection>(&mut readers);
+    read::<limits::BlockAfterSection>(&mut readers);
     read::<answers::Written>(&mut readers);
     read::<crate::config::Cors>(&mut readers);
     read::<crate::config::Paths>(&mut readers);
-    read::<crate::config::Upstream>(&mut readers);
-    read::<crate::config::Server>(&mut readers);
-    read::<crate::config::Health>(&mut readers);
-    read::<crate::config::Route>(&mut readers);
-    read::<crate::config::Account>(&mut readers);
+    read::<crate::config::UpstreamSection>(&mut readers);
+    read::<crate::config::ServerConfig>(&mut readers);
+    read::<crate::config::HealthSection>(&mut readers);
+    read::<crate::config::RouteSection>(&mut readers);
+    read::<crate::config::AccountSection>(&mut readers);
     assert_eq!(readers.len(), 20);
     let schema = schema();
     let described = |name: &str| match name {

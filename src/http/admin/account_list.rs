@@ -18,15 +18,15 @@ use crate::store::{Account, AccountStore, AccountUse, ReadError};
 
 /// A page of accounts.
 #[derive(Debug, Serialize)]
-pub struct Page {
-    accounts: Vec<Line>,
+pub struct AccountPage {
+    accounts: Vec<AccountListLine>,
     /// What to put into `after` for the next page; `null` if this is the last.
     next: Option<String>,
 }
 
 /// An account in a list.
 #[derive(Debug, Serialize)]
-struct Line {
+struct AccountListLine {
     #[serde(flatten)]
     account: AccountLine,
     /// Units debited within the last 30 days (UTC), including today.
@@ -37,7 +37,7 @@ struct Line {
 
 /// The parsed query.
 #[derive(Debug)]
-struct Asked {
+struct AccountQuery {
     after: String,
     limit: usize,
     tier: Option<String>,
@@ -46,11 +46,11 @@ struct Asked {
     by_used: bool,
 }
 
-impl Asked {
+impl AccountQuery {
     /// # Errors
     /// The query has other parameters, or a combination that is not allowed.
-    fn of(query: &str) -> Result<Self, Problem> {
-        let mut asked = Self {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let mut parsed = Self {
             after: String::new(),
             limit: PAGE_DEFAULT,
             tier: None,
@@ -61,15 +61,15 @@ impl Asked {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let text = || String::from_utf8_lossy(&decoded(value)).into_owned();
             match name {
-                "after" => asked.after = text(),
+                "after" => parsed.after = text(),
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=PAGE_MAX).contains(number));
-                    asked.limit = number.ok_or_else(|| Problem::bad_request(format!("`limit` is 1 to {PAGE_MAX}")))?;
+                    parsed.limit = number.ok_or_else(|| Problem::bad_request(format!("`limit` is 1 to {PAGE_MAX}")))?;
                 }
-                "tier" => asked.tier = Some(text()),
-                "search" => asked.search = Some(text().to_lowercase()),
+                "tier" => parsed.tier = Some(text()),
+                "search" => parsed.search = Some(text().to_lowercase()),
                 "sort" => {
-                    asked.by_used = match value {
+                    parsed.by_used = match value {
                         "used" => true,
                         "name" => false,
                         _ => return Err(Problem::bad_request("`sort` is `used` or `name`")),
@@ -82,28 +82,28 @@ impl Asked {
                 }
             }
         }
-        match asked.by_used && !asked.after.is_empty() {
+        match parsed.by_used && !parsed.after.is_empty() {
             true => Err(Problem::bad_request(
                 "`sort=used` returns a single page: leave `after` out",
             )),
-            false => Ok(asked),
+            false => Ok(parsed),
         }
     }
 
-    fn is_meant(&self, account: &Account) -> bool {
+    fn matches(&self, account: &Account) -> bool {
         self.tier.as_ref().is_none_or(|tier| *tier == *account.tier)
             && self.search.as_ref().is_none_or(|search| account.contains(search))
     }
 
     /// Up to `most` of the matching accounts, by name.
-    fn some(&self, store: &AccountStore, most: usize) -> Vec<Arc<Account>> {
+    fn matching(&self, store: &AccountStore, most: usize) -> Vec<Arc<Account>> {
         let mut found: Vec<Arc<Account>> = Vec::new();
         let mut after = self.after.clone();
         while found.len() < most {
             let page = store.directory().page(&after, PAGE_MAX);
             let Some(last) = page.last() else { break };
             after = last.name.to_string();
-            found.extend(page.into_iter().filter(|account| self.is_meant(account)));
+            found.extend(page.into_iter().filter(|account| self.matches(account)));
         }
         found.truncate(most);
         found
@@ -111,52 +111,56 @@ impl Asked {
 }
 
 /// The accounts found, whether there are more, and their usage.
-struct Found {
+struct QueryResult {
     accounts: Vec<Arc<Account>>,
     more: bool,
     used: HashMap<AccountId, AccountUse>,
 }
 
 /// `GET /accounts?after=NAME&limit=N&tier=T&search=TEXT&sort=used|name`.
-pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
-    let asked = Asked::of(query.as_deref().unwrap_or_default())?;
+pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<AccountPage>, Problem> {
+    let query = AccountQuery::parse(query.as_deref().unwrap_or_default())?;
     let now = admin.gate.clock().wall();
-    let find = move |store: &AccountStore| match asked.by_used {
-        true => most_used(store, &asked, store.used_by_all(now)?),
+    let find = move |store: &AccountStore| match query.by_used {
+        true => most_used(store, &query, store.used_by_all(now)?),
         false => {
-            let mut accounts = asked.some(store, asked.limit + 1);
-            let more = accounts.len() > asked.limit;
-            accounts.truncate(asked.limit);
+            let mut accounts = query.matching(store, query.limit + 1);
+            let more = accounts.len() > query.limit;
+            accounts.truncate(query.limit);
             let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
             let used = store.used_by(&ids, now)?;
-            Ok(Found { accounts, more, used })
+            Ok(QueryResult { accounts, more, used })
         }
     };
-    let found: Result<Found, ReadError> = on_disk(&admin, find).await?;
-    let Found { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
+    let found: Result<QueryResult, ReadError> = on_disk(&admin, find).await?;
+    let QueryResult { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
     let next = accounts.last().filter(|_| more).map(|last| last.name.to_string());
     let line = |account: &Arc<Account>| {
         let used = used.get(&account.id).copied().unwrap_or_default();
-        Line {
+        AccountListLine {
             account: AccountLine::of(account, &admin),
             used_30d: used.units,
             last_used_on: used.last_day.map(times::day),
         }
     };
-    Ok(Json(Page {
+    Ok(Json(AccountPage {
         accounts: accounts.iter().map(line).collect(),
         next,
     }))
 }
 
 /// The accounts that have used the most, then by name. Unused accounts come last.
-fn most_used(store: &AccountStore, asked: &Asked, used: HashMap<AccountId, AccountUse>) -> Result<Found, ReadError> {
+fn most_used(
+    store: &AccountStore,
+    query: &AccountQuery,
+    used: HashMap<AccountId, AccountUse>,
+) -> Result<QueryResult, ReadError> {
     let units = |account: &Account| used.get(&account.id).map_or(0, |used| used.units);
-    let mut accounts = asked.some(store, usize::MAX);
+    let mut accounts = query.matching(store, usize::MAX);
     // The sort is stable: ties stay ordered by name.
     accounts.sort_by_key(|account| Reverse(units(account)));
-    accounts.truncate(asked.limit);
-    Ok(Found {
+    accounts.truncate(query.limit);
+    Ok(QueryResult {
         accounts,
         more: false,
         used,

@@ -11,16 +11,16 @@ use super::pages::JobLine;
 use super::problem::Problem;
 use super::wire::AccountLine;
 use super::{Admin, on_disk, times};
-use crate::http::quotas::{self, Line};
+use crate::http::quotas::{self, QuotaLine};
 use crate::policy::caller::{AccountId, Caller};
 
 /// An account and its usage.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct AccountDetails {
     #[serde(flatten)]
     account: AccountLine,
     /// Each quota of the account's effective tier, as `/me` shows it.
-    usage: Vec<Line>,
+    usage: Vec<QuotaLine>,
     /// When the last job of the account or its users ended; `null`: never, or more than 400 days ago.
     last_used: Option<String>,
     /// Queued, uploading and running jobs of the account and its users.
@@ -28,7 +28,7 @@ pub struct Shown {
 }
 
 /// `GET /accounts/{name}`.
-pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<Shown>, Problem> {
+pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountDetails>, Problem> {
     let account = admin.store.directory().by_name(&name);
     let account = account.ok_or_else(Problem::unknown_account)?;
     let id = account.id;
@@ -39,7 +39,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
         .callers
         .standing_of(Arc::clone(&account), admin.gate.clock().wall());
     let balance = quotas::balance(&standing, &admin.gate, &site.generation().rules);
-    Ok(Json(Shown {
+    Ok(Json(AccountDetails {
         usage: quotas::lines(&standing, &site.generation().rules, &balance),
         account: AccountLine::of(&account, &admin),
         last_used: last.map(times::written),
@@ -54,7 +54,6 @@ fn jobs(admin: &Admin, account: AccountId) -> Vec<JobLine> {
         Caller::Account(id) | Caller::User { of: id, .. } => id == account,
         Caller::Network(_) => false,
     });
-    view.jobs
-        .sort_by_key(|job| (Reverse(job.priority), Reverse(job.in_house)));
+    view.jobs.sort_by_key(|job| (Reverse(job.priority), Reverse(job.age)));
     view.jobs.iter().map(|job| admin.line(job, &view.rules)).collect()
 }

@@ -102,7 +102,7 @@ pub async fn export(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) 
     };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    let body = Export {
+    let body = ExportBody {
         store: Arc::clone(&admin.store),
         after: Some(String::new()),
         keys_at: with_keys.then(|| admin.gate.clock().wall()),
@@ -111,7 +111,7 @@ pub async fn export(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) 
 }
 
 /// Pages of accounts, produced as the client reads them, so that only one page is in memory.
-struct Export {
+struct ExportBody {
     store: Arc<AccountStore>,
     /// The last name written; `None` at the end.
     after: Option<String>,
@@ -138,7 +138,7 @@ impl ExportLine {
     }
 }
 
-impl http_body::Body for Export {
+impl http_body::Body for ExportBody {
     type Data = Bytes;
     type Error = Infallible;
 

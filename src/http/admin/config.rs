@@ -1,6 +1,6 @@
 //! The configuration: which one is active, the result of the last reload, reloading it, and what another one would change.
 //!
-//! The task at the other end of the [`Desk`] reads and exchanges configurations, one after the other. It also produces the JSON.
+//! The reload task takes a [`ConfigRequest`] at a time, and reads and swaps configurations. It also produces the JSON.
 
 use std::sync::Arc;
 
@@ -15,40 +15,52 @@ use super::problem::Problem;
 use super::times::written;
 use super::wire::read;
 use super::{Admin, BODY_TIMEOUT, CONFIG_BYTES_MAX};
+use crate::http::caller::decoded;
 use crate::policy::time::UnixTime;
 
 /// JSON as the answers contain it.
 pub use serde_json::Value as Json;
 
 /// The channel to the reload task. When it is full, requests are refused as busy.
-pub type Desk = mpsc::Sender<Asked>;
+pub type ConfigRequestSender = mpsc::Sender<ConfigRequest>;
 
 /// The most operator requests that may wait for an answer at once.
-pub const ASKED_MAX: usize = 16;
+pub const CONFIG_REQUESTS_MAX: usize = 16;
+/// What messages call a posted configuration without a name.
+const NAME_DEFAULT: &str = "the posted file";
+/// The longest name of a posted configuration, percent-encoded: a path of the system.
+const NAME_BYTES_MAX: usize = 3 * 4096;
 
 /// A request to the reload task.
 #[derive(Debug)]
-pub enum Asked {
+pub enum ConfigRequest {
     /// Read the file again now.
-    Reload(oneshot::Sender<Reloaded>),
-    /// What would change if the file held these bytes. `Err`: what is wrong with them.
-    Compare(Bytes, oneshot::Sender<Result<Json, Json>>),
+    Reload(oneshot::Sender<ReloadOutcome>),
+    /// What would change if the file held these bytes.
+    Compare {
+        /// What messages call them.
+        name: String,
+        /// The content.
+        bytes: Bytes,
+        /// `Err`: what is wrong with them.
+        answer: oneshot::Sender<Result<Json, Json>>,
+    },
 }
 
 /// The result of a requested reload.
 #[derive(Clone, Debug)]
-pub enum Reloaded {
+pub enum ReloadOutcome {
     /// The configuration in the file is active.
-    Done(Taken),
+    Done(ConfigLoad),
     /// The file is invalid, and nothing has changed.
-    Failed(Taken),
+    Failed(ConfigLoad),
     /// Tiergate runs a preset: there is no file to read.
     NoFile,
 }
 
 /// A configuration that was read, and the result.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct ConfigLoad {
     /// When it was read.
     pub at: UnixTime,
     /// `started`, `applied`, `unchanged` or `failed`.
@@ -71,11 +83,11 @@ pub struct Running {
     /// Changes in the file that need a restart: `{ "changes": [ … ] }`.
     pub restart: Json,
     /// The last configuration that was read.
-    pub last: Taken,
+    pub last: ConfigLoad,
 }
 
 #[derive(Serialize)]
-struct TakenLine {
+struct ConfigLoadLine {
     at: String,
     result: &'static str,
     #[serde(flatten)]
@@ -83,13 +95,13 @@ struct TakenLine {
     wrong: Json,
 }
 
-impl From<Taken> for TakenLine {
-    fn from(taken: Taken) -> Self {
+impl From<ConfigLoad> for ConfigLoadLine {
+    fn from(load: ConfigLoad) -> Self {
         Self {
-            at: written(taken.at),
-            result: taken.result,
-            changes: taken.changes,
-            wrong: taken.wrong,
+            at: written(load.at),
+            result: load.result,
+            changes: load.changes,
+            wrong: load.wrong,
         }
     }
 }
@@ -99,7 +111,7 @@ impl From<Taken> for TakenLine {
 pub(super) struct RunningPage {
     file: String,
     since: String,
-    last: TakenLine,
+    last: ConfigLoadLine,
     restart: Json,
     config: Json,
 }
@@ -117,25 +129,43 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
 
 /// `POST /reload`: 422 if the file is invalid.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
-    match ask(&admin, Asked::Reload).await? {
-        Reloaded::Done(taken) => Ok(axum::Json(TakenLine::from(taken)).into_response()),
-        Reloaded::Failed(taken) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(taken.wrong)).into_response()),
-        Reloaded::NoFile => Err(Problem::no_file()),
+    match ask(&admin, ConfigRequest::Reload).await? {
+        ReloadOutcome::Done(load) => Ok(axum::Json(ConfigLoadLine::from(load)).into_response()),
+        ReloadOutcome::Failed(load) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(load.wrong)).into_response()),
+        ReloadOutcome::NoFile => Err(Problem::no_file()),
     }
 }
 
-/// `POST /config/diff`: 422 if the posted configuration is invalid.
+/// `POST /config/diff?name=NAME`: 422 if the posted configuration is invalid. Messages call it by that name.
 pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Problem> {
-    let sent = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
-    match ask(&admin, |answer| Asked::Compare(sent, answer)).await? {
+    let name = name_of(request.uri().query().unwrap_or_default())?;
+    let bytes = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
+    match ask(&admin, |answer| ConfigRequest::Compare { name, bytes, answer }).await? {
         Ok(changes) => Ok(axum::Json(changes).into_response()),
         Err(wrong) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(wrong)).into_response()),
     }
 }
 
-async fn ask<T>(admin: &Admin, asked: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Result<T, Problem> {
+/// The name of the posted configuration in messages.
+fn name_of(query: &str) -> Result<String, Problem> {
+    match query.split_once('=') {
+        None if query.is_empty() => Ok(NAME_DEFAULT.to_owned()),
+        Some(("name", name)) if !name.contains('&') && name.len() <= NAME_BYTES_MAX => {
+            Ok(String::from_utf8_lossy(&decoded(name)).into_owned())
+        }
+        _ => {
+            let error = format!("the query may only have `name`, at most {NAME_BYTES_MAX} bytes");
+            Err(Problem::bad_request(error))
+        }
+    }
+}
+
+async fn ask<T>(admin: &Admin, request: impl FnOnce(oneshot::Sender<T>) -> ConfigRequest) -> Result<T, Problem> {
     let (answer, answered) = oneshot::channel();
-    admin.desk.try_send(asked(answer)).map_err(|_| Problem::busy())?;
+    admin
+        .config_requests
+        .try_send(request(answer))
+        .map_err(|_| Problem::busy())?;
     // Nobody answers any more during shutdown.
     answered.await.map_err(|_| Problem::busy())
 }

@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::operator::Stamped;
-use super::problem::{Line, Problem};
-use super::sent::{Field, OverrideError, misfit};
-use super::wire::{BODY_BYTES_MAX, check_patch, read};
+use super::problem::{LineError, Problem};
+use super::sent::{BodyField, FieldError, first_error};
+use super::wire::{BODY_BYTES_MAX, check_imported_tier, check_patch, read};
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
 use crate::policy::rules::Rules;
@@ -24,7 +24,7 @@ use crate::policy::time::{Span, UnixTime};
 use crate::store::account::FIELDS;
 use crate::store::{
     AccountPatch, ChangeError, Changed, Directory, ImportError, ImportOptions, ImportRow, Imported, Key, KeyHash,
-    Origin, Secret,
+    Origin, PlaintextKey,
 };
 
 /// The most bytes of an import, which is buffered in memory: enough for an export of the largest possible database, with keys.
@@ -55,9 +55,9 @@ fn json_fields() -> String {
 
 /// Limits imports to one at a time, so that memory holds a single body.
 #[derive(Clone, Debug)]
-pub struct Turn(Arc<Semaphore>);
+pub struct ImportLock(Arc<Semaphore>);
 
-impl Default for Turn {
+impl Default for ImportLock {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
@@ -134,30 +134,30 @@ impl ChangeShown {
 /// `POST /accounts/import?update=1&dry_run=1&source=NAME&remove_missing=1&yes=1`, as `text/csv` or `application/x-ndjson`.
 pub async fn import(
     State(admin): State<Arc<Admin>>,
-    Extension(Turn(turn)): Extension<Turn>,
+    Extension(ImportLock(lock)): Extension<ImportLock>,
     RawQuery(query): RawQuery,
     Stamped(stamp): Stamped,
     request: Request,
 ) -> Result<(StatusCode, Json<Done>), Problem> {
     let is_csv = is_csv(request.headers())?;
     let options = options(query.as_deref().unwrap_or_default())?;
-    let turn = turn.acquire().await.expect("the semaphore is never closed");
+    let lock = lock.acquire().await.expect("the semaphore is never closed");
     let body = read(request, IMPORT_BYTES_MAX, IMPORT_TIMEOUT, admin.gate.clock()).await?;
     let rules = admin.rules();
     let dry_run = options.dry_run;
     // Parsing takes as long as writing, so both run on a blocking thread.
     let imported = on_disk(&admin, move |store| {
         let lines = lines(&body, is_csv, options.update)?;
-        let rows = Rows {
+        let rows = RowParser {
             directory: store.directory(),
             rules: &rules,
             now: stamp.at,
         };
-        let rows = lines.map(|(line, asked)| (line, asked.and_then(|asked| rows.row(asked))));
+        let rows = lines.map(|(number, line)| (number, line.and_then(|line| rows.row(line))));
         store.import(rows, &options, stamp).map_err(Problem::from)
     });
     let imported = imported.await??;
-    drop(turn);
+    drop(lock);
     let status = if dry_run { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(Done::of(imported, dry_run))))
 }
@@ -210,16 +210,16 @@ impl From<ImportError> for Problem {
         match error {
             ImportError::Whole(error) => error.into(),
             ImportError::Lines { first, count } => {
-                let lines = first.into_iter().map(|(line, error)| Line { line, error });
+                let lines = first.into_iter().map(|(line, error)| LineError { line, error });
                 Self::lines(lines.collect(), count)
             }
         }
     }
 }
 
-/// What a line asks for.
+/// A parsed line.
 #[derive(Debug)]
-struct Asked {
+struct ImportLine {
     name: String,
     terms: AccountPatch,
     key: Option<String>,
@@ -295,20 +295,20 @@ fn hash_of(text: &str) -> Option<KeyHash> {
 }
 
 /// What turns lines into rows.
-struct Rows<'a> {
+struct RowParser<'a> {
     directory: &'a Directory,
     rules: &'a Rules,
     now: UnixTime,
 }
 
-impl Rows<'_> {
-    fn row(&self, asked: Asked) -> Result<ImportRow, String> {
-        let Asked {
+impl RowParser<'_> {
+    fn row(&self, line: ImportLine) -> Result<ImportRow, String> {
+        let ImportLine {
             name,
             mut terms,
             key,
             hashes,
-        } = asked;
+        } = line;
         let known = self.directory.by_name(&name);
         let known = known.filter(|known| known.origin == Origin::Stored);
         let tier = match (terms.tier.as_deref(), &known) {
@@ -319,8 +319,11 @@ impl Rows<'_> {
         if let Some(known) = &known {
             terms.replace_numbers(&known.spec());
         }
+        if let Some(tier) = &terms.tier {
+            check_imported_tier(tier, self.rules)?;
+        }
         check_patch(&terms, &tier, self.rules).map_err(|problem| problem.error().to_owned())?;
-        let key = key.map(Secret::imported).transpose();
+        let key = key.map(PlaintextKey::imported).transpose();
         let key = key.map_err(|error| error.to_string())?;
         let key = key.map(|key| Ok(Key::plain(key.hash(), self.now)));
         let hashes = hashes.into_iter().map(|line| line.key(self.now));
@@ -333,7 +336,7 @@ impl Rows<'_> {
 }
 
 /// A line's number, and its content or its error.
-type Read = (usize, Result<Asked, String>);
+type Read = (usize, Result<ImportLine, String>);
 
 /// The lines of a body. With `updates`, existing accounts need no tier.
 fn lines<'b>(body: &'b Bytes, is_csv: bool, updates: bool) -> Result<Box<dyn Iterator<Item = Read> + 'b>, Problem> {
@@ -350,17 +353,17 @@ fn json_lines(body: &[u8]) -> impl Iterator<Item = Read> {
 }
 
 /// Parses a JSON line. The JSON crate's own messages would repeat values, so the errors are ours.
-fn json_line(line: &[u8]) -> Result<Asked, String> {
+fn json_line(line: &[u8]) -> Result<ImportLine, String> {
     // A list of eight million numbers would take thirty times as much memory as the line itself.
     if line.len() > BODY_BYTES_MAX {
         return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
     }
     let object = serde_json::from_slice(line);
-    asked(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
+    import_line(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
 }
 
 /// Interprets the fields of a line.
-fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
+fn import_line(mut object: Map<String, Value>) -> Result<ImportLine, String> {
     let mut text = |field: &str| match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -373,13 +376,13 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
             "its `key_sha256` is not a list of hashes, each as text or as an object with `sha256`, `label`, `created`, `expires`"
         })?,
     };
-    let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
-        Some(OverrideError::Other(Field { name, holds, .. })) => {
+    let terms = AccountPatch::deserialize(&object).map_err(|_| match first_error::<AccountPatch>(&object) {
+        Some(FieldError::Other(BodyField { name, holds, .. })) => {
             format!("its `{name}` must be {holds}")
         }
         _ => format!("it has a field that is none of {}", json_fields()),
     })?;
-    Ok(Asked {
+    Ok(ImportLine {
         name: name.ok_or("it lacks `name`")?,
         terms,
         key,
@@ -399,7 +402,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
         .map_err(|_| Problem::bad_request("the first line is not text"))?;
     let columns = columns(head, updates)?;
     Ok(reader.into_records().map(move |record| {
-        let (line, asked) = match record {
+        let (line, parsed) = match record {
             Ok(record) => (
                 record.position().map_or(0, csv::Position::line),
                 csv_line(&record, &columns),
@@ -409,7 +412,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
                 Err("it is not text".to_owned()),
             ),
         };
-        (before + usize::try_from(line).unwrap_or(usize::MAX - before), asked)
+        (before + usize::try_from(line).unwrap_or(usize::MAX - before), parsed)
     }))
 }
 
@@ -439,7 +442,7 @@ fn columns(head: &csv::StringRecord, updates: bool) -> Result<Vec<&'static str>,
 }
 
 /// Parses a CSV line. Empty cells count as absent.
-fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Asked, String> {
+fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<ImportLine, String> {
     if record.len() != columns.len() {
         let (has, named) = (record.len(), columns.len());
         return Err(format!("it has {has} columns, but the first line names {named}"));
@@ -448,7 +451,7 @@ fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Aske
     let told = cells.filter(|(_, cell)| !cell.is_empty());
     let told: Map<String, Value> = told.map(|(column, cell)| (column.to_owned(), cell.into())).collect();
     match told.contains_key(NAME) {
-        true => asked(told),
+        true => import_line(told),
         false => Err("it has no name".to_owned()),
     }
 }
@@ -458,7 +461,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_json_line_is_no_longer_than_an_account_may_be() {
+    fn json_lines_are_bounded() {
         let long = format!(
             "{{\"name\": \"a\", \"tier\": \"free\", \"note\": \"{}\"}}",
             "0".repeat(BODY_BYTES_MAX)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operator::Stamped;
 use super::problem::Problem;
-use super::sent::{Field, Fields, Sent};
+use super::sent::{BodyField, BodyFields, Sent};
 use super::wire::KeyLine;
 use super::{Admin, on_disk, times};
 use crate::policy::time::{Span, UnixTime};
@@ -23,7 +23,7 @@ const NOT_STORED: [(HeaderName, HeaderValue); 1] = [(header::CACHE_CONTROL, Head
 
 /// All keys of an account, oldest first.
 #[derive(Debug, Serialize)]
-pub struct Keys {
+pub struct KeyList {
     keys: Vec<KeyLine>,
 }
 
@@ -60,11 +60,11 @@ pub struct NewKeyLine {
     expires: Option<String>,
 }
 
-impl Fields for NewKeyLine {
-    fn all() -> Vec<Field> {
+impl BodyFields for NewKeyLine {
+    fn all() -> Vec<BodyField> {
         vec![
-            Field::optional("label", "text"),
-            Field::optional(
+            BodyField::optional("label", "text"),
+            BodyField::optional(
                 "expires",
                 "a length of time or a time as text, such as \"90d\" or \"2027-01-01\", or null",
             ),
@@ -78,9 +78,9 @@ pub struct RotateLine {
     overlap: Option<String>,
 }
 
-impl Fields for RotateLine {
-    fn all() -> Vec<Field> {
-        vec![Field::optional(
+impl BodyFields for RotateLine {
+    fn all() -> Vec<BodyField> {
+        vec![BodyField::optional(
             "overlap",
             "a length of time as text, such as \"24h\", or null",
         )]
@@ -88,11 +88,11 @@ impl Fields for RotateLine {
 }
 
 /// `GET /accounts/{name}/keys`.
-pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<Keys>, Problem> {
+pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<KeyList>, Problem> {
     let directory = admin.store.directory();
     let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
     let now = admin.gate.clock().wall();
-    Ok(Json(Keys {
+    Ok(Json(KeyList {
         keys: account.keys().iter().map(|key| KeyLine::of(key, now)).collect(),
     }))
 }

@@ -47,7 +47,7 @@ use tokio::sync::Semaphore;
 use tower::util::MapRequest;
 use tracing::debug;
 
-use self::config::{Desk, Running};
+use self::config::{ConfigRequestSender, Running};
 use self::operator::Peer;
 use self::problem::Problem;
 use super::limits::Limits;
@@ -90,7 +90,7 @@ pub struct Admin {
     /// The active configuration.
     pub running: Arc<ArcSwap<Running>>,
     /// The channel to the reload task.
-    pub desk: Desk,
+    pub config_requests: ConfigRequestSender,
     /// The metrics.
     pub exposition: Arc<Exposition>,
     /// Whether the proxy accepts requests.
@@ -156,7 +156,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/accounts", get(account_list::list).post(accounts::add))
         .route(
             "/accounts/import",
-            post(import::import).layer(Extension(import::Turn::default())),
+            post(import::import).layer(Extension(import::ImportLock::default())),
         )
         .route("/accounts/export", get(accounts::export))
         .route(

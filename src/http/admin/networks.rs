@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::accounts::place;
 use super::operator::Stamped;
 use super::problem::Problem;
-use super::sent::{Field, Fields, Sent};
+use super::sent::{BodyField, BodyFields, Sent};
 use super::wire::RuleBlockLine;
 use super::{Admin, limits, on_disk, times};
 use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
@@ -28,7 +28,7 @@ const LIFTED_BITS_MIN: u8 = 16;
 
 /// A page of networks, by address.
 #[derive(Debug, Serialize)]
-pub struct Page {
+pub struct NetworkPage {
     networks: Vec<NetworkLine>,
     /// The value of `after` for the next page; `null` if this is the last.
     next: Option<String>,
@@ -55,7 +55,7 @@ struct BlockLine {
 
 /// A network's entry, and what blocks the network.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct NetworkDetails {
     #[serde(flatten)]
     line: NetworkLine,
     /// The blocks of this network and of the networks that contain it; the narrowest first.
@@ -93,7 +93,7 @@ impl NetworkLine {
     }
 }
 
-impl Shown {
+impl NetworkDetails {
     /// The network at that time. `written` is the network as it was requested.
     fn of(entry: &NetworkEntry, written: &str, admin: &Admin, now: UnixTime) -> Self {
         let around = admin.store.networks().around(entry.network);
@@ -149,16 +149,16 @@ struct NewBlock {
     why: Option<String>,
 }
 
-impl Fields for ChangeLine {
-    fn all() -> Vec<Field> {
+impl BodyFields for ChangeLine {
+    fn all() -> Vec<BodyField> {
         vec![
-            Field::optional(
+            BodyField::optional(
                 "limits",
                 "an object of whole numbers or null by the names of request limits",
             ),
-            Field::optional("note", "text, or null"),
-            Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
-            Field::optional("confirm", "true or false"),
+            BodyField::optional("note", "text, or null"),
+            BodyField::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
+            BodyField::optional("confirm", "true or false"),
         ]
     }
 }
@@ -214,7 +214,7 @@ impl NewBlock {
 }
 
 /// `GET /networks?after=NETWORK&limit=N`.
-pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<NetworkPage>, Problem> {
     let (after, limit) = place(query.as_deref().unwrap_or_default())?;
     let after = match after.as_str() {
         "" => None,
@@ -225,20 +225,20 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     let more = entries.len() > limit;
     entries.truncate(limit);
     let still = entries.iter().filter(|entry| is_still(entry, now));
-    Ok(Json(Page {
+    Ok(Json(NetworkPage {
         networks: still.map(|entry| NetworkLine::of(entry, now)).collect(),
         next: entries.last().filter(|_| more).map(|last| last.network.to_string()),
     }))
 }
 
 /// `GET /networks/{network}`. A network without an entry is shown if it is blocked as part of another one or by a limit's rule.
-pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<Shown>, Problem> {
+pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<NetworkDetails>, Problem> {
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
     let networks = admin.store.networks();
     match networks.get(network).filter(|entry| is_still(entry, now)) {
-        Some(entry) => Ok(Json(Shown::of(&entry, &text, &admin, now))),
+        Some(entry) => Ok(Json(NetworkDetails::of(&entry, &text, &admin, now))),
         None => {
-            let shown = Shown::of(&NetworkEntry::bare(canonical(network), false), &text, &admin, now);
+            let shown = NetworkDetails::of(&NetworkEntry::bare(canonical(network), false), &text, &admin, now);
             if shown.is_blocked() {
                 return Ok(Json(shown));
             }
@@ -258,7 +258,7 @@ pub async fn change(
     Path(text): Path<String>,
     Stamped(stamp): Stamped,
     Sent(line): Sent<ChangeLine>,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<NetworkDetails>, Problem> {
     let (network, now) = (network(&text)?, stamp.at);
     if line.is_unconfirmed(network) {
         return Err(Problem::wide_network(&canonical(network)));
@@ -269,9 +269,9 @@ pub async fn change(
     let was_stored = stored.is_some_and(|entry| entry.at(now).block.is_some());
     let entry = on_disk(&admin, move |store| store.set_network(network, &change, stamp)).await??;
     let was_blocked = was_stored | (unblocks && lift_blocks_made_by_rule(&admin, &text, entry.network));
-    Ok(Json(Shown {
+    Ok(Json(NetworkDetails {
         was_blocked: unblocks.then_some(was_blocked),
-        ..Shown::of(&entry, &text, &admin, now)
+        ..NetworkDetails::of(&entry, &text, &admin, now)
     }))
 }
 
@@ -292,7 +292,7 @@ pub async fn remove(
     Ok(Json(NetworkLine::of(&entry, now)))
 }
 
-/// Lifts blocks by limits' rules when an operator unblocks a network or removes its entry (semantics §7.6). Such blocks are known
+/// Lifts blocks by limits' rules when an operator unblocks a network or removes its entry (rules §7.6, §7.18). Such blocks are known
 /// by address only: of IPv4 networks larger than [`LIFTED_BITS_MIN`], and of IPv6 ones, only the first address is unblocked, and
 /// the address as the operator wrote it, if it was one. Returns whether a rule had blocked any of them.
 fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> bool {

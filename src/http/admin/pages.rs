@@ -84,7 +84,7 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     let mut view = admin.gate.view();
     // By priority, then oldest first: in `fifo` that is the order of service.
     view.jobs
-        .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.in_house)));
+        .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.age)));
     let waits = |job: &&JobView| matches!(job.state, JobState::Uploading | JobState::Waiting);
     let line = |job: &JobView| admin.line(job, &view.rules);
     Json(QueuePage {
@@ -144,7 +144,7 @@ impl Admin {
                 JobState::Moving { .. } => "moving",
                 JobState::Ending => "ending",
             },
-            waited_s: seconds(Span::from_nanos(job.in_house.as_nanos() - running.as_nanos())),
+            waited_s: seconds(Span::from_nanos(job.age.as_nanos() - running.as_nanos())),
             running_s: job.running.map(seconds),
         }
     }

@@ -19,12 +19,12 @@ pub struct Problem {
     status: StatusCode,
     reason: &'static str,
     error: Cow<'static, str>,
-    lines: Vec<Line>,
+    lines: Vec<LineError>,
 }
 
 /// An error in a line of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct LineError {
     /// Its number, from 1.
     pub line: usize,
     /// The error.
@@ -32,11 +32,11 @@ pub struct Line {
 }
 
 #[derive(Serialize)]
-struct Body<'p> {
+struct ProblemBody<'p> {
     error: &'p str,
     reason: &'p str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    lines: &'p [Line],
+    lines: &'p [LineError],
 }
 
 impl Problem {
@@ -139,7 +139,7 @@ impl Problem {
     }
 
     /// `count` lines of an import are invalid, so nothing was imported. `lines` are the first of them.
-    pub fn lines(lines: Vec<Line>, count: usize) -> Self {
+    pub fn lines(lines: Vec<LineError>, count: usize) -> Self {
         let error = match count {
             1 => "1 line is wrong, so nothing was imported".to_owned(),
             _ => format!("{count} lines are wrong, so nothing was imported"),
@@ -157,7 +157,7 @@ impl From<ChangeError> for Problem {
             ChangeError::UnknownAccount => (StatusCode::NOT_FOUND, "unknown_account"),
             ChangeError::UnknownKey => (StatusCode::NOT_FOUND, "unknown_key"),
             ChangeError::Listed => (StatusCode::CONFLICT, "listed"),
-            ChangeError::NameTaken => (StatusCode::CONFLICT, "name_taken"),
+            ChangeError::NameTaken | ChangeError::NotUpdating => (StatusCode::CONFLICT, "name_taken"),
             ChangeError::TooManyAccounts => (StatusCode::CONFLICT, "too_many_accounts"),
             ChangeError::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
             ChangeError::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys"),
@@ -177,7 +177,7 @@ impl From<ChangeError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
+        let body = ProblemBody {
             error: &self.error,
             reason: self.reason,
             lines: &self.lines,

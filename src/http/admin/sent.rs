@@ -19,13 +19,13 @@ const NAME_CHARS_MAX: usize = 32;
 pub struct Sent<T>(pub T);
 
 /// The fields that an object may have.
-pub trait Fields: DeserializeOwned {
+pub trait BodyFields: DeserializeOwned {
     /// All of them.
-    fn all() -> Vec<Field>;
+    fn all() -> Vec<BodyField>;
 }
 
 /// A field of an object that is sent.
-pub struct Field {
+pub struct BodyField {
     /// Its name.
     pub name: &'static str,
     /// The expected type, in words, after "must be".
@@ -34,7 +34,7 @@ pub struct Field {
     pub required: bool,
 }
 
-impl Field {
+impl BodyField {
     /// An optional field.
     pub const fn optional(name: &'static str, holds: &'static str) -> Self {
         let required = false;
@@ -48,7 +48,7 @@ impl Field {
     }
 }
 
-impl<T: Fields> FromRequest<Arc<Admin>> for Sent<T> {
+impl<T: BodyFields> FromRequest<Arc<Admin>> for Sent<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Problem> {
@@ -63,7 +63,7 @@ impl<T: Fields> FromRequest<Arc<Admin>> for Sent<T> {
 }
 
 /// Explains why the body is not a valid `T`.
-fn wrong<T: Fields>(body: &[u8]) -> String {
+fn wrong<T: BodyFields>(body: &[u8]) -> String {
     let object: Map<String, Value> = match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => object,
         Ok(_) => return format!("the body is not a JSON object with fields of {}", fields::<T>()),
@@ -75,14 +75,16 @@ fn wrong<T: Fields>(body: &[u8]) -> String {
             );
         }
     };
-    match misfit::<T>(&object) {
-        Some(OverrideError::Unknown(name)) => {
+    match first_error::<T>(&object) {
+        Some(FieldError::Unknown(name)) => {
             let name = name.chars().take(NAME_CHARS_MAX);
             let shown: String = name.flat_map(char::escape_default).collect();
             format!("unknown field `{shown}`; there are {}", fields::<T>())
         }
-        Some(OverrideError::Missing(Field { name, holds, .. })) => format!("the field `{name}` is missing: {holds}"),
-        Some(OverrideError::Other(Field { name, holds, .. })) => {
+        Some(FieldError::Missing(BodyField { name, holds, .. })) => {
+            format!("the field `{name}` is missing: {holds}")
+        }
+        Some(FieldError::Other(BodyField { name, holds, .. })) => {
             format!("the field `{name}` must be {holds}")
         }
         None => "a field is given twice".to_owned(),
@@ -90,37 +92,37 @@ fn wrong<T: Fields>(body: &[u8]) -> String {
 }
 
 /// What is wrong with an object.
-pub enum OverrideError<'o> {
+pub enum FieldError<'o> {
     /// It has an unknown field of that name.
     Unknown(&'o str),
     /// It lacks a required field.
-    Missing(Field),
+    Missing(BodyField),
     /// That field has another type.
-    Other(Field),
+    Other(BodyField),
 }
 
 /// The first error in that object. Repeated fields are not found here.
-pub fn misfit<T: Fields>(object: &Map<String, Value>) -> Option<OverrideError<'_>> {
+pub fn first_error<T: BodyFields>(object: &Map<String, Value>) -> Option<FieldError<'_>> {
     let fields = T::all();
     let is_known = |name: &str| fields.iter().any(|field| field.name == name);
     if let Some(name) = object.keys().find(|name| !is_known(name)) {
-        return Some(OverrideError::Unknown(name));
+        return Some(FieldError::Unknown(name));
     }
     fields.into_iter().find_map(|field| match object.get(field.name) {
-        None => field.required.then_some(OverrideError::Missing(field)),
-        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(OverrideError::Other(field)),
+        None => field.required.then_some(FieldError::Missing(field)),
+        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(FieldError::Other(field)),
     })
 }
 
 /// Tests one value: an otherwise valid object with it must be accepted.
-fn holds_what_it_should<T: Fields>(name: &str, value: &Value) -> bool {
+fn holds_what_it_should<T: BodyFields>(name: &str, value: &Value) -> bool {
     let required = T::all().into_iter().filter(|field| field.required);
     let mut object: Map<String, Value> = required.map(|field| (field.name.to_owned(), "".into())).collect();
     object.insert(name.to_owned(), value.clone());
     serde_json::from_value::<T>(object.into()).is_ok()
 }
 
-fn fields<T: Fields>() -> String {
+fn fields<T: BodyFields>() -> String {
     let names: Vec<&str> = T::all().iter().map(|field| field.name).collect();
     names.join(", ")
 }
@@ -133,7 +135,7 @@ mod tests {
     use crate::store::{AccountPatch, AccountSpec};
 
     /// The declared fields are exactly those that serde reads.
-    fn agree<T: Fields>() {
+    fn agree<T: BodyFields>() {
         let told = serde_json::from_str::<T>(r#"{ "?": 0 }"#)
             .err()
             .map(|error| error.to_string());
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_that_are_told_of_are_those_that_are_read() {
+    fn the_listed_fields_are_those_that_are_read() {
         agree::<AccountSpec>();
         agree::<AccountPatch>();
         agree::<networks::ChangeLine>();

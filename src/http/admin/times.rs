@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_and_lengths() {
+    fn dates_and_durations() {
         let point = |text| point(text, "until").ok().map(UnixTime::as_secs);
         assert_eq!(point("2027-01-01"), Some(1_798_761_600));
         assert_eq!(point("2027-01-01T01:00:00+01:00"), Some(1_798_761_600));

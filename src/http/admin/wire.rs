@@ -7,17 +7,19 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::sent::{Field, Fields};
+use super::sent::{BodyField, BodyFields};
 use super::{Admin, limits, times};
 use crate::clock::Clock;
 use crate::http::limits::BlockByRule;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
-use crate::store::account::{FIELDS, Kind, Numbers};
+use crate::store::account::{FIELDS, FieldKind, Numbers};
 use crate::store::{Account, AccountPatch, AccountSpec, Key, Origin};
 
 /// The most bytes of a body that describes one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
+/// The most characters of a tier's name that an error repeats.
+const NAME_CHARS_MAX: usize = 64;
 
 /// Reads the whole body.
 ///
@@ -54,6 +56,9 @@ pub struct AccountLine {
     id: u32,
     #[serde(flatten)]
     spec: AccountSpec,
+    /// `false` if tiers.yaml has no tier of that name: the account has the anonymous tier's terms. Otherwise left out.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    tier_exists: bool,
     keys: usize,
     created: String,
     /// `stored`, or `listed` in tiers.yaml: then it must be changed there.
@@ -86,6 +91,7 @@ impl AccountLine {
             blocked_by_rule: blocks.into_iter().map(RuleBlockLine::from).collect(),
             id: account.id.0,
             spec: account.spec(),
+            tier_exists: admin.rules().tier_named(&account.tier).is_some(),
             keys: account.keys().len(),
             created: times::written(account.created),
             origin: match account.origin {
@@ -119,25 +125,25 @@ impl KeyLine {
     }
 }
 
-impl Fields for AccountSpec {
-    fn all() -> Vec<Field> {
-        let name = Field::required("name", "text");
+impl BodyFields for AccountSpec {
+    fn all() -> Vec<BodyField> {
+        let name = BodyField::required("name", "text");
         std::iter::once(name).chain(fields(false)).collect()
     }
 }
 
-impl Fields for AccountPatch {
-    fn all() -> Vec<Field> {
+impl BodyFields for AccountPatch {
+    fn all() -> Vec<BodyField> {
         fields(true).collect()
     }
 }
 
 /// The fields of an account, or of a change to one.
-fn fields(changes: bool) -> impl Iterator<Item = Field> {
-    FIELDS.iter().map(move |field| Field {
+fn fields(changes: bool) -> impl Iterator<Item = BodyField> {
+    FIELDS.iter().map(move |field| BodyField {
         name: field.name,
         holds: field.kind.in_json(changes),
-        required: !changes && field.kind == Kind::Tier,
+        required: !changes && field.kind == FieldKind::Tier,
     })
 }
 
@@ -167,16 +173,35 @@ pub fn check_patch(patch: &AccountPatch, tier: &str, rules: &Rules) -> Result<()
     limits::check(given(&patch.limits), rules)
 }
 
-/// Checks that the tier exists. The input is not repeated: in an import it may be a key in the wrong column.
 fn check_tier(tier: &str, rules: &Rules) -> Result<(), Problem> {
-    let known = || rules.tiers.iter().map(|tier| &*tier.name);
-    if known().any(|name| name == tier) {
+    if rules.tier_named(tier).is_some() {
         return Ok(());
     }
-    let known = known().collect::<Vec<_>>().join(", ");
+    let shown: String = tier
+        .chars()
+        .take(NAME_CHARS_MAX)
+        .flat_map(char::escape_default)
+        .collect();
     Err(Problem::bad_request(format!(
-        "there is no such tier; there are {known}"
+        "there is no tier `{shown}`; there are {}",
+        tiers_of(rules)
     )))
+}
+
+/// Checks that the tier of an import's line exists. The error does not repeat it: it may be a key in the wrong column.
+///
+/// # Errors
+/// It does not exist.
+pub fn check_imported_tier(tier: &str, rules: &Rules) -> Result<(), String> {
+    match rules.tier_named(tier) {
+        Some(_) => Ok(()),
+        None => Err(format!("there is no such tier; there are {}", tiers_of(rules))),
+    }
+}
+
+fn tiers_of(rules: &Rules) -> String {
+    let names: Vec<&str> = rules.tiers.iter().map(|tier| &*tier.name).collect();
+    names.join(", ")
 }
 
 fn check_quotas<'n>(tier: &str, names: impl Iterator<Item = &'n String>, rules: &Rules) -> Result<(), Problem> {

@@ -4,16 +4,16 @@
 use super::file::Saved;
 
 /// A file is at rest when this many polls in a row found the same bytes.
-const SAME_LOOKS: u32 = 3;
+const SAME_POLLS: u32 = 3;
 
 /// After this many polls in a row without bytes, the file counts as empty or gone; after this many without rest, its current
 /// content is reported.
-const LOOKS_MAX: u32 = 16;
+const POLLS_MAX: u32 = 16;
 
 /// The content last reported, and the candidate for the next report.
 #[derive(Debug)]
 pub(super) struct Debounce {
-    told: Saved,
+    reported: Saved,
     candidate: Option<Candidate>,
 }
 
@@ -24,20 +24,23 @@ struct Candidate {
     /// Polls in a row that found exactly this.
     same: u32,
     /// Polls in a row that found no bytes, for whatever reason.
-    without: u32,
+    empty: u32,
     /// Polls in a row that differed from the last report.
-    looks: u32,
+    polls: u32,
 }
 
 impl Debounce {
     /// Starts with `told` as the last report.
-    pub(super) fn new(told: Saved) -> Self {
-        Self { told, candidate: None }
+    pub(super) fn new(reported: Saved) -> Self {
+        Self {
+            reported,
+            candidate: None,
+        }
     }
 
     /// The content last reported.
-    pub(super) fn told(&self) -> &Saved {
-        &self.told
+    pub(super) fn reported(&self) -> &Saved {
+        &self.reported
     }
 
     /// Whether the last poll matched the last report.
@@ -47,40 +50,40 @@ impl Debounce {
 
     /// Whether to report what a poll found; if so, it becomes the last report.
     pub(super) fn judge(&mut self, found: Saved) -> bool {
-        if found == self.told {
+        if found == self.reported {
             self.candidate = None;
             return false;
         }
         let holds_bytes = found.as_ref().is_ok_and(|bytes| !bytes.is_empty());
         let before = self.candidate.as_ref();
         let same = 1 + before.map_or(0, |before| if before.found == found { before.same } else { 0 });
-        let looks = 1 + before.map_or(0, |before| before.looks);
-        let without = if holds_bytes {
+        let polls = 1 + before.map_or(0, |before| before.polls);
+        let empty = if holds_bytes {
             0
         } else {
-            1 + before.map_or(0, |before| before.without)
+            1 + before.map_or(0, |before| before.empty)
         };
-        let told = if holds_bytes {
-            looks >= LOOKS_MAX || same >= SAME_LOOKS
+        let reported = if holds_bytes {
+            polls >= POLLS_MAX || same >= SAME_POLLS
         } else {
-            without >= LOOKS_MAX
+            empty >= POLLS_MAX
         };
-        if told {
-            self.tell(found);
+        if reported {
+            self.report(found);
         } else {
             self.candidate = Some(Candidate {
                 found,
                 same,
-                without,
-                looks,
+                empty,
+                polls,
             });
         }
-        told
+        reported
     }
 
     /// Makes `found` the last report, whatever earlier polls found.
-    pub(super) fn tell(&mut self, found: Saved) {
-        self.told = found;
+    pub(super) fn report(&mut self, found: Saved) {
+        self.reported = found;
         self.candidate = None;
     }
 }
@@ -97,56 +100,56 @@ mod tests {
     }
 
     /// The number of the poll that leads to a report, and the report.
-    fn told(looks: impl IntoIterator<Item = Saved>) -> Option<(usize, Saved)> {
+    fn reported(polls: impl IntoIterator<Item = Saved>) -> Option<(usize, Saved)> {
         let mut debounce = Debounce::new(text("old"));
-        let mut looks = (1..).zip(looks);
-        let (number, _) = looks.find(|(_, found)| debounce.judge(found.clone()))?;
+        let mut polls = (1..).zip(polls);
+        let (number, _) = polls.find(|(_, found)| debounce.judge(found.clone()))?;
         assert!(debounce.is_at_rest());
-        Some((number, debounce.told().clone()))
+        Some((number, debounce.reported().clone()))
     }
 
     #[test]
-    fn what_three_looks_in_a_row_find_is_told() {
-        assert_eq!(told([text("new"), text("new")]), None);
-        assert_eq!(told(vec![text("new"); 3]), Some((3, text("new"))));
+    fn three_equal_polls_report_a_change() {
+        assert_eq!(reported([text("new"), text("new")]), None);
+        assert_eq!(reported(vec![text("new"); 3]), Some((3, text("new"))));
         let pieces = [text(""), text("n"), text("n"), text("new"), text("new"), text("new")];
-        assert_eq!(told(pieces), Some((6, text("new"))));
+        assert_eq!(reported(pieces), Some((6, text("new"))));
     }
 
     #[test]
-    fn what_was_told_is_not_told_again_and_begins_anew() {
-        assert_eq!(told(vec![text("old"); 100]), None);
+    fn reported_content_is_not_reported_again() {
+        assert_eq!(reported(vec![text("old"); 100]), None);
         let back = [text("new"), text("new"), text("old"), text("new"), text("new")];
-        assert_eq!(told(back), None);
+        assert_eq!(reported(back), None);
         let emptied = std::iter::repeat_n(text(""), 15).chain([text("old")]);
-        assert_eq!(told(emptied.chain(vec![text(""); 15])), None);
+        assert_eq!(reported(emptied.chain(vec![text(""); 15])), None);
     }
 
     #[test]
     fn a_file_that_never_settles_is_given_up_after_16_looks() {
         let gone = || Err(Unreadable::Gone);
         let refused = || Err(Unreadable::System(io::ErrorKind::PermissionDenied, "no".to_owned()));
-        for without in [gone(), refused(), text("")] {
-            assert_eq!(told(vec![without.clone(); 15]), None);
-            assert_eq!(told(vec![without.clone(); 16]), Some((16, without)));
+        for empty in [gone(), refused(), text("")] {
+            assert_eq!(reported(vec![empty.clone(); 15]), None);
+            assert_eq!(reported(vec![empty.clone(); 16]), Some((16, empty)));
         }
-        let changing = (0..16).map(|look| if look % 2 == 0 { gone() } else { text("") });
-        assert_eq!(told(changing), Some((16, text(""))));
+        let changing = (0..16).map(|poll| if poll % 2 == 0 { gone() } else { text("") });
+        assert_eq!(reported(changing), Some((16, text(""))));
         let there_for_a_moment = std::iter::repeat_n(gone(), 15).chain([text("new")]);
-        assert_eq!(told(there_for_a_moment), Some((16, text("new"))));
+        assert_eq!(reported(there_for_a_moment), Some((16, text("new"))));
     }
 
     #[test]
-    fn what_never_rests_is_told_within_31_looks() {
-        let counting = (0..).map(|look: u32| text(&look.to_string()));
-        assert_eq!(told(counting), Some((16, text("15"))));
+    fn a_file_that_keeps_changing_is_reported_within_31_polls() {
+        let counting = (0..).map(|poll: u32| text(&poll.to_string()));
+        assert_eq!(reported(counting), Some((16, text("15"))));
         // Bytes and no bytes alternate.
         for every in 2..20 {
-            let flickering = (1..).map(|look: usize| match look % every {
-                0 => text(&look.to_string()),
+            let flickering = (1..).map(|poll: usize| match poll % every {
+                0 => text(&poll.to_string()),
                 _ => text(""),
             });
-            let (number, _) = told(flickering).expect("it is told");
+            let (number, _) = reported(flickering).expect("it is reported");
             assert!(number < 32, "every {every}: after {number} polls");
         }
     }

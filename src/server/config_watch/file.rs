@@ -55,7 +55,7 @@ pub fn read(file: &Path) -> Saved {
 
 /// Metadata that changes with a file's content: its location, length and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     device: u64,
     inode: u64,
     length_bytes: u64,
@@ -63,7 +63,7 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(found: &Metadata) -> Self {
         Self {
             device: found.dev(),
@@ -76,14 +76,14 @@ impl Stamp {
 }
 
 /// The file's stamp before reading, and its content, or `None` if the stamp equals `known`. Blocks on the disk.
-pub(super) fn read_unless(file: &Path, known: Option<Stamp>) -> Result<(Stamp, Option<Vec<u8>>), Unreadable> {
+pub(super) fn read_unless(file: &Path, known: Option<FileStamp>) -> Result<(FileStamp, Option<Vec<u8>>), Unreadable> {
     // Before opening: opening a device may have effects.
     let _found = regular(fs::metadata(file)?)?;
     // Network file systems revalidate on open, so the stamp is taken after it; by then the path may be a pipe.
     let mut options = OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     let file = opened.open(file)?;
-    let stamp = Stamp::of(&regular(file.metadata()?)?);
+    let stamp = FileStamp::of(&regular(file.metadata()?)?);
     if known == Some(stamp) {
         return Ok((stamp, None));
     }

@@ -1,4 +1,4 @@
-//! A reload overtakes a request: the request came in before it, and meets the limits and the gate after it (semantics §10.53).
+//! A reload overtakes a request: the request came in before it, and meets the limits and the gate after it (rules §2.14).
 //! It keeps its route and key; its tier, limits and quotas are the newest, and so are the values in its answer.
 
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ const KEY: &str = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480
 const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The parts in which a test's files differ.
-struct File<'f> {
+struct TestConfig<'f> {
     tiers: &'f str,
     /// The tier and key of the listed account; `None`: it isn't listed.
     account: Option<(&'f str, &'f str)>,
@@ -36,7 +36,7 @@ struct File<'f> {
 
 const TIERS: &str = "free: { priority: 1, concurrency: 1 }, paid: { priority: 5, concurrency: 7 }";
 
-const FILE: File<'static> = File {
+const FILE: TestConfig<'static> = TestConfig {
     tiers: TIERS,
     account: Some(("free", KEY)),
     limits: "",
@@ -47,14 +47,14 @@ const FILE: File<'static> = File {
 
 /// A proxy that only the test talks to.
 struct Fixture {
-    live: Reloader,
+    reloader: Reloader,
     core: Core,
     folder: PathBuf,
-    workers: [SocketAddr; 2],
+    servers: [SocketAddr; 2],
 }
 
 /// An upstream server that answers with its number and the request head.
-async fn worker(number: usize) -> SocketAddr {
+async fn upstream_server(number: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
@@ -64,7 +64,7 @@ async fn worker(number: usize) -> SocketAddr {
                 head.push(stream.read_u8().await.expect("a request"));
             }
             let body = format!(
-                "worker {number}\n{}",
+                "server {number}\n{}",
                 String::from_utf8(head).expect("text").to_lowercase()
             );
             let answer = format!(
@@ -78,12 +78,12 @@ async fn worker(number: usize) -> SocketAddr {
 }
 
 impl Fixture {
-    async fn open(file: &File<'_>) -> Self {
+    async fn open(file: &TestConfig<'_>) -> Self {
         static FIXTURES: AtomicUsize = AtomicUsize::new(0);
         let number = FIXTURES.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("tiergate-overtaken-{}-{number}", std::process::id()));
-        let workers = [worker(0).await, worker(1).await];
-        let (config, clock) = (config(file, &folder, &workers), Clock::start());
+        let servers = [upstream_server(0).await, upstream_server(1).await];
+        let (config, clock) = (config(file, &folder, &servers), Clock::start());
         let parts = open(config, None, OldData::Use, clock).await.expect("a new folder");
         let connections = Connections::new(clock, TaskTracker::new());
         let core = Core {
@@ -91,22 +91,25 @@ impl Fixture {
             connections: Arc::new(connections),
         };
         Self {
-            live: Reloader::new(parts),
+            reloader: Reloader::new(parts),
             core,
             folder,
-            workers,
+            servers: servers,
         }
     }
 
     /// Loads this file.
-    async fn reload(&mut self, file: &File<'_>) {
-        let config = Arc::new(config(file, &self.folder, &self.workers));
+    async fn reload(&mut self, file: &TestConfig<'_>) {
+        let config = Arc::new(config(file, &self.folder, &self.servers));
         let at = self.services().gate.clock().wall();
-        self.live.swap("tiers.yaml", &config, at).await.expect("it is right");
+        self.reloader
+            .swap("tiers.yaml", &config, at)
+            .await
+            .expect("it is right");
     }
 
     fn services(&self) -> &Services {
-        &self.live.parts.services
+        &self.reloader.parts.services
     }
 
     fn site(&self) -> Arc<Site> {
@@ -145,8 +148,8 @@ impl Drop for Fixture {
     }
 }
 
-fn config(file: &File<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) -> Config {
-    let File {
+fn config(file: &TestConfig<'_>, folder: &std::path::Path, servers: &[SocketAddr; 2]) -> Config {
+    let TestConfig {
         tiers,
         account,
         limits,
@@ -163,14 +166,14 @@ fn config(file: &File<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) 
          ]\nupstreams: {{ u{upstream}: {{ servers: [ {{ url: \"http://{}\", slots: 4 }} ] }} }}\nroutes: [ {{ path: /search, \
          upstream: u{upstream}, metered: true, cost: {cost} }} ]\n{more}\n",
         folder.display(),
-        workers[*upstream],
+        servers[*upstream],
     );
     Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
 }
 
 /// Asserts that the answer has all of these, separated by ` & `.
 #[track_caller]
-fn says(answer: &str, status: u16, parts: &str) {
+fn assert_answer(answer: &str, status: u16, parts: &str) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     for part in parts.split(" & ") {
         assert!(answer.contains(part), "{part} is missing in: {answer}");
@@ -178,7 +181,7 @@ fn says(answer: &str, status: u16, parts: &str) {
 }
 
 /// A search that came in under the first file, while the second is in force.
-async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
+async fn overtaken(before: &TestConfig<'_>, after: &TestConfig<'_>) -> String {
     let mut fixture = Fixture::open(before).await;
     let came_to = fixture.site();
     fixture.reload(after).await;
@@ -186,21 +189,21 @@ async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
 }
 
 /// The same also with a limit in both files, where the limiter notices the reload; without one, the gate does.
-async fn overtaken_both_ways(before: &File<'_>, after: &File<'_>) -> [String; 2] {
+async fn overtaken_both_ways(before: &TestConfig<'_>, after: &TestConfig<'_>) -> [String; 2] {
     let limits = "{ name: http, per: account, limit: 100, window: 1h }";
-    let limited = (File { limits, ..*before }, File { limits, ..*after });
+    let limited = (TestConfig { limits, ..*before }, TestConfig { limits, ..*after });
     [overtaken(before, after).await, overtaken(&limited.0, &limited.1).await]
 }
 
 #[tokio::test]
 async fn an_account_that_was_promoted_has_its_new_tier() {
-    let promoted = File {
+    let promoted = TestConfig {
         account: Some(("paid", KEY)),
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &promoted).await {
-        says(&answer, 200, r#""concurrency";q=7 & worker 0"#);
-        says(
+        assert_answer(&answer, 200, r#""concurrency";q=7 & server 0"#);
+        assert_answer(
             &answer,
             200,
             "x-tiergate-account: acme & x-tiergate-tier: paid & x-tiergate-priority: 5",
@@ -211,13 +214,13 @@ async fn an_account_that_was_promoted_has_its_new_tier() {
 #[tokio::test]
 async fn an_account_that_was_demoted_is_refused_as_its_new_tier() {
     let quota = "free: { priority: 1, concurrency: 1, quota: { limit: 0, rolling: 1h } }, paid: { priority: 5, concurrency: 7 }";
-    let before = File {
+    let before = TestConfig {
         account: Some(("paid", KEY)),
         ..FILE
     };
-    let demoted = File { tiers: quota, ..FILE };
+    let demoted = TestConfig { tiers: quota, ..FILE };
     for answer in overtaken_both_ways(&before, &demoted).await {
-        says(
+        assert_answer(
             &answer,
             402,
             r#"quota_depleted & "tier":"free" & "priority":1 & "concurrency";q=1"#,
@@ -227,13 +230,13 @@ async fn an_account_that_was_demoted_is_refused_as_its_new_tier() {
 
 #[tokio::test]
 async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
-    let without = File {
+    let without = TestConfig {
         tiers: "paid: { priority: 5, concurrency: 7 }",
         account: None,
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &without).await {
-        says(
+        assert_answer(
             &answer,
             200,
             r#""concurrency";q=3 & x-tiergate-account: acme & x-tiergate-tier: strangers"#,
@@ -246,25 +249,25 @@ async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
 async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
     let mut fixture = Fixture::open(&FILE).await;
     let came_to = fixture.site();
-    fixture.reload(&File { account: None, ..FILE }).await;
-    says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
-    says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
-    let listed = File {
+    fixture.reload(&TestConfig { account: None, ..FILE }).await;
+    assert_answer(&fixture.search(&fixture.site()).await, 403, "invalid_key");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
+    let listed = TestConfig {
         account: Some(("paid", NOBODYS)),
         ..FILE
     };
     fixture.reload(&listed).await;
-    says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: paid");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-tiergate-tier: paid");
 }
 
 #[tokio::test]
 async fn fields_that_are_switched_off_are_told_no_more() {
-    let without = File {
+    let without = TestConfig {
         more: "ratelimit_fields: false",
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &without).await {
-        says(&answer, 200, "worker 0");
+        assert_answer(&answer, 200, "server 0");
         assert!(!answer.contains("ratelimit-policy"), "{answer}");
     }
 }
@@ -273,7 +276,7 @@ async fn fields_that_are_switched_off_are_told_no_more() {
 async fn the_routes_and_keys_are_those_that_it_came_by() {
     let mut fixture = Fixture::open(&FILE).await;
     let came_to = fixture.site();
-    let after = File {
+    let after = TestConfig {
         account: Some(("free", NOBODYS)),
         upstream: 1,
         cost: 5,
@@ -281,12 +284,12 @@ async fn the_routes_and_keys_are_those_that_it_came_by() {
         ..FILE
     };
     fixture.reload(&after).await;
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
-        r#"worker 0 & x-tiergate-account: acme & "hourly";r=9"#,
+        r#"server 0 & x-tiergate-account: acme & "hourly";r=9"#,
     );
-    says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
+    assert_answer(&fixture.search(&fixture.site()).await, 403, "invalid_key");
 }
 
 #[tokio::test]
@@ -307,23 +310,23 @@ async fn a_delegated_user_and_its_account_have_the_newest_terms() {
     let lines = format!("x-api-key: {}\r\nx-tiergate-user: somebody\r\n", minted.secret.reveal());
     let came_to = fixture.site();
     fixture
-        .reload(&File {
+        .reload(&TestConfig {
             tiers: "free: { priority: 1, concurrency: 2, quota: { limit: 10, rolling: 24h } }",
             ..FILE
         })
         .await;
     let answer = fixture.ask(&came_to, "/search", &lines).await;
-    says(&answer, 200, "x-tiergate-account: forum & x-tiergate-tier: strangers");
-    says(&answer, 200, r#""daily";q=10 & "daily";r=9 & "concurrency";q=2"#);
+    assert_answer(&answer, 200, "x-tiergate-account: forum & x-tiergate-tier: strangers");
+    assert_answer(&answer, 200, r#""daily";q=10 & "daily";r=9 & "concurrency";q=2"#);
 }
 
 #[tokio::test]
 async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let five = "{ name: http, per: account, limit: 5, window: 1h }";
     let mut fixture = Fixture::open(&limits(five)).await;
     let came_to = fixture.site();
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         "x-ratelimit-limit: 5 & x-ratelimit-remaining: 4",
@@ -331,12 +334,12 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
     // At another index.
     let nine = "{ name: new, per: account, limit: 50, window: 1h, headers: off }, { name: http, per: account, limit: 9, window: 1h }";
     fixture.reload(&limits(nine)).await;
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         r#"x-ratelimit-limit: 9 & x-ratelimit-remaining: 7 & "new";r=49"#,
     );
-    says(
+    assert_answer(
         &fixture.search(&fixture.site()).await,
         200,
         r#"x-ratelimit-remaining: 6 & "new";r=48"#,
@@ -345,19 +348,19 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
         .reload(&limits("{ name: http, per: account, limit: 2, window: 1h }"))
         .await;
     let refused = fixture.search(&came_to).await;
-    says(&refused, 429, r#"rate_limited & "limit":2 & x-ratelimit-limit: 2"#);
+    assert_answer(&refused, 429, r#"rate_limited & "limit":2 & x-ratelimit-limit: 2"#);
     assert!(!refused.contains("\"new\""), "{refused}");
 }
 
 #[tokio::test]
 async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let before =
         "{ name: gone, per: account, limit: 1, window: 1h }, { name: http, per: account, limit: 1, window: 1h }";
     let mut fixture = Fixture::open(&limits(before)).await;
     let came_to = fixture.site();
-    says(&fixture.search(&came_to).await, 200, r#""gone";r=0"#);
-    says(&fixture.search(&came_to).await, 429, "rate_limited");
+    assert_answer(&fixture.search(&came_to).await, 200, r#""gone";r=0"#);
+    assert_answer(&fixture.search(&came_to).await, 429, "rate_limited");
     // Regression: an edit raised a limit's number and began to enforce it, or the reverse; a request under the old file was
     // refused by the number of one file and the `enforce` of the other.
     fixture
@@ -366,17 +369,17 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
         ))
         .await;
     let answer = fixture.search(&came_to).await;
-    says(&answer, 200, "worker 0");
+    assert_answer(&answer, 200, "server 0");
     assert!(!answer.contains("\"gone\"") && !answer.contains("\"http\""), "{answer}");
     fixture
         .reload(&limits("{ name: http, per: account, limit: 3, window: 1h }"))
         .await;
-    says(&fixture.search(&came_to).await, 200, "x-ratelimit-limit: 3");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-ratelimit-limit: 3");
 }
 
 #[tokio::test]
 async fn a_limit_matches_the_request_anew() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let mut fixture = Fixture::open(&limits(
         "{ name: http, per: network, match: { path: /search }, limit: 5, window: 1h }",
     ))
@@ -388,13 +391,13 @@ async fn a_limit_matches_the_request_anew() {
         ))
         .await;
     let answer = fixture.search(&came_to).await;
-    says(&answer, 200, "worker 0");
+    assert_answer(&answer, 200, "server 0");
     assert!(!answer.contains("x-ratelimit"), "{answer}");
 }
 
 #[tokio::test]
 async fn windows_that_changed_are_those_of_the_newest_file() {
-    let file = |tiers, limits| File { tiers, limits, ..FILE };
+    let file = |tiers, limits| TestConfig { tiers, limits, ..FILE };
     let mut fixture = Fixture::open(&file(
         "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 1h } }",
         "{ name: http, per: account, limit: 5, window: 1m }",
@@ -407,7 +410,7 @@ async fn windows_that_changed_are_those_of_the_newest_file() {
             "{ name: http, per: account, limit: 5, window: 2m }",
         ))
         .await;
-    says(
+    assert_answer(
         &fixture.search(&came_to).await,
         200,
         r#""daily";q=10;w=86400 & "http";q=5;w=120"#,
@@ -416,45 +419,45 @@ async fn windows_that_changed_are_those_of_the_newest_file() {
 
 #[tokio::test]
 async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let mut fixture = Fixture::open(&limits("{ name: http, per: network, limit: 5, window: 1h }")).await;
     let came_to = fixture.site();
-    let more = File {
+    let more = TestConfig {
         tiers: "free: { priority: 1, concurrency: 1 }",
         ..limits("{ name: http, per: network, limit: 3, window: 1h }")
     };
     fixture.reload(&more).await;
-    says(
+    assert_answer(
         &fixture.ask(&came_to, "/me", "").await,
         200,
         r#""tier":"strangers" & x-ratelimit-remaining: 2"#,
     );
-    says(
+    assert_answer(
         &fixture.ask(&came_to, "/search", "x-api-key: wrong\r\n").await,
         403,
         "x-ratelimit-remaining: 1",
     );
-    says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
-    says(&fixture.search(&came_to).await, 429, r#""limit":3"#);
+    assert_answer(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
+    assert_answer(&fixture.search(&came_to).await, 429, r#""limit":3"#);
 }
 
 /// A reload between the limits and the gate: the limits have decided, and are not charged again.
 #[tokio::test]
 async fn a_reload_after_the_limits_charges_them_once() {
     let limits = "{ name: other, per: account, limit: 70, window: 1h, headers: off }, { name: http, per: account, limit: 5, window: 1h }";
-    let mut fixture = Fixture::open(&File { limits, ..FILE }).await;
+    let mut fixture = Fixture::open(&TestConfig { limits, ..FILE }).await;
     let came_to = fixture.site();
-    let after = File {
+    let after = TestConfig {
         account: Some(("paid", KEY)),
         limits: "{ name: http, per: account, limit: 9, window: 1h }",
         ..FILE
     };
     // Reload the gate only, as if the limits had decided before.
 
-    let config = config(&after, &fixture.folder, &fixture.workers);
-    let upstreams = &mut fixture.live.parts.upstreams;
-    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
-    let (parts, services) = (&fixture.live.parts, fixture.services());
+    let config = config(&after, &fixture.folder, &fixture.servers);
+    let upstreams = &mut fixture.reloader.parts.upstreams;
+    let rules = Arc::new(upstreams.apply(&config).expect("few names"));
+    let (parts, services) = (&fixture.reloader.parts, fixture.services());
     let at = services.gate.clock().wall();
     services
         .store
@@ -466,15 +469,15 @@ async fn a_reload_after_the_limits_charges_them_once() {
     let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));
     services.gate.reload(generation, || fixture.core.site.store(newest));
     let answer = fixture.search(&came_to).await;
-    says(
+    assert_answer(
         &answer,
         200,
         r#"x-ratelimit-limit: 5 & x-ratelimit-remaining: 4 & "other";r=69 & x-tiergate-tier: paid"#,
     );
-    says(&answer, 200, r#""concurrency";q=7"#);
+    assert_answer(&answer, 200, r#""concurrency";q=7"#);
     let counted = services.limiter.counted(&came_to.generation().rules);
     assert_eq!(counted, [(1, 0), (1, 0)]);
-    says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
+    assert_answer(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
 }
 
 /// The bug: after a reload that failed between the site and the gate, a request retried with the same site forever, without an
@@ -482,13 +485,13 @@ async fn a_reload_after_the_limits_charges_them_once() {
 #[tokio::test]
 async fn a_reload_that_broke_off_halfway_refuses_requests() {
     let mut fixture = Fixture::open(&FILE).await;
-    let config = config(&File { cost: 2, ..FILE }, &fixture.folder, &fixture.workers);
-    let upstreams = &mut fixture.live.parts.upstreams;
-    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
-    let (parts, services) = (&fixture.live.parts, fixture.services());
+    let config = config(&TestConfig { cost: 2, ..FILE }, &fixture.folder, &fixture.servers);
+    let upstreams = &mut fixture.reloader.parts.upstreams;
+    let rules = Arc::new(upstreams.apply(&config).expect("few names"));
+    let (parts, services) = (&fixture.reloader.parts, fixture.services());
     let accounts = Arc::new(AccountView::of(services.store.directory()));
     let generation = generation(&config, rules, accounts, &services.exposition);
     let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));
     fixture.core.site.store(newest);
-    says(&fixture.search(&fixture.site()).await, 503, "shutting_down");
+    assert_answer(&fixture.search(&fixture.site()).await, 503, "shutting_down");
 }

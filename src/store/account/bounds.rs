@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::store::keys::Form;
+use crate::store::keys::KeyForm;
 
 /// Characters of a name, all of them visible ASCII.
 pub const NAME_CHARS: RangeInclusive<usize> = 1..=64;
@@ -112,7 +112,7 @@ fn is_email(email: &str) -> bool {
 
 // Refuse a key pasted into the wrong field: it would be stored in plain text.
 fn is_key(text: &str) -> bool {
-    Form::of(text.trim().as_bytes()) == Form::Ours
+    KeyForm::of(text.trim().as_bytes()) == KeyForm::Ours
 }
 
 impl fmt::Display for Illegal {
@@ -161,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_nowhere_as_text() {
-        let key = crate::store::Secret::mint()
+    fn a_key_is_stored_nowhere_as_text() {
+        let key = crate::store::PlaintextKey::mint()
             .expect("random numbers")
             .reveal()
             .to_owned();

@@ -8,7 +8,7 @@ use rusqlite::types::ToSqlOutput;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{Bounds, Illegal, NAME, NOTE, OWN_LIMIT, Rule, SOURCE};
-use super::value::{Kind, Numbers, OwnLimit, Until, Value};
+use super::value::{FieldKind, FieldValue, Numbers, OwnLimit, Until};
 
 /// A field of an account, as the store, the API and the command line name it.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct Field {
     /// Its name in JSON, in CSV, in the audit log, and its column in the table of accounts.
     pub name: &'static str,
     /// What it holds.
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// The word that clears it on the command line.
     pub nothing: Option<&'static str>,
     /// Whether CSV files may have it. CSV holds text only.
@@ -30,7 +30,7 @@ impl Field {
     const fn within(bounds: Bounds) -> Self {
         Self {
             name: "",
-            kind: Kind::Text,
+            kind: FieldKind::Text,
             option: None,
             nothing: None,
             in_csv: false,
@@ -72,7 +72,7 @@ macro_rules! fields {
         pub const FIELDS: &[Field] = &[
             $( Field {
                 name: stringify!($field),
-                kind: <$value as Value>::KIND,
+                kind: <$value as FieldValue>::KIND,
                 about: concat!($($about),+),
                 ..$as_said
             } ),+
@@ -91,7 +91,7 @@ macro_rules! fields {
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct AccountPatch {
-            $( $(#[doc = $about])+ pub $field: <$value as Value>::Patch, )+
+            $( $(#[doc = $about])+ pub $field: <$value as FieldValue>::Patch, )+
         }
 
         impl AccountSpec {
@@ -118,7 +118,7 @@ macro_rules! fields {
                 let mut columns = first..;
                 Ok(Self {
                     name,
-                    $( $field: Value::read(row, &mut columns)?, )+
+                    $( $field: FieldValue::read(row, &mut columns)?, )+
                 })
             }
 
@@ -215,7 +215,11 @@ mod tests {
         let csv = FIELDS.iter().filter(|field| field.in_csv);
         assert!(csv.clone().count() > 1);
         for field in csv {
-            assert!(matches!(field.kind, Kind::Tier | Kind::Text), "{}", field.name);
+            assert!(
+                matches!(field.kind, FieldKind::Tier | FieldKind::Text),
+                "{}",
+                field.name
+            );
         }
     }
 

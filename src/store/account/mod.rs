@@ -10,7 +10,7 @@ pub(super) use self::bounds::{Bounds, NOTE, OWN_LIMIT, Rule, SOURCE, check_numbe
 pub use self::bounds::{EMAIL_BYTES_MAX, Illegal, NAME_CHARS, NOTE_BYTES_MAX, OWN_NUMBERS_MAX};
 pub(super) use self::fields::columns;
 pub use self::fields::{AccountPatch, AccountSpec, FIELDS, Field};
-pub use self::value::{Change, Kind, Numbers, OwnLimit, Until};
+pub use self::value::{Change, FieldKind, Numbers, OwnLimit, Until};
 use super::keys::{Key, KeyId};
 use super::words::Words;
 use crate::policy::Own;
@@ -108,7 +108,7 @@ impl Account {
         self.rare.as_ref()?.until
     }
 
-    /// Maximum number of delegated users, if it is a delegating account (semantics §5.9).
+    /// Maximum number of delegated users, if it is a delegating account (rules §5.9).
     pub fn users_max(&self) -> Option<u32> {
         self.rare.as_ref()?.users_max
     }

@@ -14,7 +14,7 @@ use crate::store::rows::{millis, unix_time};
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     /// The name of a tier; required.
     Tier,
     /// Optional text.
@@ -31,7 +31,7 @@ pub enum Kind {
     Limits,
 }
 
-impl Kind {
+impl FieldKind {
     /// Describes the JSON form, of a whole account or of a change to one.
     pub fn in_json(self, changes: bool) -> &'static str {
         match (self, changes) {
@@ -87,11 +87,11 @@ impl<T> Change<T> {
 }
 
 /// The value of a field.
-pub trait Value: Sized {
+pub trait FieldValue: Sized {
     /// The form of a change.
     type Patch;
     /// Its kind.
-    const KIND: Kind;
+    const KIND: FieldKind;
 
     /// Applies the change.
     fn patch(&mut self, patch: &Self::Patch);
@@ -120,9 +120,9 @@ macro_rules! in_a_column {
     };
 }
 
-impl Value for String {
+impl FieldValue for String {
     type Patch = Option<Self>;
-    const KIND: Kind = Kind::Tier;
+    const KIND: FieldKind = FieldKind::Tier;
     in_a_column!();
 
     fn patch(&mut self, patch: &Self::Patch) {
@@ -136,9 +136,9 @@ impl Value for String {
     }
 }
 
-impl Value for bool {
+impl FieldValue for bool {
     type Patch = Option<Self>;
-    const KIND: Kind = Kind::Flag;
+    const KIND: FieldKind = FieldKind::Flag;
     in_a_column!();
 
     fn patch(&mut self, patch: &Self::Patch) {
@@ -150,9 +150,9 @@ impl Value for bool {
     }
 }
 
-impl<T: Scalar> Value for Option<T> {
+impl<T: ScalarValue> FieldValue for Option<T> {
     type Patch = Change<T>;
-    const KIND: Kind = T::KIND;
+    const KIND: FieldKind = T::KIND;
     in_a_column!();
 
     fn patch(&mut self, patch: &Self::Patch) {
@@ -165,32 +165,32 @@ impl<T: Scalar> Value for Option<T> {
 }
 
 /// The content of an optional value.
-pub trait Scalar: Clone + FromSql + ToSql {
+pub trait ScalarValue: Clone + FromSql + ToSql {
     /// Its kind.
-    const KIND: Kind;
+    const KIND: FieldKind;
 
     /// Checks the value.
     fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
 }
 
-impl Scalar for String {
-    const KIND: Kind = Kind::Text;
+impl ScalarValue for String {
+    const KIND: FieldKind = FieldKind::Text;
 
     fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
         bounds.text(self)
     }
 }
 
-impl Scalar for u32 {
-    const KIND: Kind = Kind::Number;
+impl ScalarValue for u32 {
+    const KIND: FieldKind = FieldKind::Number;
 
     fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
         bounds.number((*self).into())
     }
 }
 
-impl Scalar for Until {
-    const KIND: Kind = Kind::Time;
+impl ScalarValue for Until {
+    const KIND: FieldKind = FieldKind::Time;
 
     fn check(&self, _: Bounds) -> Result<(), Illegal> {
         Ok(())
@@ -234,22 +234,22 @@ pub type Numbers<T> = BTreeMap<String, T>;
 /// An override of a tier's number.
 pub trait OwnNumber: Copy + Into<u64> {
     /// The kind of a field that holds them.
-    const KIND: Kind;
+    const KIND: FieldKind;
 }
 
 /// A quota's limit, in units.
 impl OwnNumber for u64 {
-    const KIND: Kind = Kind::Quotas;
+    const KIND: FieldKind = FieldKind::Quotas;
 }
 
 impl OwnNumber for OwnLimit {
-    const KIND: Kind = Kind::Limits;
+    const KIND: FieldKind = FieldKind::Limits;
 }
 
-impl<T: OwnNumber> Value for Numbers<T> {
+impl<T: OwnNumber> FieldValue for Numbers<T> {
     /// A name that is left out stays. `None` under a name restores the tier's number.
     type Patch = Option<Numbers<Option<T>>>;
-    const KIND: Kind = T::KIND;
+    const KIND: FieldKind = T::KIND;
 
     fn patch(&mut self, patch: &Self::Patch) {
         for (name, number) in patch.iter().flatten() {
@@ -273,7 +273,7 @@ impl<T: OwnNumber> Value for Numbers<T> {
     }
 }
 
-/// An account's own request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
+/// An account's own request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (rules §7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum OwnLimit {

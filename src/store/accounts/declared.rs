@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 
 use super::tables;
-use super::{AccountStore, AccountsError, Changing, Listed, NO_ID, SHOWN_MAX};
+use super::{AccountStore, AccountsError, Changing, ListedAccount, NO_ID, SHOWN_MAX};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 use crate::store::account::{Account, Origin};
@@ -59,7 +59,7 @@ impl AccountStore {
     ///
     /// # Errors
     /// A name or a key is also in the store, a key is twice in the list, or new names can't be written. Nothing has changed then.
-    pub fn relist(&self, listed: &[Listed], now: UnixTime) -> Result<Relisted, AccountsError> {
+    pub fn relist(&self, listed: &[ListedAccount], now: UnixTime) -> Result<Relisted, AccountsError> {
         Ok(self.prepare_list(listed, now)?.take())
     }
 
@@ -68,7 +68,7 @@ impl AccountStore {
     ///
     /// # Errors
     /// As [`Self::relist`].
-    pub fn prepare_list(&self, listed: &[Listed], now: UnixTime) -> Result<Relisting<'_>, AccountsError> {
+    pub fn prepare_list(&self, listed: &[ListedAccount], now: UnixTime) -> Result<Relisting<'_>, AccountsError> {
         let mut change = self.begin();
         check(listed, &self.directory)?;
         let news = News::of(&self.directory, listed);
@@ -83,7 +83,7 @@ impl AccountStore {
 
 impl Changing<'_> {
     /// Gives each name its id, durably, with a row in the audit log.
-    fn name(&mut self, listed: &[Listed], detail: Value, now: UnixTime) -> Result<Ids, AccountsError> {
+    fn name(&mut self, listed: &[ListedAccount], detail: Value, now: UnixTime) -> Result<Ids, AccountsError> {
         let listed = listed.to_vec();
         let named = self.store.database.write(move |transaction| {
             let Some(named) = name_listed(transaction, &listed, now)? else {
@@ -103,7 +103,7 @@ impl Changing<'_> {
 /// are used up.
 pub(super) fn name_at_start(
     transaction: &Transaction<'_>,
-    listed: &[Listed],
+    listed: &[ListedAccount],
     now: UnixTime,
 ) -> rusqlite::Result<Option<Ids>> {
     let Some(named) = name_listed(transaction, listed, now)? else {
@@ -130,7 +130,7 @@ struct News {
 
 impl News {
     /// Compares with the list in memory, keys included.
-    fn of(directory: &Directory, listed: &[Listed]) -> Self {
+    fn of(directory: &Directory, listed: &[ListedAccount]) -> Self {
         let before = directory.listed();
         let mut before: HashMap<&str, &Account> = before.iter().map(|account| (&*account.name, &**account)).collect();
         let mut news = Self::default();
@@ -173,7 +173,7 @@ fn has_keys(account: &Account, hashes: &[KeyHash]) -> bool {
 }
 
 /// The database's result for a list.
-struct Named {
+struct AssignedIds {
     ids: Ids,
     /// Without changes to keys, which the database doesn't have.
     news: News,
@@ -181,9 +181,13 @@ struct Named {
 
 /// Gives every listed name an id that it keeps, so an account that leaves tiers.yaml and returns finds its usage. Writes only
 /// what changed. `None`: ids are used up, and nothing is written.
-fn name_listed(transaction: &Transaction<'_>, listed: &[Listed], now: UnixTime) -> rusqlite::Result<Option<Named>> {
+fn name_listed(
+    transaction: &Transaction<'_>,
+    listed: &[ListedAccount],
+    now: UnixTime,
+) -> rusqlite::Result<Option<AssignedIds>> {
     let mut before = listed_rows(transaction)?;
-    let mut named = Named {
+    let mut named = AssignedIds {
         ids: Vec::with_capacity(listed.len()),
         news: News::default(),
     };
@@ -235,7 +239,7 @@ fn list(transaction: &Transaction<'_>, id: u32, tier: &str) -> rusqlite::Result<
 /// The id of a newly listed name, its former one or a new one, and the time when it was first listed.
 fn list_anew(
     transaction: &Transaction<'_>,
-    wanted: &Listed,
+    wanted: &ListedAccount,
     next: &mut u32,
     now: UnixTime,
 ) -> rusqlite::Result<(u32, i64)> {
@@ -279,14 +283,14 @@ fn forget_names(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 ///
 /// # Errors
 /// A name or a key is also stored, or a key is twice in the list.
-pub(super) fn fill(directory: &Directory, listed: &[Listed], ids: &Ids) -> Result<(), AccountsError> {
+pub(super) fn fill(directory: &Directory, listed: &[ListedAccount], ids: &Ids) -> Result<(), AccountsError> {
     check(listed, directory)?;
     directory.take(&steps(directory, listed, ids));
     Ok(())
 }
 
 /// Checks the list against the stored accounts and against itself.
-fn check(listed: &[Listed], directory: &Directory) -> Result<(), AccountsError> {
+fn check(listed: &[ListedAccount], directory: &Directory) -> Result<(), AccountsError> {
     let is_stored = |account: &Arc<Account>| account.origin == Origin::Stored;
     let both = listed
         .iter()
@@ -311,7 +315,7 @@ fn check(listed: &[Listed], directory: &Directory) -> Result<(), AccountsError> 
 }
 
 /// The steps from the directory's list to this one.
-fn steps(directory: &Directory, listed: &[Listed], ids: &Ids) -> Vec<Step> {
+fn steps(directory: &Directory, listed: &[ListedAccount], ids: &Ids) -> Vec<Step> {
     let mut before: HashMap<AccountId, Arc<Account>> = directory
         .listed()
         .into_iter()

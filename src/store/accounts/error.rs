@@ -47,7 +47,7 @@ impl fmt::Display for AccountsError {
             Self::NoIds => f.write_str("all account ids are used up"),
             Self::Unavailable(why) => write!(
                 f,
-                "nothing was changed: the database can't be written at present ({why}); see to the disk, then reload tiers.yaml"
+                "nothing was changed: the database can't be written at present ({why}); check the disk, then reload tiers.yaml"
             ),
         }
     }
@@ -64,6 +64,8 @@ pub enum ChangeError {
     Listed,
     /// Another account has that name.
     NameTaken,
+    /// An import without `update` names an existing account.
+    NotUpdating,
     /// There are [`ACCOUNTS_MAX`] in the store, or all ids are used up.
     TooManyAccounts,
     /// No key has that id.
@@ -105,6 +107,9 @@ impl fmt::Display for ChangeError {
             Self::UnknownAccount => f.write_str("there is no such account"),
             Self::Listed => f.write_str("the account is listed in tiers.yaml: change it there"),
             Self::NameTaken => f.write_str("an account of that name exists already"),
+            Self::NotUpdating => f.write_str(
+                "an account of that name exists already; import with --update (`update=1`) to update existing accounts",
+            ),
             Self::TooManyAccounts => write!(
                 f,
                 "there are {ACCOUNTS_MAX} accounts in the store, and there can't be more: remove some"

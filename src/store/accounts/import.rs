@@ -90,7 +90,7 @@ impl AccountStore {
         if let Some(source) = &options.source {
             SOURCE.text(source).map_err(ChangeError::from)?;
         }
-        let mut plan = Plan {
+        let mut plan = ImportPlan {
             change: self.begin(),
             options,
             now: stamp.at,
@@ -141,7 +141,7 @@ impl Wrong {
 }
 
 /// The steps that the lines need so far.
-struct Plan<'s, 'o> {
+struct ImportPlan<'s, 'o> {
     change: Changing<'s>,
     options: &'o ImportOptions,
     now: UnixTime,
@@ -153,7 +153,7 @@ struct Plan<'s, 'o> {
     wrong: Wrong,
 }
 
-impl<'s> Plan<'s, '_> {
+impl<'s> ImportPlan<'s, '_> {
     fn add(&mut self, line: usize, mut row: ImportRow) -> Result<(), ChangeError> {
         let at = match self.seen.get(&*row.name) {
             Some(at) => {
@@ -189,7 +189,7 @@ impl<'s> Plan<'s, '_> {
             return Ok(Step::add(Arc::new(account.changed(&row.terms, words)?)));
         };
         match before.origin {
-            _ if !self.options.update => Err(ChangeError::NameTaken),
+            _ if !self.options.update => Err(ChangeError::NotUpdating),
             Origin::Listed => Err(ChangeError::Listed),
             Origin::Stored => {
                 row.terms.source = Change::Keep;
@@ -275,7 +275,7 @@ impl<'s> Plan<'s, '_> {
             ..Imported::default()
         };
         self.change.steps.retain(|step| {
-            let keys_added = step.keys_come().count();
+            let keys_added = step.added_keys().count();
             match (&step.before, &step.after) {
                 (None, _) => imported.added += 1,
                 (_, None) => imported.removed += 1,

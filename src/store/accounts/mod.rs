@@ -27,7 +27,7 @@ use super::account::{Account, AccountPatch, AccountSpec, Origin};
 use super::audit::{self, Stamp};
 use super::database::Database;
 use super::directory::{Directory, Step};
-use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL, Secret};
+use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL, PlaintextKey};
 use super::network::NetworkEntry;
 use super::networks::Networks;
 use crate::policy::caller::AccountId;
@@ -42,7 +42,7 @@ const SHOWN_MAX: usize = 20;
 
 /// An account as tiers.yaml lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedAccount {
     /// Its name.
     pub name: String,
     /// The name of its tier.
@@ -70,7 +70,7 @@ impl fmt::Debug for AccountStore {
 #[derive(Clone, Debug)]
 pub struct Minted {
     /// The key in plain text.
-    pub secret: Secret,
+    pub secret: PlaintextKey,
     /// What is stored.
     pub key: Key,
 }
@@ -83,7 +83,7 @@ impl AccountStore {
     /// The database can't be read or written, no id is left for a listed name, or a name or a key is in both places.
     pub fn open(
         database: Arc<Database>,
-        listed: &[Listed],
+        listed: &[ListedAccount],
         blocked: Vec<IpNet>,
         now: UnixTime,
     ) -> Result<Self, AccountsError> {
@@ -258,7 +258,7 @@ impl AccountStore {
         let unavailable = |error: io::Error| ChangeError::Unavailable(error.to_string());
         let secret = loop {
             // Two in 10^14 keys share an id; never give out such a key.
-            let secret = Secret::mint().map_err(unavailable)?;
+            let secret = PlaintextKey::mint().map_err(unavailable)?;
             if self.directory.owner(KeyId::of(&secret.hash())).is_none() {
                 break secret;
             }

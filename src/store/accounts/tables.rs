@@ -167,7 +167,7 @@ pub(super) fn write(
 ) -> rusqlite::Result<()> {
     // Delete first: a key may move from one account to another.
     let mut delete = transaction.prepare_cached("DELETE FROM api_key WHERE hash = ?1")?;
-    for key in steps.iter().flat_map(Step::keys_gone) {
+    for key in steps.iter().flat_map(Step::removed_keys) {
         delete.execute([key.hash])?;
     }
     for step in steps {
@@ -267,7 +267,7 @@ fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<(
     let of = |step: &'_ Step| step.after.as_ref().map_or(0, |after| after.id.0);
     let mut keys: Vec<(&Key, u32)> = steps
         .iter()
-        .flat_map(|step| step.keys_come().map(move |key| (key, of(step))))
+        .flat_map(|step| step.added_keys().map(move |key| (key, of(step))))
         .collect();
     keys.sort_unstable_by_key(|(key, _)| key.hash);
     let mut put = transaction.prepare_cached(

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_use_is_told_exactly_while_jobs_are_kept() {
+    fn the_last_use_is_exact_while_jobs_are_kept() {
         let connection = a_month();
         let last = || last_end(&connection, AccountId(1)).expect("it can be read");
         assert_eq!(last(), None);

@@ -35,13 +35,13 @@ use self::identity::Identity;
 use self::readers::Readers;
 pub use self::upkeep::Upkeep;
 use self::upkeep::UpkeepThread;
-use super::data_dir::{DataDir, Found, new_id};
+use super::data_dir::{DataDir, FolderState, new_id};
 use super::ledger::commit::Commit;
-use super::ledger::queue::{Queue, Work};
+use super::ledger::queue::{Work, WriteQueue};
 use super::ledger::writer::Writer;
-use super::ledger::{Pace, Settings};
+use super::ledger::{CommitSettings, LedgerSettings};
 use super::recall::Fence;
-use super::record::{Entry, Record};
+use super::record::{LedgerEntry, Record};
 use super::retention::{self, Boundary, History};
 use super::{Ledger, rollup, rows};
 use crate::policy::rules::Window;
@@ -56,21 +56,21 @@ pub struct Database {
 pub(super) struct Shared {
     pub(super) dir: DataDir,
     pub(super) file: PathBuf,
-    pub(super) settings: Settings,
-    pub(super) queue: Arc<Queue>,
+    pub(super) settings: LedgerSettings,
+    pub(super) queue: Arc<WriteQueue>,
     pub(super) readers: Readers,
     pub(super) upkeep: Upkeep,
-    threads: Arc<Threads>,
+    threads: Arc<RunningThreads>,
 }
 
 /// Counts running threads.
 #[derive(Debug, Default)]
-struct Threads {
+struct RunningThreads {
     running: Mutex<usize>,
     ended: Condvar,
 }
 
-impl Threads {
+impl RunningThreads {
     /// Waits until none runs, for at most that long. Whether none does.
     fn wait(&self, longest: std::time::Duration) -> bool {
         let mut running = self.running.lock();
@@ -87,7 +87,7 @@ impl Threads {
 }
 
 /// Counts a thread until it ends, by panic or not.
-struct Alive(Arc<Threads>);
+struct Alive(Arc<RunningThreads>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
@@ -104,13 +104,13 @@ impl Database {
     /// The database is missing, damaged, another's or of a newer version, or an I/O error. No data is lost.
     pub fn open<'w>(
         dir: DataDir,
-        settings: Settings,
+        settings: LedgerSettings,
         windows: impl IntoIterator<Item = &'w Window>,
         history: History,
     ) -> Result<Self, OpenError> {
         let file = dir.database();
-        let found = dir.look()?;
-        if found == Found::New {
+        let found = dir.inspect()?;
+        if found == FolderState::New {
             dir.make_database()?;
         }
         let writing = connection::writing(&file)?;
@@ -119,7 +119,7 @@ impl Database {
         let (wall, now) = ((settings.wall)(), settings.clock.now());
         let boundary = Boundary::take(&writing, wall, now).map_err(|error| OpenError::sqlite(&file, &error))?;
         let identity = || Identity::of(&file).map_err(OpenError::disk("look at", &file));
-        let queue = Arc::new(Queue::new(&settings));
+        let queue = Arc::new(WriteQueue::new(&settings));
         let writer = Writer::new(writing, identity()?, Arc::clone(&queue), Arc::clone(&settings.meters))
             .map_err(|error| OpenError::sqlite(&file, &error))?;
         // The log exists from here on. A marked folder without one counts as damaged.
@@ -172,9 +172,9 @@ impl Database {
         self.shared.readers.read(work)
     }
 
-    /// Applies another pace to later debits. A debit that waits already goes on waiting.
-    pub fn set_pace(&self, pace: Pace) {
-        self.shared.queue.set_pace(pace);
+    /// Changes the commit settings of later debits. A debit that waits already goes on waiting.
+    pub fn set_commit_settings(&self, settings: CommitSettings) {
+        self.shared.queue.set_commit_settings(settings);
     }
 
     /// What is kept, and for which windows.
@@ -260,7 +260,7 @@ impl Ledger for Database {
         self.shared.queue.is_available()
     }
 
-    fn note(&self, entry: Entry) {
+    fn note(&self, entry: LedgerEntry) {
         self.shared.queue.note(entry);
     }
 
@@ -301,9 +301,9 @@ fn in_transaction<T>(
 }
 
 /// Checks that the folder and its database belong together, and marks the folder as used.
-fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> Result<(), OpenError> {
+fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &FolderState) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
-    if matches!(found, Found::Used { short: true, .. }) {
+    if matches!(found, FolderState::Used { short: true, .. }) {
         let wrong: String = connection
             .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
             .map_err(failed)?;
@@ -316,8 +316,8 @@ fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> 
     }
     let held = rows::meta(connection, "id").map_err(failed)?;
     let marked = match found {
-        Found::Used { id, .. } => id.clone(),
-        Found::New => None,
+        FolderState::Used { id, .. } => id.clone(),
+        FolderState::New => None,
     };
     match (held, marked) {
         (Some(held), Some(marked)) if held == marked => Ok(()),

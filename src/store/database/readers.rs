@@ -14,13 +14,13 @@ const READERS_MAX: usize = 4;
 #[derive(Debug)]
 pub(in crate::store) struct Readers {
     file: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ReadersState>,
     /// Used with `state`.
     given_back: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ReadersState {
     idle: Vec<Connection>,
     /// Connections in use.
     out: usize,

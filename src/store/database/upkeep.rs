@@ -21,12 +21,12 @@ const RETAIN_EVERY: Span = Span::from_secs(600);
 /// What is kept, and whether the threads continue.
 #[derive(Debug)]
 pub struct Upkeep {
-    state: Mutex<State>,
+    state: Mutex<UpkeepState>,
     woken: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct UpkeepState {
     plan: Arc<Plan>,
     /// Rows dated after the start, which count as of the start until the clock is known to be right.
     pending: Option<Correction>,
@@ -35,7 +35,7 @@ struct State {
 
 impl Upkeep {
     pub(super) fn new<'w>(windows: impl IntoIterator<Item = &'w Window>, history: History) -> Self {
-        let state = State {
+        let state = UpkeepState {
             plan: Arc::new(Plan::new(windows, history)),
             pending: None,
             closing: false,

@@ -109,7 +109,7 @@ impl Future for Commit {
 /// What the ledger must do about a record that was just settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record that was withdrawn must be made void"]
-pub enum Standing {
+pub enum Settlement {
     /// Nothing: the result reaches its waiter.
     Stands,
     /// Mark it as void: it was withdrawn before it was settled.
@@ -123,19 +123,19 @@ impl Ticket {
     }
 
     /// Settles the record and wakes its waiter.
-    pub fn settle(self, outcome: Result<(), Unavailable>) -> Standing {
+    pub fn settle(self, outcome: Result<(), Unavailable>) -> Settlement {
         self.put(outcome, &mut WakeBatch::default())
     }
 
     /// Settles the record; its waiter is woken with the others in `wakes`.
-    pub(in crate::store) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Standing {
+    pub(in crate::store) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Settlement {
         self.put(outcome, wakes)
     }
 
-    fn put(&self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Standing {
+    fn put(&self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Settlement {
         let mut slip = self.0.lock();
         if slip.withdrawn {
-            return Standing::Withdrawn;
+            return Settlement::Withdrawn;
         }
         slip.settled = Some(outcome);
         let waiter = slip.waiter.take();
@@ -143,7 +143,7 @@ impl Ticket {
         if let Some((waker, bell)) = waiter {
             wakes.push(waker, bell);
         }
-        Standing::Stands
+        Settlement::Stands
     }
 }
 

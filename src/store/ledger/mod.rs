@@ -29,24 +29,24 @@ pub enum Durability {
     /// It waits: a debit that was answered for is never lost.
     #[default]
     Strict,
-    /// It doesn't: a crash may lose the debits of the last [`Settings::commit_every`].
+    /// It doesn't: a crash may lose the debits of the last [`LedgerSettings::commit_every`].
     Relaxed,
 }
 
 /// When records are written and how long callers wait: the settings that may change while the database is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct CommitSettings {
     /// Whether answers wait.
     pub durability: Durability,
-    /// See [`Settings::commit_every`].
+    /// See [`LedgerSettings::commit_every`].
     pub commit_every: Span,
-    /// See [`Settings::commit_patience`].
+    /// See [`LedgerSettings::commit_patience`].
     pub commit_patience: Span,
 }
 
 /// The ledger's settings.
 #[derive(Clone)]
-pub struct Settings {
+pub struct LedgerSettings {
     /// Whether answers wait.
     pub durability: Durability,
     /// How often relaxed debits are committed. Strict ones are committed at once.
@@ -64,7 +64,7 @@ pub struct Settings {
     pub meters: Arc<DatabaseMeters>,
 }
 
-impl Settings {
+impl LedgerSettings {
     /// The defaults: strict, 10 ms, 5 s, 1 s.
     pub fn new(clock: Clock, wall: Wall, meters: Arc<DatabaseMeters>) -> Self {
         Self {
@@ -79,8 +79,8 @@ impl Settings {
     }
 
     /// The part that may change while the database is open.
-    pub fn pace(&self) -> Pace {
-        Pace {
+    pub fn commit_settings(&self) -> CommitSettings {
+        CommitSettings {
             durability: self.durability,
             commit_every: self.commit_every,
             commit_patience: self.commit_patience,
@@ -88,7 +88,7 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for LedgerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("durability", &self.durability)

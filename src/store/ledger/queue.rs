@@ -1,6 +1,6 @@
 //! The queue from the event loops to the writer, and the writer's health.
 //!
-//! Only [`Queue::take`] and [`Queue::take_after_failure`] block, and only the writer calls them.
+//! Only [`WriteQueue::take`] and [`WriteQueue::take_after_failure`] block, and only the writer calls them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::commit::{Commit, Ticket};
-use super::{Durability, Pace, Settings};
+use super::{CommitSettings, Durability, LedgerSettings};
 use crate::clock::Clock;
 use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
 use crate::store::database::WriteError;
 use crate::store::recall::{Fence, Post};
-use crate::store::record::{Entry, Record};
+use crate::store::record::{LedgerEntry, Record};
 use crate::telemetry::DatabaseMeters;
 
 /// Queued rows that debit nothing. Further ones are dropped and counted: they are for statistics.
@@ -27,7 +27,7 @@ const CROWD_MIN: usize = 4;
 const GATHER_MAX: Duration = Duration::from_millis(1);
 /// The longest that a note waits for a commit to join.
 const NOTE_WAITS: Duration = Duration::from_secs(1);
-/// No time, in [`Queue::waiting_since`] and [`Queue::in_flight_since`].
+/// No time, in [`WriteQueue::waiting_since`] and [`WriteQueue::in_flight_since`].
 const NEVER: u64 = u64::MAX;
 
 /// A debit and its waiter.
@@ -53,12 +53,12 @@ pub(in crate::store) enum Arrival {
 }
 
 /// Guarded by the queue's lock, which is held for a few pushes only.
-struct Waiting {
+struct WriteQueueState {
     arrivals: Vec<Arrival>,
-    notes: Vec<Entry>,
+    notes: Vec<LedgerEntry>,
     /// The last number given to a debit or a fence.
     last_number: u64,
-    pace: Pace,
+    commit_settings: CommitSettings,
     /// The queue is closed.
     closing: bool,
     /// The writer has ended.
@@ -71,23 +71,23 @@ struct Waiting {
     last_group: usize,
 }
 
-impl Waiting {
+impl WriteQueueState {
     fn next_number(&mut self) -> DebitNumber {
         self.last_number += 1;
         DebitNumber(self.last_number)
     }
 
-    fn is_shut(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.closing || self.ended
     }
 }
 
-pub(in crate::store) struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Used with `waiting`.
+pub(in crate::store) struct WriteQueue {
+    state: Mutex<WriteQueueState>,
+    /// Used with `state`.
     woken: Condvar,
     retry_after: Duration,
-    /// The pace's patience in nanoseconds, so that availability is checked without a lock. Written under the lock.
+    /// `commit_patience` in nanoseconds, so that availability is checked without a lock. Written under the lock.
     patience_ns: AtomicU64,
     clock: Clock,
     meters: Arc<DatabaseMeters>,
@@ -114,16 +114,16 @@ pub(in crate::store) enum Next {
     Close,
 }
 
-impl Queue {
+impl WriteQueue {
     /// Creates an empty queue.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &LedgerSettings) -> Self {
         settings.meters.available(true);
-        let pace = settings.pace();
-        let waiting = Waiting {
+        let commit_settings = settings.commit_settings();
+        let state = WriteQueueState {
             arrivals: Vec::new(),
             notes: Vec::new(),
             last_number: 0,
-            pace,
+            commit_settings,
             closing: false,
             ended: false,
             asleep: false,
@@ -131,10 +131,10 @@ impl Queue {
             last_group: 0,
         };
         Self {
-            waiting: Mutex::new(waiting),
+            state: Mutex::new(state),
             woken: Condvar::new(),
             retry_after: settings.retry_after.into(),
-            patience_ns: AtomicU64::new(pace.commit_patience.as_nanos()),
+            patience_ns: AtomicU64::new(commit_settings.commit_patience.as_nanos()),
             clock: settings.clock,
             meters: Arc::clone(&settings.meters),
             failed: AtomicBool::new(false),
@@ -166,32 +166,32 @@ impl Queue {
         Span::from_nanos(self.patience_ns.load(Ordering::Acquire))
     }
 
-    /// Applies another pace to later debits. A group that is gathering continues at the new pace.
-    pub fn set_pace(&self, pace: Pace) {
-        let mut waiting = self.waiting.lock();
-        waiting.pace = pace;
+    /// Changes them for later debits. A group that is gathering continues with the new settings.
+    pub fn set_commit_settings(&self, settings: CommitSettings) {
+        let mut state = self.state.lock();
+        state.commit_settings = settings;
         self.patience_ns
-            .store(pace.commit_patience.as_nanos(), Ordering::Release);
-        drop(waiting);
+            .store(settings.commit_patience.as_nanos(), Ordering::Release);
+        drop(state);
         self.woken.notify_all();
     }
 
     /// Adds a debit. Fails if the queue is closed.
     pub fn commit(&self, record: Record) -> Commit {
         let (commit, ticket) = Commit::pending();
-        let mut waiting = self.waiting.lock();
+        let mut state = self.state.lock();
         // Check the writer too: a relaxed debit after its last group would be lost though it seems done.
-        if waiting.is_shut() {
-            drop(waiting);
+        if state.is_closed() {
+            drop(state);
             return Commit::failed();
         }
-        let (ticket, answered) = match waiting.pace.durability {
+        let (ticket, answered) = match state.commit_settings.durability {
             Durability::Strict => (Some(ticket), None),
             Durability::Relaxed => (None, Some(ticket)),
         };
-        let number = waiting.next_number();
-        self.push(&mut waiting, Arrival::Debit(Debit { record, ticket }));
-        drop(waiting);
+        let number = state.next_number();
+        self.push(&mut state, Arrival::Debit(Debit { record, ticket }));
+        drop(state);
         if let Some(ticket) = answered {
             // The other end was just created, so it can't have been withdrawn.
             let _stands = ticket.settle(Ok(()));
@@ -201,60 +201,60 @@ impl Queue {
 
     /// Adds a fence. It is never reached if the queue is closed.
     pub fn fence(&self) -> Fence {
-        let mut waiting = self.waiting.lock();
-        let (fence, post) = Fence::new(waiting.next_number());
-        if !waiting.is_shut() {
-            self.push(&mut waiting, Arrival::Fence(post));
+        let mut state = self.state.lock();
+        let (fence, post) = Fence::new(state.next_number());
+        if !state.is_closed() {
+            self.push(&mut state, Arrival::Fence(post));
         }
         fence
     }
 
     /// Adds a change. If the queue is closed it is dropped, and its caller learns that the database is closed.
     pub fn work(&self, work: Work) {
-        let mut waiting = self.waiting.lock();
-        if !waiting.is_shut() {
-            self.push(&mut waiting, Arrival::Work(work));
+        let mut state = self.state.lock();
+        if !state.is_closed() {
+            self.push(&mut state, Arrival::Work(work));
         }
     }
 
-    fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
+    fn push(&self, state: &mut WriteQueueState, arrival: Arrival) {
         let urgent = !matches!(arrival, Arrival::Debit(_));
         if !urgent && self.waiting_since.load(Ordering::Relaxed) == NEVER {
             // Under the lock, so that the writer can't take the debit before its time is stored.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
         }
-        waiting.arrivals.push(arrival);
-        if urgent || waiting.arrivals.len() >= waiting.wake_at {
-            self.wake(waiting);
+        state.arrivals.push(arrival);
+        if urgent || state.arrivals.len() >= state.wake_at {
+            self.wake(state);
         }
     }
 
     /// Adds a note.
-    pub fn note(&self, entry: Entry) {
-        let mut waiting = self.waiting.lock();
-        if waiting.notes.len() >= NOTES_MAX || waiting.is_shut() {
+    pub fn note(&self, entry: LedgerEntry) {
+        let mut state = self.state.lock();
+        if state.notes.len() >= NOTES_MAX || state.is_closed() {
             self.meters.dropped_row();
             return;
         }
-        waiting.notes.push(entry);
-        if waiting.notes.len() == 1 && waiting.wake_at == 1 {
+        state.notes.push(entry);
+        if state.notes.len() == 1 && state.wake_at == 1 {
             // The first note starts the writer's timed wait.
-            self.wake(&mut waiting);
+            self.wake(&mut state);
         }
     }
 
     /// Refuses further items.
     pub fn close(&self) {
-        self.waiting.lock().closing = true;
+        self.state.lock().closing = true;
         self.woken.notify_all();
     }
 
     /// The writer has ended: fails everything queued and everything later.
     pub fn end(&self) {
-        let mut waiting = self.waiting.lock();
-        waiting.ended = true;
-        let unwritten = std::mem::take(&mut waiting.arrivals);
-        drop(waiting);
+        let mut state = self.state.lock();
+        state.ended = true;
+        let unwritten = std::mem::take(&mut state.arrivals);
+        drop(state);
         // Outside the lock: dropping a ticket wakes its waiter.
         drop(unwritten);
         self.set_failed(true);
@@ -262,52 +262,52 @@ impl Queue {
 
     /// Whether the writer has ended.
     pub fn has_ended(&self) -> bool {
-        self.waiting.lock().ended
+        self.state.lock().ended
     }
 
     /// Waits for items and moves them to the writer's buffers. `arrivals` and `notes` must be empty.
-    pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) -> Next {
-        let mut waiting = self.waiting.lock();
-        waiting.wake_at = 1;
-        let idle = |waiting: &mut Waiting| waiting.arrivals.is_empty() && !waiting.closing;
-        waiting.asleep = true;
+    pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<LedgerEntry>) -> Next {
+        let mut state = self.state.lock();
+        state.wake_at = 1;
+        let idle = |state: &mut WriteQueueState| state.arrivals.is_empty() && !state.closing;
+        state.asleep = true;
         self.woken
-            .wait_while(&mut waiting, |waiting| idle(waiting) && waiting.notes.is_empty());
-        if idle(&mut waiting) {
+            .wait_while(&mut state, |state| idle(state) && state.notes.is_empty());
+        if idle(&mut state) {
             // Wait for a commit that the notes can join.
-            waiting.asleep = true;
-            self.woken.wait_while_for(&mut waiting, idle, NOTE_WAITS);
+            state.asleep = true;
+            self.woken.wait_while_for(&mut state, idle, NOTE_WAITS);
         }
-        let pace = waiting.pace;
-        let gathers = match pace.durability {
-            Durability::Relaxed if !waiting.arrivals.is_empty() => Some((usize::MAX, pace.commit_every.into())),
-            Durability::Strict if waiting.last_group >= CROWD_MIN => Some((waiting.last_group, GATHER_MAX)),
+        let settings = state.commit_settings;
+        let gathers = match settings.durability {
+            Durability::Relaxed if !state.arrivals.is_empty() => Some((usize::MAX, settings.commit_every.into())),
+            Durability::Strict if state.last_group >= CROWD_MIN => Some((state.last_group, GATHER_MAX)),
             _ => None,
         };
         if let Some((crowd, longest)) = gathers {
-            waiting.wake_at = crowd;
-            waiting.asleep = true;
+            state.wake_at = crowd;
+            state.asleep = true;
             let urgent = |arrival: &Arrival| !matches!(arrival, Arrival::Debit(_));
-            let goes_on = |waiting: &mut Waiting| {
-                waiting.arrivals.len() < crowd
-                    && !waiting.closing
-                    && waiting.pace == pace
-                    && !waiting.arrivals.last().is_some_and(urgent)
+            let goes_on = |state: &mut WriteQueueState| {
+                state.arrivals.len() < crowd
+                    && !state.closing
+                    && state.commit_settings == settings
+                    && !state.arrivals.last().is_some_and(urgent)
             };
-            self.woken.wait_while_for(&mut waiting, goes_on, longest);
+            self.woken.wait_while_for(&mut state, goes_on, longest);
         }
-        waiting.asleep = false;
-        waiting.last_group = waiting.arrivals.len();
-        std::mem::swap(&mut waiting.notes, notes);
-        self.hand_over(&mut waiting, arrivals)
+        state.asleep = false;
+        state.last_group = state.arrivals.len();
+        std::mem::swap(&mut state.notes, notes);
+        self.hand_over(&mut state, arrivals)
     }
 
     /// Waits after a failure, then appends new arrivals to those that the writer has. Notes stay here, where they are bounded.
     pub fn take_after_failure(&self, arrivals: &mut Vec<Arrival>) -> Next {
-        let mut waiting = self.waiting.lock();
+        let mut state = self.state.lock();
         self.woken
-            .wait_while_for(&mut waiting, |waiting| !waiting.closing, self.retry_after);
-        self.hand_over(&mut waiting, arrivals)
+            .wait_while_for(&mut state, |state| !state.closing, self.retry_after);
+        self.hand_over(&mut state, arrivals)
     }
 
     /// Records that the disk has failed or works again.
@@ -338,22 +338,22 @@ impl Queue {
         self.commits.load(Ordering::Relaxed)
     }
 
-    fn hand_over(&self, waiting: &mut Waiting, arrivals: &mut Vec<Arrival>) -> Next {
+    fn hand_over(&self, state: &mut WriteQueueState, arrivals: &mut Vec<Arrival>) -> Next {
         if arrivals.is_empty() {
-            std::mem::swap(&mut waiting.arrivals, arrivals);
+            std::mem::swap(&mut state.arrivals, arrivals);
         } else {
-            arrivals.append(&mut waiting.arrivals);
+            arrivals.append(&mut state.arrivals);
         }
         // Read the later time first: a reader in between sees the oldest debit twice rather than not at all.
         let since = self.waiting_since.load(Ordering::Acquire);
         self.in_flight_since.fetch_min(since, Ordering::AcqRel);
         self.waiting_since.store(NEVER, Ordering::Release);
-        if waiting.closing { Next::Close } else { Next::Write }
+        if state.closing { Next::Close } else { Next::Write }
     }
 
-    fn wake(&self, waiting: &mut Waiting) {
+    fn wake(&self, state: &mut WriteQueueState) {
         // One system call, however many items arrive while the writer wakes up.
-        if std::mem::take(&mut waiting.asleep) {
+        if std::mem::take(&mut state.asleep) {
             self.woken.notify_one();
         }
     }

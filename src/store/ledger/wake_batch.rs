@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_woken_also_those_of_another_loop_on_the_same_thread() {
+    fn all_are_woken_including_other_loops_on_the_same_thread() {
         for _ in 0..100 {
             for loops in [[&runtime(), &runtime()]] {
                 for runtime in loops.into_iter().chain(loops) {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_a_loop_that_has_gone_is_woken_all_the_same() {
+    fn waiters_for_an_ended_loop_are_woken() {
         let (mut commit, ticket) = Commit::pending();
         let polled = runtime().block_on(poll_fn(|cx| {
             Poll::Ready(std::pin::Pin::new(&mut commit).poll(cx).is_pending())

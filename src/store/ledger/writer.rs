@@ -8,24 +8,24 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::commit::{Standing, Ticket};
-use super::queue::{Arrival, Debit, Next, Queue, Work};
+use super::commit::{Settlement, Ticket};
+use super::queue::{Arrival, Debit, Next, Work, WriteQueue};
 use super::wake_batch::WakeBatch;
 use crate::store::database::WriteError;
 use crate::store::database::identity::Identity;
-use crate::store::record::Entry;
+use crate::store::record::LedgerEntry;
 use crate::store::rows::{self, Numbers};
 use crate::telemetry::DatabaseMeters;
 
 /// An item that is not durable yet.
-struct Item {
-    entry: Entry,
+struct PendingEntry {
+    entry: LedgerEntry,
     ticket: Option<Ticket>,
     /// Its number once written.
     number: Option<i64>,
 }
 
-impl Item {
+impl PendingEntry {
     fn is_withdrawn(&self) -> bool {
         self.ticket.as_ref().is_some_and(Ticket::is_withdrawn)
     }
@@ -34,12 +34,12 @@ impl Item {
 pub(in crate::store) struct Writer {
     connection: Connection,
     identity: Identity,
-    queue: Arc<Queue>,
+    queue: Arc<WriteQueue>,
     meters: Arc<DatabaseMeters>,
     /// The numbers of the next rows.
     next: Numbers,
     /// In order of arrival; written items come first.
-    group: Vec<Item>,
+    group: Vec<PendingEntry>,
     /// Numbers of written jobs that were withdrawn.
     withdrawn: Vec<i64>,
     /// The waiters of durable debits, to be woken together.
@@ -49,7 +49,7 @@ pub(in crate::store) struct Writer {
 }
 
 /// Ends the queue however the writer ends, so that no one waits for it or takes it for running.
-struct EndsQueue(Arc<Queue>);
+struct EndsQueue(Arc<WriteQueue>);
 
 impl Drop for EndsQueue {
     fn drop(&mut self) {
@@ -62,7 +62,7 @@ impl Writer {
     pub fn new(
         connection: Connection,
         identity: Identity,
-        queue: Arc<Queue>,
+        queue: Arc<WriteQueue>,
         meters: Arc<DatabaseMeters>,
     ) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -101,8 +101,8 @@ impl Writer {
         }
     }
 
-    fn add(&mut self, entry: Entry, ticket: Option<Ticket>) {
-        self.group.push(Item {
+    fn add(&mut self, entry: LedgerEntry, ticket: Option<Ticket>) {
+        self.group.push(PendingEntry {
             entry,
             ticket,
             number: None,
@@ -115,7 +115,7 @@ impl Writer {
         for arrival in came.by_ref() {
             let done = match arrival {
                 Arrival::Debit(Debit { record, ticket }) => {
-                    self.add(Entry::Job(record), ticket);
+                    self.add(LedgerEntry::Job(record), ticket);
                     Ok(())
                 }
                 Arrival::Work(work) => match self.commit_all() {
@@ -199,7 +199,7 @@ impl Writer {
         self.meters.committed(self.group.len(), self.queue.landed());
         for item in self.group.drain(..) {
             let Some(ticket) = item.ticket else { continue };
-            if ticket.settle_later(Ok(()), &mut self.wakes) == Standing::Withdrawn {
+            if ticket.settle_later(Ok(()), &mut self.wakes) == Settlement::Withdrawn {
                 self.withdrawn.extend(item.number);
             }
         }
@@ -242,7 +242,7 @@ impl Writer {
 
 fn insert(
     transaction: &Transaction<'_>,
-    group: &[Item],
+    group: &[PendingEntry],
     next: &mut Numbers,
     numbers: &mut Vec<i64>,
 ) -> rusqlite::Result<()> {

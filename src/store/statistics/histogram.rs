@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_s_middle_is_close_to_all_that_fall_into_it() {
+    fn a_buckets_middle_is_close_to_all_its_values() {
         let mut last = 0;
         let mut ms = 0_u32;
         while ms < 7_200_000 {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_the_nearest_rank() {
+    fn percentiles_are_by_nearest_rank() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.percentiles_ms(), None);
         (1..=20).for_each(|ms| histogram.add(ms));

@@ -20,16 +20,16 @@ use crate::policy::time::UnixTime;
 
 pub use histogram::PERCENTILES;
 pub use period::{Period, STATUSES, Speed, Traffic};
-pub use refusals::{CALLERS_PER_MINUTE_MAX, Refusals};
+pub use refusals::{CALLERS_PER_MINUTE_MAX, RefusalCounts};
 
 /// Answers by status, as in [`STATUSES`], and their total.
 #[derive(Clone, Copy, Debug, Default)]
-struct Answers {
+struct AnswerCounts {
     counts: [u64; STATUSES.len()],
     total: u64,
 }
 
-impl Answers {
+impl AnswerCounts {
     fn add(&mut self, status: i64, count: i64) {
         let count = u64::try_from(count).unwrap_or(0);
         self.total = self.total.saturating_add(count);
@@ -46,9 +46,9 @@ impl Database {
     /// # Errors
     /// The database can't be read.
     pub fn traffic(&self, whose: Option<Caller>, period: Period, now: UnixTime) -> Result<Vec<Traffic>, ReadError> {
-        let mut rows: Rows<Answers> = Rows::until(millis(now), period);
+        let mut rows: Rows<AnswerCounts> = Rows::until(millis(now), period);
         self.read(|connection| add_answers(connection, period, whose, &mut rows))?;
-        let row = |(start, answers): (i64, Answers)| Traffic {
+        let row = |(start, answers): (i64, AnswerCounts)| Traffic {
             time: unix_time(start),
             counts: answers.counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
             total: answers.total,
@@ -92,7 +92,7 @@ fn add_answers(
     connection: &Connection,
     period: Period,
     whose: Option<Caller>,
-    rows: &mut Rows<Answers>,
+    rows: &mut Rows<AnswerCounts>,
 ) -> rusqlite::Result<()> {
     let condition = finished::of(whose);
     let table = if whose.is_none() { "traffic" } else { "usage" };

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Reason;
 use crate::policy::time::UnixTime;
-use crate::store::{Entry, Refused};
+use crate::store::{LedgerEntry, RefusalRecord};
 
 /// Combinations of caller and kind of refusal that are counted separately within a minute, in all shards together. Further
 /// ones are counted together. About 6 MB.
@@ -21,32 +21,32 @@ const CALLERS_PER_SHARD_MAX: usize = CALLERS_PER_MINUTE_MAX / SHARDS;
 
 /// Refusals since the last flush.
 #[derive(Debug, Default)]
-pub struct Refusals {
-    shards: [Shard; SHARDS],
+pub struct RefusalCounts {
+    shards: [RefusalShard; SHARDS],
 }
 
 /// On a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Shard(Mutex<Minute>);
+struct RefusalShard(Mutex<Minute>);
 
 #[derive(Debug, Default)]
 struct Minute {
     /// All callers' refusals. Bounded by the tiers, reasons and statuses.
-    all: HashMap<Kind, u32>,
+    all: HashMap<RefusalKind, u32>,
     /// Clients choose the callers, so the map keeps the standard library's hasher. At most [`CALLERS_PER_SHARD_MAX`].
-    callers: HashMap<(Caller, Kind), u32>,
+    callers: HashMap<(Caller, RefusalKind), u32>,
 }
 
 /// What distinguishes refusals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+struct RefusalKind {
     tier: Arc<str>,
     reason: Reason,
     status: u16,
 }
 
-impl Refusals {
+impl RefusalCounts {
     /// No refusals yet.
     pub fn new() -> Self {
         Self::default()
@@ -55,7 +55,7 @@ impl Refusals {
     /// Counts a refusal in that tier; empty if the tier is not known. Takes a lock for two look-ups, and doesn't allocate for a
     /// caller that was refused in the same way before within the minute.
     pub fn refused(&self, caller: Option<Caller>, tier: &Arc<str>, reason: Reason, status: u16) {
-        let kind = Kind {
+        let kind = RefusalKind {
             tier: Arc::clone(tier),
             reason,
             status,
@@ -69,10 +69,10 @@ impl Refusals {
 
     /// Takes the counts since the last flush, as of that minute, with each refusal once: by caller for those with a debit, and
     /// for all others together. A user without a debit counts for its account. The order is undefined.
-    pub fn flush(&self, minute: UnixTime, has_debit: impl Fn(&Caller) -> bool) -> Vec<Entry> {
+    pub fn flush(&self, minute: UnixTime, has_debit: impl Fn(&Caller) -> bool) -> Vec<LedgerEntry> {
         let minute = UnixTime::from_secs(minute.as_secs() / 60 * 60);
-        let mut others: HashMap<Kind, u32> = HashMap::new();
-        let mut callers: HashMap<(Caller, Kind), u32> = HashMap::new();
+        let mut others: HashMap<RefusalKind, u32> = HashMap::new();
+        let mut callers: HashMap<(Caller, RefusalKind), u32> = HashMap::new();
         for shard in &self.shards {
             let counted = mem::take(&mut *shard.0.lock());
             for (kind, count) in counted.all {
@@ -92,8 +92,8 @@ impl Refusals {
             .into_iter()
             .map(|((caller, kind), count)| (Some(caller), kind, count));
         let rows = others.chain(callers).filter(|(_, _, count)| *count > 0);
-        let row = |(caller, kind, count): (Option<Caller>, Kind, u32)| {
-            Entry::Refused(Refused {
+        let row = |(caller, kind, count): (Option<Caller>, RefusalKind, u32)| {
+            LedgerEntry::Refused(RefusalRecord {
                 minute,
                 caller,
                 tier: kind.tier,
@@ -107,7 +107,7 @@ impl Refusals {
 }
 
 impl Minute {
-    fn count_caller(&mut self, caller: Caller, kind: &Kind) {
+    fn count_caller(&mut self, caller: Caller, kind: &RefusalKind) {
         let key = (caller, kind.clone());
         if let Some(count) = self.callers.get_mut(&key) {
             *count = count.saturating_add(1);
@@ -140,8 +140,8 @@ mod tests {
 
     const MINUTE: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-    fn refused(caller: Option<Caller>, reason: Reason, status: u16, count: u32) -> Entry {
-        Entry::Refused(Refused {
+    fn refused(caller: Option<Caller>, reason: Reason, status: u16, count: u32) -> LedgerEntry {
+        LedgerEntry::Refused(RefusalRecord {
             minute: MINUTE,
             caller,
             tier: "free".into(),
@@ -151,14 +151,14 @@ mod tests {
         })
     }
 
-    fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
+    fn sorted(mut entries: Vec<LedgerEntry>) -> Vec<LedgerEntry> {
         entries.sort_by_key(|entry| format!("{entry:?}"));
         entries
     }
 
     #[test]
-    fn a_flush_tells_each_refusal_once_and_then_forgets_all() {
-        let refusals = Refusals::new();
+    fn a_flush_reports_each_refusal_once() {
+        let refusals = RefusalCounts::new();
         let tier: Arc<str> = "free".into();
         let (account, of) = (Caller::Account(AccountId(7)), AccountId(7));
         let (user, other) = (UserId(3), UserId(4));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_callers_is_bounded_and_loses_no_refusal() {
-        let refusals = Refusals::new();
+        let refusals = RefusalCounts::new();
         let tier: Arc<str> = "free".into();
         let flood = CALLERS_PER_MINUTE_MAX as u64 * 2;
         for network in 0..flood {

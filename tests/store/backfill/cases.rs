@@ -1,4 +1,4 @@
-//! Single cases of new windows: what counts, and when.
+//! Single cases of backfilled windows.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{CALLERS, Either, ModelledGate, Store, all_windows};
 use crate::folder::Folder;
 use crate::kit::{self, HOUR, Held};
 
-/// A house over a database, with a rolling window of that length.
+/// A gate over a database, with a rolling window of that length.
 fn modelled_in(folder: &Folder, length: Span) -> ModelledGate {
     ModelledGate::new(Store::Folder(folder.path().to_owned()), &[Window::Rolling(length)])
 }
@@ -39,7 +39,7 @@ impl ModelledGate {
     }
 }
 
-/// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its
+/// A job that was being committed while the window was made counts once, whether its record came first or its
 /// end.
 #[test]
 fn a_committing_job_counts_once_an_abandoned_one_never() {
@@ -63,7 +63,7 @@ fn a_committing_job_counts_once_an_abandoned_one_never() {
     assert_eq!(
         (modelled.used(0), modelled.used(1)),
         (1, 2),
-        "the one in the house is read back already"
+        "the job in progress is read back already"
     );
     modelled.end_all();
     assert_eq!(
@@ -75,10 +75,10 @@ fn a_committing_job_counts_once_an_abandoned_one_never() {
     assert_eq!((modelled.used(0), modelled.used(1)), (3, 3));
 }
 
-/// Sums of a calendar know no fence: what ended after it counted by itself and with the sums, if it was added up before they
+/// Regression: calendar sums have no fence, so a job that ended after it counted twice if it was rolled up before they
 /// were read.
 #[test]
-fn what_is_added_up_after_the_fence_is_not_read_back() {
+fn sums_made_after_the_fence_are_not_read_back() {
     let folder = Folder::in_memory();
     let mut modelled = modelled_in(&folder, HOUR);
     let month = all_windows().remove(3);
@@ -98,7 +98,7 @@ fn what_is_added_up_after_the_fence_is_not_read_back() {
 }
 
 #[test]
-fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
+fn a_longer_window_is_backfilled_as_far_as_jobs_are_kept() {
     let folder = Folder::in_memory();
     let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24 * 7)));
     let history = History {
@@ -136,7 +136,7 @@ fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
     );
 }
 
-/// Sums of a month outlive the jobs that they were made of, also where the month came while the server ran.
+/// Sums of a month outlive their jobs, also if the window was added while the server ran.
 #[test]
 fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
     let folder = Folder::in_memory();
@@ -161,7 +161,7 @@ fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
     assert!(kit::count(modelled.opened.database(), "SELECT count(*) FROM job") < 85);
     modelled.restart();
     assert_eq!(modelled.used(1), 85, "though some jobs are gone");
-    // It leaves and comes back before old rows are removed without it: its sums are there still.
+    // The window is removed and added again before old rows go: its sums are still there.
     modelled.reload(std::slice::from_ref(&hour));
     modelled.reload(&[hour, month]);
     modelled.fill_all();
@@ -171,7 +171,7 @@ fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
     assert_eq!(modelled.used(1), 87);
 }
 
-/// What reads back for a window that has gone tells nothing to the one of the same length that has come since.
+/// A backfill of a window that was removed adds nothing to a later one of the same length.
 #[test]
 fn a_window_that_returns_while_backfilled_counts_once() {
     let (day, week) = (all_windows().remove(0), all_windows().remove(1));
@@ -189,7 +189,7 @@ fn a_window_that_returns_while_backfilled_counts_once() {
 }
 
 #[test]
-fn a_filling_ends_with_the_server() {
+fn a_backfill_ends_with_the_server() {
     let folder = Folder::in_memory();
     let mut modelled = modelled_in(&folder, HOUR);
     modelled.work(1);
@@ -199,7 +199,7 @@ fn a_filling_ends_with_the_server() {
     modelled.gate.shut_down();
     let filled = modelled.gate.fill(filling, past).expect("the database can be read");
     assert_eq!((filled.debits, filled.whole), (0, false));
-    // Closed, it reaches no fence any more; whoever waits is told.
+    // Once closed it reaches no fence: a backfill that waits for one fails.
     let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(48))];
     let past = modelled.opened.reload_windows(&windows);
     modelled.opened.database().close();

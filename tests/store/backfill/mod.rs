@@ -1,5 +1,5 @@
-//! A window that is new in a reload is filled from what was written down before, each debit once, while searches go on
-//! (semantics §5.5).
+//! A window that a reload adds is backfilled from the database, each debit once, while searches go on
+//! (rules §5.5).
 
 mod cases;
 mod random;
@@ -21,7 +21,7 @@ use tiergate::policy::rules::{TierId, UpstreamId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Past, Settings};
+use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, LedgerSettings, Past};
 use tiergate::telemetry::DatabaseMeters;
 use tokio::runtime::Runtime;
 
@@ -58,20 +58,20 @@ fn all_windows() -> Vec<Window> {
     ]
 }
 
-/// A store that is reopened, and of which somebody recalls the past.
+/// A store that can be reopened.
 #[derive(Clone)]
 enum Store {
     Memory(Arc<MemoryLedger>),
     Folder(PathBuf),
 }
 
-/// What a store is while it is open.
+/// A store while it is open.
 enum Opened {
     Memory(Arc<MemoryLedger>),
     Database(Arc<Database>),
 }
 
-/// The past of either.
+/// The job history of either.
 enum Either {
     Memory(Arc<MemoryLedger>),
     Database(JobHistory),
@@ -91,12 +91,12 @@ impl Past for Either {
     }
 }
 
-fn settings(clock: Clock) -> Settings {
-    Settings {
+fn settings(clock: Clock) -> LedgerSettings {
+    LedgerSettings {
         retry_after: Span::from_millis(1),
         // Hours pass while commits are under way.
         commit_patience: HOUR.saturating_mul(1_000),
-        ..Settings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved())
+        ..LedgerSettings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved())
     }
 }
 
@@ -143,7 +143,7 @@ impl Opened {
         }
     }
 
-    /// The writer is held up, if there is one.
+    /// Blocks the writer, if there is one.
     fn hold(&self) -> Option<Held> {
         match self {
             Self::Memory(_) => None,
@@ -159,7 +159,7 @@ struct Debit {
     units: u64,
 }
 
-/// A house with jobs in it, and a list of all that was debited.
+/// A gate with running jobs, and a list of all debits.
 struct ModelledGate {
     store: Store,
     clock: Clock,
@@ -184,7 +184,7 @@ fn gate(store: &Store, windows: &[Window], clock: Clock) -> (Arc<Gate>, Opened) 
     (gate, opened)
 }
 
-/// As a process has given them out that began with those windows.
+/// As assigned by a process that started with those windows.
 fn ids_of(windows: &[Window]) -> Ids {
     let mut ids = Ids::default();
     ids.assign(&rules(windows)).expect("few names");
@@ -238,7 +238,7 @@ impl ModelledGate {
             max_wait: None,
             prefer_wait: None,
         };
-        // A disk that fails lets nobody in.
+        // A failing disk refuses them.
         let entered = self.gate.enter(&self.gate.generation(), &ask);
         if let Ok(entered) = entered.expect("nobody reloads") {
             let Entered::Running(pass) = entered else {
@@ -267,7 +267,7 @@ impl ModelledGate {
         }
     }
 
-    /// Other windows from now on; those that are new are filled meanwhile, by a thread of their own.
+    /// Changes the windows; new ones are backfilled meanwhile, by a thread of their own.
     fn reload(&mut self, windows: &[Window]) {
         self.windows = windows.to_vec();
         let past = self.opened.reload_windows(windows);
@@ -276,7 +276,7 @@ impl ModelledGate {
         }
     }
 
-    /// The gate has those windows from now on; those that are new are to be filled.
+    /// Changes the gate's windows; the new ones are to be backfilled.
     fn change_to(&mut self, windows: &[Window]) -> Option<Backfill> {
         let rules = self.ids.assign(&rules(windows)).expect("few names");
         self.gate.reload(Generation::unobserved(Arc::new(rules)), || {}).filling
@@ -307,7 +307,7 @@ impl ModelledGate {
         }
     }
 
-    /// What the list says that a caller has used in a window by then.
+    /// What a caller has used in a window by then, according to the list.
     fn listed(&self, window: &Window, caller: Caller, now: UnixTime) -> u64 {
         let counts = |at: UnixTime| match window {
             Window::Rolling(length) => {
@@ -321,7 +321,7 @@ impl ModelledGate {
         self.debits.iter().filter(of).map(|debit| debit.units).sum()
     }
 
-    /// Every window that there is holds exactly what the list has of it.
+    /// Every window matches the list.
     fn check(&self, what: &str) {
         for (id, window) in self.present().entries() {
             for caller in CALLERS {
@@ -346,7 +346,7 @@ impl ModelledGate {
             self.clock,
             Arc::clone(&emptied.0) as _,
         );
-        // The old ones first: they have the folder.
+        // The old ones are dropped first: they hold the folder.
         self.gate = nobody;
         self.opened = Opened::Memory(emptied.0);
         (self.gate, self.opened) = gate(&self.store, &self.windows, self.clock);

@@ -1,5 +1,5 @@
-//! Random histories over every store, against a list of all debits: windows come and go at random moments, while jobs run, are on
-//! their way to the disk, or are given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
+//! Random histories over every store, against a list of all debits: windows come and go at random moments, while jobs run, are
+//! on their way to the disk, or are given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const STEPS: u64 = 250;
 /// Of a history, so that nothing is removed that a window could want.
 const HOURS_MAX: u64 = 20;
 
-/// A random history: nobody but its seed decides what happens in it, save how fast the fillings go.
+/// A random history, decided by its seed alone, except for the speed of backfills.
 fn live(modelled: &mut ModelledGate, die: &mut Die) {
     let any = |die: &mut Die, count: usize| (count > 0).then(|| die.below(count as u64) as usize);
     let (all, mut hours) = (all_windows(), 0);
@@ -70,7 +70,7 @@ fn whole_life(modelled: &mut ModelledGate, seed: u64) {
     let mut die = Die::new(seed);
     live(modelled, &mut die);
     modelled.end_all();
-    // What is there is filled; what isn't comes now.
+    // The present windows are filled; the others come now.
     modelled.fill_all();
     modelled.check(&format!("seed {seed}, after the history"));
     modelled.reload(&all_windows());
@@ -81,7 +81,7 @@ fn whole_life(modelled: &mut ModelledGate, seed: u64) {
 }
 
 #[test]
-fn over_memory_a_new_window_holds_every_debit_once() {
+fn a_new_window_over_memory_counts_every_debit_once() {
     for seed in seeds(60) {
         let mut modelled = ModelledGate::new(Store::Memory(Arc::default()), &all_windows()[..1]);
         whole_life(&mut modelled, seed);
@@ -89,7 +89,7 @@ fn over_memory_a_new_window_holds_every_debit_once() {
 }
 
 #[test]
-fn over_the_database_a_new_window_holds_every_debit_once() {
+fn a_new_window_over_the_database_counts_every_debit_once() {
     for seed in seeds(30) {
         let folder = Folder::in_memory();
         let mut modelled = ModelledGate::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);

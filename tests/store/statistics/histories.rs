@@ -1,4 +1,4 @@
-//! Random histories over months, against a model that counts every entry anew.
+//! Random histories over months, against a model that recounts every entry.
 
 use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate::policy::time::{Span, UnixTime};
@@ -11,7 +11,7 @@ const HISTORIES: u64 = 2;
 const DAYS: u64 = 100;
 
 #[test]
-fn every_entry_counts_once_wherever_it_lies() {
+fn every_entry_counts_once_wherever_it_is_stored() {
     for seed in seeds() {
         let mut dice = Dice::new(seed);
         let mut book = Book::new();
@@ -27,7 +27,7 @@ fn every_entry_counts_once_wherever_it_lies() {
 }
 
 #[test]
-fn a_wall_clock_that_jumps_loses_nothing_that_is_asked_for() {
+fn a_jumping_clock_loses_no_requested_period() {
     for seed in seeds() {
         let mut dice = Dice::new(seed);
         let mut book = Book::new();

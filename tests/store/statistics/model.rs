@@ -1,4 +1,4 @@
-//! A list that keeps every entry for ever beside the database, and what statistics must say of it: counted anew for each question.
+//! A list of all entries beside the database, and the statistics that follow from it, recounted for each query.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::Priority;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::statistics::{PERCENTILES, Period, STATUSES, Traffic};
-use tiergate::store::{Database, Entry, Ledger, Record, Refused};
+use tiergate::store::{Database, Ledger, LedgerEntry, Record, RefusalRecord};
 
 use crate::folder::Folder;
 use crate::kit::{self, WallClock};
 
-/// Numbers that look random and can be had again.
+/// Reproducible pseudo-random numbers.
 #[derive(Debug)]
 pub struct Dice(u64);
 
@@ -32,7 +32,7 @@ impl Dice {
     }
 }
 
-/// Somebody of a few.
+/// One of a few callers.
 pub fn caller(dice: &mut Dice) -> Caller {
     let number = 1 + dice.roll(4);
     let account = AccountId(u32::try_from(number).expect("small"));
@@ -47,9 +47,9 @@ pub fn caller(dice: &mut Dice) -> Caller {
 }
 
 /// A job of that caller that ends at about `now`.
-pub fn job(caller: Caller, now: UnixTime, status: u16, searched_ms: u64) -> Entry {
+pub fn job(caller: Caller, now: UnixTime, status: u16, searched_ms: u64) -> LedgerEntry {
     let waited_ms = 250;
-    Entry::Job(Record {
+    LedgerEntry::Job(Record {
         admitted: UnixTime::from_millis(now.as_millis().saturating_sub(waited_ms + searched_ms)),
         caller,
         tier: Arc::from("free"),
@@ -60,15 +60,15 @@ pub fn job(caller: Caller, now: UnixTime, status: u16, searched_ms: u64) -> Entr
         cost: 1,
         // What is below a millisecond isn't kept: it must not move the end.
         waited: Span::from_millis(waited_ms) + Span::from_nanos(999_999),
-        searched: Span::from_millis(searched_ms) + Span::from_nanos(999_999),
+        slot_time: Span::from_millis(searched_ms) + Span::from_nanos(999_999),
     })
 }
 
 /// Any entry at about `now`.
-pub fn entry(dice: &mut Dice, now: UnixTime) -> Entry {
+pub fn entry(dice: &mut Dice, now: UnixTime) -> LedgerEntry {
     let status = [200, 200, 200, 200, 400, 402, 405, 500, 503, 404, 502, 0][dice.roll(12) as usize];
     if status != 0 && dice.roll(4) == 0 {
-        return Entry::Refused(Refused {
+        return LedgerEntry::Refused(RefusalRecord {
             minute: UnixTime::from_secs(now.as_secs() / 60 * 60),
             caller: (dice.roll(2) == 0).then(|| caller(dice)),
             tier: Arc::from("free"),
@@ -82,21 +82,21 @@ pub fn entry(dice: &mut Dice, now: UnixTime) -> Entry {
 }
 
 /// When an entry counts, in milliseconds.
-pub fn time_of(entry: &Entry) -> u64 {
+pub fn time_of(entry: &LedgerEntry) -> u64 {
     match entry {
-        Entry::Job(record) => {
+        LedgerEntry::Job(record) => {
             let ms = |span: Span| span.as_nanos() / 1_000_000;
-            record.admitted.as_millis() + ms(record.waited) + ms(record.searched)
+            record.admitted.as_millis() + ms(record.waited) + ms(record.slot_time)
         }
-        Entry::Refused(refused) => refused.minute.as_millis(),
+        LedgerEntry::Refused(refused) => refused.minute.as_millis(),
     }
 }
 
 /// Status and number, if it counts for that caller, or for the server.
-fn counts(entry: &Entry, whose: Option<Caller>) -> Option<(u16, u32)> {
+fn counts(entry: &LedgerEntry, whose: Option<Caller>) -> Option<(u16, u32)> {
     let (caller, status, count) = match entry {
-        Entry::Job(record) => (Some(record.caller), record.status, 1),
-        Entry::Refused(refused) => (refused.caller, refused.status, refused.count),
+        LedgerEntry::Job(record) => (Some(record.caller), record.status, 1),
+        LedgerEntry::Refused(refused) => (refused.caller, refused.status, refused.count),
     };
     let for_whom = match (whose, caller) {
         (None, _) => true,
@@ -125,7 +125,7 @@ fn rows(period: Period, now: UnixTime) -> (u64, u64) {
 
 /// What [`Database::traffic`] must say.
 pub fn traffic<'a>(
-    entries: impl Iterator<Item = &'a Entry>,
+    entries: impl Iterator<Item = &'a LedgerEntry>,
     whose: Option<Caller>,
     period: Period,
     now: UnixTime,
@@ -153,19 +153,19 @@ pub fn traffic<'a>(
 
 /// The exact percentiles that [`Database::speed`] must come close to.
 pub fn speed<'a>(
-    entries: impl Iterator<Item = &'a Entry>,
+    entries: impl Iterator<Item = &'a LedgerEntry>,
     period: Period,
     now: UnixTime,
 ) -> Vec<Option<[u64; PERCENTILES.len()]>> {
     let (first, number) = rows(period, now);
     let mut times = vec![Vec::new(); number as usize];
     for entry in entries {
-        let Entry::Job(record) = entry else { continue };
+        let LedgerEntry::Job(record) = entry else { continue };
         let row = (time_of(entry) / length_ms(period)).checked_sub(first);
         if let Some(row) = row.and_then(|row| times.get_mut(row as usize))
             && record.end == End::Succeeded
         {
-            row.push(record.searched.as_nanos() / 1_000_000);
+            row.push(record.slot_time.as_nanos() / 1_000_000);
         }
     }
     let percentiles = |times: &mut Vec<u64>| {
@@ -182,7 +182,7 @@ pub struct Book {
     pub folder: Folder,
     wall: WallClock,
     database: Option<Arc<Database>>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
 }
 
 impl Book {
@@ -201,7 +201,7 @@ impl Book {
         self.database.as_ref().expect("it is open")
     }
 
-    pub fn write(&mut self, entry: Entry) {
+    pub fn write(&mut self, entry: LedgerEntry) {
         self.database().note(entry.clone());
         self.entries.push(entry);
     }
@@ -228,7 +228,7 @@ impl Book {
         self.database = Some(opened.expect("the folder can be used"));
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Entry> {
+    pub fn all(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.entries.iter()
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::statistics::Period;
-use tiergate::store::{Entry, Ledger};
+use tiergate::store::{Ledger, LedgerEntry};
 
 use super::model::{Book, job};
 use crate::kit::wait;
@@ -32,8 +32,8 @@ fn a_job_counts_once_while_it_is_rolled_up() {
             for group in 0..GROUPS {
                 begun.fetch_add(GROUP, Ordering::SeqCst);
                 let commit = |caller| match job(caller, NOW, 200, 3) {
-                    Entry::Job(record) => database.commit(record),
-                    Entry::Refused(_) => unreachable!("it is a job"),
+                    LedgerEntry::Job(record) => database.commit(record),
+                    LedgerEntry::Refused(_) => unreachable!("it is a job"),
                 };
                 let all = (0..GROUP).flat_map(|number| {
                     let other = Caller::Network(NetworkId(1 + (group * GROUP + number) % CALLERS));

@@ -1,4 +1,4 @@
-//! The space that history takes.
+//! Disk space used by history.
 
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::time::{Span, UnixTime};

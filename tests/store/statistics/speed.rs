@@ -22,7 +22,7 @@ pub fn close_enough(told: &Speed, exact: Option<&[u64; PERCENTILES.len()]>) {
 }
 
 #[test]
-fn percentiles_are_close_from_a_millisecond_to_an_hour() {
+fn percentiles_are_accurate_from_a_millisecond_to_an_hour() {
     let mut book = Book::new();
     let mut dice = Dice::new(5);
     for _ in 0..20_000 {

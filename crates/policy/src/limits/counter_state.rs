@@ -1,4 +1,4 @@
-//! What one counter holds, 16 bytes, and how each kind of limit counts (semantics §7.1, §7.2).
+//! What one counter holds, 16 bytes, and how each kind of limit counts (rules §7.1, §7.2).
 //!
 //! - **fixed**: a window of length L begins with the first request after the last window's end, and ends after L.
 //! - **aligned**: windows are [k·L, (k+1)·L) on the wall clock. A different k is a different window, even after the clock was

@@ -1,4 +1,4 @@
-//! Request limits: how many requests a caller may send in a time window (semantics §7).
+//! Request limits: how many requests a caller may send in a time window (rules §7).
 //!
 //! A request meets some counters: for each limit that matches it, those of the subjects that the limit counts. All are checked,
 //! then all are charged, or none is. Counters lie in [`SHARDS`] shards, chosen by the subject's wider prefix: a flood from one
@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 
 use self::counter_state::Reading;
 pub use self::reload::Reload;
-use self::shard::Check;
+use self::shard::CounterCheck;
 pub use self::shard::Shard;
 use super::rules::{Limit, LimitId, LimitSet};
 use super::time::{Span, Timestamp, UnixTime};
@@ -144,7 +144,7 @@ impl Shards for Vec<Shard> {
     }
 }
 
-/// Checks all counters, then charges all or none (semantics §7.8).
+/// Checks all counters, then charges all or none (rules §7.8).
 ///
 /// # Errors
 /// A counter of an enforced limit is exhausted, or its subject is blocked.
@@ -210,7 +210,7 @@ pub fn decide(
 }
 
 /// By the indices of their counters.
-type Checks = SmallVec<[(usize, Check); COUNTERS_INLINE]>;
+type Checks = SmallVec<[(usize, CounterCheck); COUNTERS_INLINE]>;
 
 /// Begins the penalties and blocks that are due, and finds the limit with the longest wait: a client that retries after that
 /// time is not refused by another limit.

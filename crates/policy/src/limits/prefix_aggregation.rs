@@ -10,7 +10,7 @@
 //! other. Only a client with very many regions fills all rows; then only known callers are served.
 
 use super::counter_state::CounterState;
-use super::table::{Entry, key};
+use super::table::{CounterEntry, key};
 use super::{Moment, SHARDS, Subject};
 use crate::rules::Limit;
 
@@ -23,11 +23,11 @@ const ROWS_MIN: usize = 64;
 
 /// Rows of [`WAYS`] places; empty until one is needed.
 #[derive(Debug, Default)]
-pub(super) struct Neighbourhoods {
-    places: Vec<Entry>,
+pub(super) struct PrefixAggregator {
+    places: Vec<CounterEntry>,
 }
 
-impl Neighbourhoods {
+impl PrefixAggregator {
     /// The counter at a place that [`Self::settle`] has just returned.
     pub(super) fn cell(&mut self, place: usize) -> &mut CounterState {
         &mut self.places[place].cell
@@ -50,7 +50,7 @@ impl Neighbourhoods {
     pub(super) fn settle(&mut self, subject: &Subject, max: usize, limit: &Limit, at: Moment) -> usize {
         if self.places.is_empty() {
             let places = (max / PART / SHARDS).max(WAYS * ROWS_MIN).next_power_of_two();
-            self.places = std::iter::repeat_with(Entry::default).take(places).collect();
+            self.places = std::iter::repeat_with(CounterEntry::default).take(places).collect();
         }
         let key = key(subject.wider);
         let row = self.row(subject);
@@ -67,7 +67,7 @@ impl Neighbourhoods {
         };
         self.places[rest].cell.forget(limit, at);
         let cell = self.places[rest].cell.clone();
-        self.places[free] = Entry { key, cell };
+        self.places[free] = CounterEntry { key, cell };
         free
     }
 

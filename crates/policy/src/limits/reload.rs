@@ -15,7 +15,7 @@
 //! So a reload lifts no limit, and refuses no caller for longer than the new limit would. The caller must hold the locks of all
 //! shards.
 
-use super::shard::{CardinalityBudgets, Counted};
+use super::shard::{CardinalityBudgets, LimitCounters};
 use super::{Moment, Shard};
 use crate::rules::{LimitId, Rules};
 
@@ -48,7 +48,7 @@ impl<'r> Reload<'r> {
             let limits = self.to.limits.iter().zip(&self.known).zip(&self.rooms);
             let counted = limits.map(|((limit, known), rooms)| {
                 let Some((from, mut counted)) = known.and_then(|id| Some((id, old[id.index()].take()?))) else {
-                    return Counted::new((limit, rooms));
+                    return LimitCounters::new((limit, rooms));
                 };
                 counted.carry(&self.from.limits[from.index()], limit, rooms, callers_max, at);
                 counted

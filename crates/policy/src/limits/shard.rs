@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cardinality::CardinalityBudget;
 use super::counter_state::{CounterState, Reading, counts_alike};
-use super::table::{Place, Table};
+use super::table::{CounterTable, Place};
 use super::{Counter, Moment, SHARDS, Subject};
 use crate::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
 use crate::time::Span;
@@ -16,13 +16,13 @@ const SWEPT: usize = 1_024;
 #[derive(Debug)]
 pub struct Shard {
     /// By limit.
-    of: Vec<Counted>,
+    of: Vec<LimitCounters>,
 }
 
 /// The counters of one limit.
 #[derive(Debug)]
-pub(super) struct Counted {
-    requests: Table,
+pub(super) struct LimitCounters {
+    requests: CounterTable,
     /// For limits with a block rule.
     refusals: Option<Refusals>,
 }
@@ -44,10 +44,10 @@ impl CardinalityBudgets {
     }
 }
 
-impl Counted {
+impl LimitCounters {
     pub(super) fn new((limit, rooms): (&Limit, &CardinalityBudgets)) -> Self {
         Self {
-            requests: Table::new(Arc::clone(&rooms.requests)),
+            requests: CounterTable::new(Arc::clone(&rooms.requests)),
             refusals: limit
                 .block_after
                 .map(|rule| Refusals::new(limit, rule, &rooms.refusals)),
@@ -94,7 +94,7 @@ impl Refusals {
                 ..limit.clone()
             },
             lasts: rule.lasts,
-            table: Table::new(Arc::clone(room)),
+            table: CounterTable::new(Arc::clone(room)),
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) struct Refusals {
     /// Refusals count in a fixed window.
     limit: Limit,
     lasts: Span,
-    table: Table,
+    table: CounterTable,
 }
 
 impl Refusals {
@@ -121,7 +121,7 @@ impl Refusals {
 
 /// The result of checking a counter.
 #[derive(Debug)]
-pub(super) struct Check {
+pub(super) struct CounterCheck {
     pub(super) reading: Reading,
     pub(super) place: Place,
 }
@@ -131,13 +131,13 @@ impl Shard {
     pub fn all(rules: &Rules) -> Vec<Self> {
         let rooms: Vec<_> = rules.limits.iter().map(|_| CardinalityBudgets::new(rules)).collect();
         let new = |_| Self {
-            of: rules.limits.iter().zip(&rooms).map(Counted::new).collect(),
+            of: rules.limits.iter().zip(&rooms).map(LimitCounters::new).collect(),
         };
         (0..SHARDS).map(new).collect()
     }
 
     /// Replaces the limits; `change` builds the new ones from the old.
-    pub(super) fn reload(&mut self, mut change: impl FnMut(&mut Vec<Option<Counted>>) -> Vec<Counted>) {
+    pub(super) fn reload(&mut self, mut change: impl FnMut(&mut Vec<Option<LimitCounters>>) -> Vec<LimitCounters>) {
         let mut old = self.of.drain(..).map(Some).collect();
         self.of = change(&mut old);
     }
@@ -154,12 +154,12 @@ impl Shard {
     }
 
     /// What the counter says about one more request.
-    pub(super) fn check(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> Check {
+    pub(super) fn check(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> CounterCheck {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
         let place = table.find(&counter.subject, limit, at);
         let read = |cell: &mut CounterState| cell.read(limit, counter.enforced, at);
-        Check {
+        CounterCheck {
             reading: match table.cell(place) {
                 Some(cell) => read(cell),
                 None => read(&mut CounterState::Empty),
@@ -172,8 +172,8 @@ impl Shard {
     pub(super) fn charge(&mut self, counter: &Counter, place: Place, rules: &[Limit], at: Moment) -> Reading {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
-        if let Place::Neighbourhood(_) = place {
-            table.note_crowded();
+        if let Place::Prefix(_) = place {
+            table.note_aggregated();
         }
         let cell = table.take(&counter.subject, place);
         cell.charge(limit, counter.enforced, at)
@@ -207,9 +207,9 @@ impl Shard {
     }
 
     /// Counts a refusal by the counter's limit, and returns whether that blocks its subject. Counts nothing while the counter
-    /// may contain requests of the subject's neighbours: they must not get it blocked.
+    /// may contain requests of others with the subject's prefix: they must not get it blocked.
     fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
-        let Counted { requests, refusals } = &mut self.of[counter.limit.index()];
+        let LimitCounters { requests, refusals } = &mut self.of[counter.limit.index()];
         let Some(Refusals { limit, lasts, table }) = refusals else {
             return false;
         };
@@ -230,7 +230,7 @@ impl Shard {
     /// Lifts the block on the subject, drops its counted refusals and ends its penalty, which would refuse and block it again
     /// at once. Returns whether it was blocked. Other counts stay.
     pub fn forgive(&mut self, limit: LimitId, subject: &Subject, at: Moment) -> bool {
-        let Counted { requests, refusals } = &mut self.of[limit.index()];
+        let LimitCounters { requests, refusals } = &mut self.of[limit.index()];
         let Some(refusals) = refusals else {
             return false;
         };

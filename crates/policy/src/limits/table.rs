@@ -1,4 +1,4 @@
-//! The counters of one limit in one shard: individual ones up to a budget, and beyond that one per prefix (semantics §7.9).
+//! The counters of one limit in one shard: individual ones up to a budget, and beyond that one per prefix (rules §7.9, §7.20).
 //!
 //! An open-addressing table with linear probing. Its keys are keyed hashes that callers can't choose, so they are not hashed
 //! again. An expired counter is removed when it is met, and by a sweep that looks at a fixed number of places each time.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::cardinality::CardinalityBudget;
 use super::counter_state::CounterState;
-use super::prefix_aggregation::Neighbourhoods;
+use super::prefix_aggregation::PrefixAggregator;
 use super::{Moment, Subject};
 use crate::rules::Limit;
 
@@ -22,47 +22,47 @@ const SWEPT_WHEN_FULL: usize = 16;
 
 /// All counters of one limit in one shard.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct CounterTable {
     /// A power of two. A place with key 0 is free.
-    places: Vec<Entry>,
+    places: Vec<CounterEntry>,
     used: usize,
     /// For networks. Accounts are not bounded by it, since clients can't create any.
     room: Arc<CardinalityBudget>,
     /// Where the next sweep begins.
     hand: usize,
     /// Callers that are not counted individually.
-    neighbourhoods: Neighbourhoods,
+    prefixes: PrefixAggregator,
     /// Requests ever counted by prefix.
-    crowded: u64,
+    aggregated: u64,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct CounterEntry {
     pub(super) key: u64,
     pub(super) cell: CounterState,
 }
 
-const _: () = assert!(size_of::<Entry>() == 24, "a million of them are kept");
+const _: () = assert!(size_of::<CounterEntry>() == 24, "a million of them are kept");
 
 /// Where a counter is. Valid until the table changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
     At(usize),
     /// An index into the prefix counters.
-    Neighbourhood(usize),
+    Prefix(usize),
     /// It has no counter yet.
     Nowhere,
 }
 
-impl Table {
+impl CounterTable {
     pub(super) fn new(room: Arc<CardinalityBudget>) -> Self {
         Self {
             places: Vec::new(),
             used: 0,
             room,
             hand: 0,
-            neighbourhoods: Neighbourhoods::default(),
-            crowded: 0,
+            prefixes: PrefixAggregator::default(),
+            aggregated: 0,
         }
     }
 
@@ -77,9 +77,9 @@ impl Table {
         }
         if !self.has_room(limit, at) {
             let max = self.room.max();
-            return Place::Neighbourhood(self.neighbourhoods.settle(subject, max, limit, at));
+            return Place::Prefix(self.prefixes.settle(subject, max, limit, at));
         }
-        let Some(shared) = self.neighbourhoods.counted(subject, limit, at) else {
+        let Some(shared) = self.prefixes.counted(subject, limit, at) else {
             return Place::Nowhere;
         };
         let cell = shared.clone();
@@ -92,7 +92,7 @@ impl Table {
     pub(super) fn cell(&mut self, place: Place) -> Option<&mut CounterState> {
         match place {
             Place::At(at) => Some(&mut self.places[at].cell),
-            Place::Neighbourhood(at) => Some(self.neighbourhoods.cell(at)),
+            Place::Prefix(at) => Some(self.prefixes.cell(at)),
             Place::Nowhere => None,
         }
     }
@@ -101,7 +101,7 @@ impl Table {
     pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut CounterState {
         let key = key(subject.id);
         let at = match place {
-            Place::Neighbourhood(at) => return self.neighbourhoods.cell(at),
+            Place::Prefix(at) => return self.prefixes.cell(at),
             Place::At(at) if self.places[at].key == key => at,
             // The table has grown since, or an entry was removed.
             Place::At(_) => self.at(key).unwrap_or_else(|| self.insert(key)),
@@ -110,10 +110,10 @@ impl Table {
         &mut self.places[at].cell
     }
 
-    /// Whether the subject's counter may contain requests of its neighbours: it shares one with them, or its own began as a
+    /// Whether the subject's counter may contain requests of others with its prefix: it shares one with them, or its own began as a
     /// copy of that. A copy counts no longer than its original.
     pub(super) fn is_shared(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> bool {
-        subject.is_network && self.neighbourhoods.counted(subject, limit, at).is_some()
+        subject.is_network && self.prefixes.counted(subject, limit, at).is_some()
     }
 
     pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut CounterState> {
@@ -131,13 +131,13 @@ impl Table {
         Some(&mut self.places[place].cell)
     }
 
-    pub(super) fn note_crowded(&mut self) {
-        self.crowded += 1;
+    pub(super) fn note_aggregated(&mut self) {
+        self.aggregated += 1;
     }
 
     /// The number of individually counted callers, and of requests ever counted by prefix.
     pub(super) fn counted(&self) -> (usize, u64) {
-        (self.used, self.crowded)
+        (self.used, self.aggregated)
     }
 
     /// Removes the subject's counter.
@@ -150,7 +150,7 @@ impl Table {
     /// All counters, including those of prefixes.
     pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
         let own = self.places.iter_mut().map(|entry| &mut entry.cell);
-        own.chain(self.neighbourhoods.cells())
+        own.chain(self.prefixes.cells())
     }
 
     /// Sets how many networks may be counted individually.
@@ -164,7 +164,7 @@ impl Table {
         if self.places.len() > PLACES_MIN && self.used < self.places.len() / 4 {
             self.resize(self.places.len() / 2);
         }
-        self.neighbourhoods.sweep(limit, at);
+        self.prefixes.sweep(limit, at);
     }
 
     /// Whether one more network may be counted individually, if need be in place of an expired one. The table does not shrink,
@@ -209,13 +209,13 @@ impl Table {
         }
         self.used += 1;
         self.room.take();
-        self.put(Entry {
+        self.put(CounterEntry {
             key,
             cell: CounterState::Empty,
         })
     }
 
-    fn put(&mut self, entry: Entry) -> usize {
+    fn put(&mut self, entry: CounterEntry) -> usize {
         let mask = self.places.len() - 1;
         let mut at = entry.key as usize & mask;
         while self.places[at].key != 0 {
@@ -226,7 +226,7 @@ impl Table {
     }
 
     fn resize(&mut self, places: usize) {
-        let larger = std::iter::repeat_with(Entry::default).take(places).collect();
+        let larger = std::iter::repeat_with(CounterEntry::default).take(places).collect();
         for entry in std::mem::replace(&mut self.places, larger) {
             if entry.key != 0 {
                 self.put(entry);
@@ -237,7 +237,7 @@ impl Table {
     /// Frees the place, and moves up the entries that a probe would no longer reach.
     fn remove(&mut self, mut hole: usize) {
         let mask = self.places.len() - 1;
-        self.places[hole] = Entry::default();
+        self.places[hole] = CounterEntry::default();
         self.used -= 1;
         self.room.give_back();
         let mut at = hole;

@@ -1,4 +1,4 @@
-//! Request limits as rules (semantics §7): number, subject and window. `http` decides which requests a limit applies to.
+//! Request limits as rules (rules §7): number, subject and window. `http` decides which requests a limit applies to.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl LimitSet {
     }
 }
 
-/// Whom a request limit counts. At least one; if several, all must have headroom (semantics §7.3).
+/// Whom a request limit counts. At least one; if several, all must have headroom (rules §7.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Per {
     /// The network from which a request comes, with or without an account.
@@ -60,7 +60,7 @@ pub struct Per {
     pub global: bool,
 }
 
-/// How a request limit counts (semantics §7.1).
+/// How a request limit counts (rules §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// In a window that begins with the first request after the last one ended.
@@ -73,7 +73,7 @@ pub enum Kind {
     Burst,
 }
 
-/// When refusals by a limit lead to a block (semantics §7.6).
+/// When refusals by a limit lead to a block (rules §7.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockAfter {
     /// This many refusals, 1 to 1,000,000,
@@ -107,7 +107,7 @@ pub struct Limit {
     pub v6_prefix: u8,
     /// When subjects are blocked.
     pub block_after: Option<BlockAfter>,
-    /// Whether callers are told about it (semantics §7.4).
+    /// Whether callers are told about it (rules §7.4).
     pub disclosed: bool,
     /// Whether it refuses requests. If not, it counts as if it did, reports what it would refuse, and is hidden from callers.
     pub enforce: bool,
@@ -123,7 +123,7 @@ impl Limit {
 pub struct Raise {
     /// Requests in the window: 0 to 1,000,000,000.
     pub number: u32,
-    /// Whether the network of the account has that number too, for the account's requests (semantics §7.3). Always so where a
+    /// Whether the network of the account has that number too, for the account's requests (rules §7.3). Always so where a
     /// limit does not count accounts: the override would have no other meaning.
     pub lifts_network: bool,
 }

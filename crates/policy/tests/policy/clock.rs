@@ -1,7 +1,7 @@
-//! Quotas while the system's wall clock is set forward and back (semantics §5.11): nothing freezes, no debit vanishes, and a
+//! Quotas while the system's wall clock is set forward and back (rules §5.11): nothing freezes, no debit vanishes, and a
 //! refused caller is told truly when to come back.
 //!
-//! The bugs told here: a clock that was ahead for seconds froze all quotas for as long as it had been ahead, and said
+//! Regressions: a clock that was ahead for seconds froze all quotas for as long as it had been ahead, and said
 //! `Retry-After: 11` again and again; and while a short step back was waited out, `Retry-After` left that wait out.
 
 use proptest::collection::vec;
@@ -12,7 +12,7 @@ use tiergate_policy::rules::{Rules, Window, WindowId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 use tiergate_policy::{ClockStep, DebitNumber};
 
-use super::house::{House, ask, caller, rules};
+use super::harness::{Harness, ask, caller, rules};
 use super::request::{AdmissionRequest, RequestExt};
 use super::rules::{RulesBuilder, TierBuilder, calendar, rolling};
 use super::seeded::runner;
@@ -56,17 +56,17 @@ fn limited(windows: &[Window], limit: u64) -> RulesBuilder {
 
 /// A policy, and a list of all debits from which windows are filled.
 struct Books {
-    house: House,
+    harness: Harness,
     debits: Vec<(Caller, UnixTime, u64)>,
     fills: u64,
 }
 
 impl Books {
     fn new(rules: impl Into<Rules>) -> Self {
-        let mut house = House::new(rules);
-        house.set_clock(MAY);
+        let mut harness = Harness::new(rules);
+        harness.set_clock(MAY);
         Self {
-            house,
+            harness,
             debits: Vec::new(),
             fills: 0,
         }
@@ -74,7 +74,7 @@ impl Books {
 
     /// What the system's wall clock reads if nobody sets it.
     fn reads(&self) -> UnixTime {
-        self.house.policy.clock_reads(self.house.now)
+        self.harness.policy.clock_reads(self.harness.now)
     }
 
     fn forward(&mut self, by: Span) {
@@ -87,14 +87,14 @@ impl Books {
     }
 
     fn set(&mut self, reading: UnixTime) {
-        if let ClockStep::Followed { to, .. } = self.house.set_clock(reading) {
+        if let ClockStep::Followed { to, .. } = self.harness.set_clock(reading) {
             self.debits.iter_mut().for_each(|(_, at, _)| *at = to.min(*at));
             self.fill();
         }
     }
 
     fn fill(&mut self) {
-        let House { policy, now, .. } = &mut self.house;
+        let Harness { policy, now, .. } = &mut self.harness;
         self.fills += 1;
         policy.count_from(DebitNumber(self.fills));
         for window in policy.rules().clone().windows.ids() {
@@ -105,29 +105,29 @@ impl Books {
     }
 
     fn succeeds(&mut self, ask: &AdmissionRequest) {
-        let job = self.house.runs(ask).job;
-        let at = self.house.policy.job(job).expect("it runs").admitted;
+        let job = self.harness.runs(ask).job;
+        let at = self.harness.policy.job(job).expect("it runs").admitted;
         self.debits.push((ask.caller, at, ask.cost.into()));
-        self.house.succeeds(job);
+        self.harness.succeeds(job);
     }
 
     fn used(&mut self, window: u16, number: u64) -> u64 {
-        let House { policy, now, .. } = &mut self.house;
+        let Harness { policy, now, .. } = &mut self.harness;
         policy.usage(WindowId(window), &caller(number), *now).used
     }
 
     /// A millisecond before the time that it was told it is refused again; at that time it passes.
     fn comes_back(&mut self, ask: &AdmissionRequest) -> Span {
-        let told = self.house.refused(ask).retry_after().expect("a debit comes back");
-        self.house.pass(Span::from_nanos(told.as_nanos() - MS.as_nanos()));
-        assert_eq!(self.house.refused(ask).retry_after(), Some(MS));
-        self.house.pass(MS);
+        let told = self.harness.refused(ask).retry_after().expect("a debit comes back");
+        self.harness.pass(Span::from_nanos(told.as_nanos() - MS.as_nanos()));
+        assert_eq!(self.harness.refused(ask).retry_after(), Some(MS));
+        self.harness.pass(MS);
         self.succeeds(ask);
         told
     }
 }
 
-/// The story of T1: an hour ahead for 2.5 s. A caller who was not even there got 402 with `Retry-After: 11`, again and again, for
+/// Regression: the clock was an hour ahead for 2.5 s. A caller that had sent nothing got 402 with `Retry-After: 11`, again and again, for
 /// an hour; after a year ahead, for a year.
 #[test]
 fn a_clock_that_was_ahead_freezes_no_quota() {
@@ -135,10 +135,10 @@ fn a_clock_that_was_ahead_freezes_no_quota() {
         let mut books = Books::new(limited(&windows()[..1], 1));
         books.forward(jump);
         books.succeeds(&ask(1, 0));
-        books.house.pass(Span::from_millis(2_500));
+        books.harness.pass(Span::from_millis(2_500));
         books.back(jump);
-        let who_was_there = books.house.refused(&ask(1, 0)).retry_after();
-        assert!(who_was_there <= Some(Span::from_secs(11)), "{who_was_there:?}");
+        let told = books.harness.refused(&ask(1, 0)).retry_after();
+        assert!(told <= Some(Span::from_secs(11)), "{told:?}");
         books.succeeds(&ask(2, 0));
         for number in [2, 1, 2] {
             if books.used(0, number) > 0 {
@@ -151,7 +151,7 @@ fn a_clock_that_was_ahead_freezes_no_quota() {
     }
 }
 
-/// The policy's side of T2: what windows have forgotten while the clock was ahead counts again when it is back.
+/// What windows have forgotten while the clock was ahead counts again when it is back.
 #[test]
 fn no_debit_vanishes_by_jumps_and_back() {
     let mut books = Books::new(limited(&windows()[1..], 100));
@@ -161,16 +161,16 @@ fn no_debit_vanishes_by_jumps_and_back() {
         books.forward(jump);
         ahead = ahead + jump;
         for _ in 0..256 {
-            books.house.policy.sweep(books.house.now);
+            books.harness.policy.sweep(books.harness.now);
         }
         books.succeeds(&ask(1, 0));
-        books.house.pass(Span::from_secs(1));
+        books.harness.pass(Span::from_secs(1));
     }
     books.back(ahead);
     for window in 0..3 {
         assert_eq!(books.used(window, 1), 6, "{:?}", windows()[usize::from(window) + 1]);
     }
-    books.house.pass(DAY + Span::from_secs(120));
+    books.harness.pass(DAY + Span::from_secs(120));
     assert_eq!([0, 1, 2].map(|window| books.used(window, 1)), [0, 6, 0]);
 }
 
@@ -182,7 +182,7 @@ fn a_calendar_goes_on_after_a_jump_beyond_its_end() {
     let far = jumps()[2];
     books.forward(far);
     books.succeeds(&ask(1, 0));
-    assert_eq!(books.house.refused(&ask(1, 0)).retry_after(), None, "no end is known");
+    assert_eq!(books.harness.refused(&ask(1, 0)).retry_after(), None, "no end is known");
     books.back(far);
     let told = books.comes_back(&ask(1, 0));
     assert_eq!(told, Span::from_secs(43_200), "until the month's end");
@@ -194,17 +194,17 @@ fn a_short_step_back_is_waited_out_and_told() {
         let mut books = Books::new(limited(&[window], 1));
         books.succeeds(&ask(1, 0));
         let said = books
-            .house
+            .harness
             .refused(&ask(1, 0))
             .retry_after()
             .expect("a debit comes back");
         let back = Span::from_secs(240);
         books.back(back);
-        assert!(!books.house.policy.has_new_windows());
-        let told = books.house.refused(&ask(1, 0)).retry_after();
+        assert!(!books.harness.policy.has_new_windows());
+        let told = books.harness.refused(&ask(1, 0)).retry_after();
         assert_eq!(told, Some(said + back), "quotas stand still for so long");
-        books.house.pass(back);
-        assert_eq!(books.house.refused(&ask(1, 0)).retry_after(), Some(said));
+        books.harness.pass(back);
+        assert_eq!(books.harness.refused(&ask(1, 0)).retry_after(), Some(said));
         books.back(back);
         books.comes_back(&ask(1, 0));
     }
@@ -213,32 +213,32 @@ fn a_short_step_back_is_waited_out_and_told() {
 #[test]
 fn jobs_in_flight_are_dated_back() {
     let mut books = Books::new(limited(&[Window::Rolling(HOUR), months()], 9));
-    let before = books.house.runs(&ask(1, 0)).job;
+    let before = books.harness.runs(&ask(1, 0)).job;
     books.forward(YEAR);
-    let ahead = books.house.runs(&ask(1, 0)).job;
+    let ahead = books.harness.runs(&ask(1, 0)).job;
     books.back(YEAR);
-    let dates = [before, ahead].map(|job| books.house.policy.job(job).expect("it runs").admitted);
+    let dates = [before, ahead].map(|job| books.harness.policy.job(job).expect("it runs").admitted);
     assert_eq!(dates, [MAY, MAY]);
     for job in [before, ahead] {
-        books.house.succeeds(job);
+        books.harness.succeeds(job);
     }
     assert_eq!([books.used(0, 1), books.used(1, 1)], [2, 2]);
-    books.house.pass(HOUR + Span::from_secs(3));
+    books.harness.pass(HOUR + Span::from_secs(3));
     assert_eq!([books.used(0, 1), books.used(1, 1)], [0, 2]);
 }
 
-/// When those who have gone were last looked for was in the future: the account's number of users stayed full until then.
+/// Regression: the time at which expired users were last removed was in the future, so the account stayed full until then.
 #[test]
-fn an_accounts_users_go_after_a_clock_was_ahead() {
+fn users_expire_after_a_clock_was_ahead() {
     let mut books = Books::new(limited(&[Window::Rolling(HOUR)], 9));
     let user = |user| ask(1, 0).by_user(AccountId(1), user, 1);
     books.forward(YEAR);
     books.succeeds(&user(1));
     let full = Refusal::TooManyUsers { limit: 1 };
-    assert_eq!(books.house.refused(&user(2)), full);
+    assert_eq!(books.harness.refused(&user(2)), full);
     books.back(YEAR);
-    assert_eq!(books.house.refused(&user(2)), full);
-    books.house.pass(HOUR + Span::from_secs(3));
+    assert_eq!(books.harness.refused(&user(2)), full);
+    books.harness.pass(HOUR + Span::from_secs(3));
     books.succeeds(&user(2));
 }
 
@@ -246,32 +246,32 @@ fn an_accounts_users_go_after_a_clock_was_ahead() {
 fn a_recount_counts_every_debit_once() {
     let mut books = Books::new(limited(&windows(), 9));
     books.succeeds(&ask(1, 0));
-    let running = books.house.runs(&ask(1, 0)).job;
-    books.house.policy.recount(books.house.now);
-    assert!(books.house.policy.has_new_windows());
+    let running = books.harness.runs(&ask(1, 0)).job;
+    books.harness.policy.recount(books.harness.now);
+    assert!(books.harness.policy.has_new_windows());
     assert_eq!(books.used(3, 1), 0);
     books.fill();
-    books.house.succeeds(running);
+    books.harness.succeeds(running);
     assert_eq!([0, 1, 2, 3].map(|window| books.used(window, 1)), [2; 4]);
 }
 
 #[test]
 fn the_clocks_agree_since_they_were_last_set() {
     let mut books = Books::new(limited(&[], 0));
-    let since = |books: &Books| books.house.policy.clock_agreed_since();
+    let since = |books: &Books| books.harness.policy.clock_agreed_since();
     assert_eq!(since(&books), Timestamp::ZERO);
-    books.house.pass(HOUR);
+    books.harness.pass(HOUR);
     books.forward(Span::from_secs(1));
     assert_eq!(since(&books), Timestamp::ZERO);
     books.back(Span::from_secs(2));
-    assert_eq!(since(&books), books.house.now);
+    assert_eq!(since(&books), books.harness.now);
 }
 
 // ---- random histories
 
 #[derive(Clone, Copy, Debug)]
 enum Deed {
-    /// So much is asked for, and if it is refused, again when it was told.
+    /// A request of that cost; if it is refused, retried when told.
     Request(u32),
     Pass(Span),
     Forward(Span),
@@ -295,7 +295,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 #[test]
-fn a_refused_caller_who_comes_back_when_told_passes() {
+fn a_retry_at_the_time_told_is_admitted() {
     let (mut runner, seed, _) = runner(HISTORIES);
     let history = (prop::sample::select(windows().to_vec()), 3..=8_u64, vec(deed(), 20..80));
     let told = std::cell::Cell::new(0_u64);
@@ -305,10 +305,10 @@ fn a_refused_caller_who_comes_back_when_told_passes() {
             match deed {
                 Deed::Request(cost) => {
                     let ask = ask(1, 0).cost(cost);
-                    let room = books.used(0, 1) + u64::from(cost) <= limit;
-                    match room {
+                    let fits = books.used(0, 1) + u64::from(cost) <= limit;
+                    match fits {
                         true => books.succeeds(&ask),
-                        false if books.house.refused(&ask).retry_after().is_some() => {
+                        false if books.harness.refused(&ask).retry_after().is_some() => {
                             told.set(told.get() + 1);
                             books.comes_back(&ask);
                         }
@@ -316,7 +316,7 @@ fn a_refused_caller_who_comes_back_when_told_passes() {
                         false => {}
                     }
                 }
-                Deed::Pass(span) => books.house.pass(span),
+                Deed::Pass(span) => books.harness.pass(span),
                 Deed::Forward(by) => books.forward(by),
                 Deed::Back(by) => books.back(by),
             }

@@ -1,8 +1,7 @@
-//! What callers have used, so plain that it is obviously right: every debit is kept with the time at which its job was let in,
-//! and every question is answered by looking at all of them. Written from the rules of the house (semantics §5), not from the
-//! policy.
+//! A model of usage, so simple that it is obviously right: every debit is kept with the time of its job's admission, and every
+//! question is answered by looking at all of them. Written from docs/rules.md (§5), not from the policy.
 //!
-//! Absent on purpose: what jobs in the house hold, which the list of jobs tells; limits; and forgetting.
+//! Holds and limits are elsewhere in the model, and nothing is ever forgotten.
 
 use tiergate_policy::Table;
 use tiergate_policy::caller::Caller;
@@ -63,7 +62,7 @@ impl Debits {
         }
     }
 
-    /// All that ever were, as somebody reads them back.
+    /// All debits ever, for reading them back.
     pub fn all(&self) -> Vec<(WindowId, Caller, UnixTime, u64)> {
         let of = |(window, _, debits): &(WindowId, Window, Vec<Debit>)| {
             let told = |debit: &Debit| (*window, debit.caller, debit.admitted, debit.units);
@@ -90,7 +89,7 @@ impl Debits {
             .sum()
     }
 
-    /// The first moment at which that many of the caller's units will have come back, if ever so many do.
+    /// The first moment at which that many of the caller's units will have expired, if that many ever do.
     pub fn back(&self, window: WindowId, caller: Caller, units: u64, now: UnixTime) -> Option<UnixTime> {
         let mut leaving: Vec<(UnixTime, u64)> = self
             .counting(window, now)
@@ -125,7 +124,7 @@ impl Debits {
         })
     }
 
-    /// When something will come back.
+    /// When something will expire.
     pub fn edges(&self, now: UnixTime) -> Vec<UnixTime> {
         let mut edges: Vec<UnixTime> = self
             .ids()
@@ -153,7 +152,7 @@ impl Debits {
     }
 }
 
-/// From when on what was admitted then no longer counts in the window; `None`: it counts for good.
+/// When a debit of that admission no longer counts in the window; `None`: it counts for good.
 pub fn leaves(window: &Window, admitted: UnixTime) -> Option<UnixTime> {
     match window {
         // §5.4: up to one bucket late, never early.

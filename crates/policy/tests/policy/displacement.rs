@@ -1,11 +1,11 @@
-//! Who must make room, and how often a caller may demand it (semantics §3.2, §3.4).
+//! Which job is displaced, and how often a caller may displace one (rules §3.2, §3.4).
 
 use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};
 use tiergate_policy::rules::{Priority, UpstreamId};
 use tiergate_policy::time::Span;
 
-use super::house::{House, ask, caller, rules};
+use super::harness::{Harness, ask, caller, rules};
 use super::request::{AdmissionRequest, RequestExt};
 use super::rules::RulesBuilder;
 
@@ -15,16 +15,16 @@ fn may_displace(times: u32, rules: RulesBuilder) -> RulesBuilder {
 }
 
 #[test]
-fn the_newest_of_the_lowest_priority_makes_room() {
-    let (mut house, running) = House::busy(rules(4, 1));
-    let _higher = house.sits(&ask(1, 5));
-    let _older = house.sits(&ask(2, 0));
-    let newer = house.sits(&ask(3, 0));
-    let _between = house.sits(&ask(4, 2));
+fn the_newest_job_of_the_lowest_priority_is_displaced() {
+    let (mut harness, running) = Harness::busy(rules(4, 1));
+    let _higher = harness.queues(&ask(1, 5));
+    let _older = harness.queues(&ask(2, 0));
+    let newer = harness.queues(&ask(3, 0));
+    let _between = harness.queues(&ask(4, 2));
 
-    let (newcomer, displaced, refusal) = match house.seated(&ask(5, 6)) {
+    let (newcomer, displaced, refusal) = match harness.queued(&ask(5, 6)) {
         (job, _, Some(displaced)) => (job, displaced.job, displaced.refusal),
-        other => panic!("all seats were taken: {other:?}"),
+        other => panic!("the queue was full: {other:?}"),
     };
     assert_eq!(displaced, newer);
     assert!(matches!(
@@ -34,191 +34,191 @@ fn the_newest_of_the_lowest_priority_makes_room() {
             ..
         }
     ));
-    assert_eq!(house.policy.waiting(), &[1, 0, 1, 0, 0, 1, 1]);
-    assert_eq!(house.succeeds(running[0]).unwrap().job, newcomer);
+    assert_eq!(harness.policy.waiting(), &[1, 0, 1, 0, 0, 1, 1]);
+    assert_eq!(harness.succeeds(running[0]).unwrap().job, newcomer);
 }
 
-/// The job that made room is out of the house: its caller may come again at once, and it is never served.
+/// The displaced job has ended: its caller may retry at once, and the job is never served.
 #[test]
-fn who_makes_room_gives_everything_back() {
+fn a_displaced_job_releases_everything() {
     let alone = rules(1, 1).edit_tier("p0", |tier| tier.concurrency(1));
-    let (mut house, running) = House::busy(alone);
-    let lost = house.sits(&ask(1, 0));
-    let (newcomer, displaced) = house.displaces(&ask(2, 6));
+    let (mut harness, running) = Harness::busy(alone);
+    let lost = harness.queues(&ask(1, 0));
+    let (newcomer, displaced) = harness.displaces(&ask(2, 6));
     assert_eq!(displaced, lost);
-    assert_eq!(house.policy.jobs_of(&caller(1)), 0);
+    assert_eq!(harness.policy.jobs_of(&caller(1)), 0);
     assert_eq!(
-        house.refused(&ask(1, 0)).reason(),
+        harness.refused(&ask(1, 0)).reason(),
         Reason::QueueFull,
         "not for its concurrency"
     );
-    assert!(!house.policy.hang_up(lost), "it has ended");
-    assert_eq!(house.policy.ask_slot(lost, house.now), None);
-    assert_eq!(house.succeeds(running[0]).unwrap().job, newcomer);
-    assert_eq!(house.succeeds(newcomer), None);
-    assert_eq!((house.policy.in_flight(), house.policy.callers()), (0, 0));
+    assert!(!harness.policy.hang_up(lost), "it has ended");
+    assert_eq!(harness.policy.ask_slot(lost, harness.now), None);
+    assert_eq!(harness.succeeds(running[0]).unwrap().job, newcomer);
+    assert_eq!(harness.succeeds(newcomer), None);
+    assert_eq!((harness.policy.in_flight(), harness.policy.callers()), (0, 0));
 }
 
 #[test]
 fn equals_and_running_jobs_are_never_displaced() {
-    let (mut house, running) = House::busy(rules(1, 1));
-    house.sits(&ask(1, 3));
-    let refusal = house.refused(&ask(2, 3));
+    let (mut harness, running) = Harness::busy(rules(1, 1));
+    harness.queues(&ask(1, 3));
+    let refusal = harness.refused(&ask(2, 3));
     assert!(
-        matches!(refusal, Refusal::QueueFull { seats: 1, admits_from: Some(from), .. } if from.get() == 4),
+        matches!(refusal, Refusal::QueueFull { capacity: 1, admits_from: Some(from), .. } if from.get() == 4),
         "{refusal:?}"
     );
 
-    let (mut no_seats, also_running) = House::busy(rules(0, 1));
-    let refusal = no_seats.refused(&ask(1, 6));
+    let (mut without_queue, also_running) = Harness::busy(rules(0, 1));
+    let refusal = without_queue.refused(&ask(1, 6));
     assert!(
         matches!(refusal, Refusal::QueueFull { admits_from: None, .. }),
         "{refusal:?}"
     );
-    assert!(house.policy.job(running[0]).is_some() && no_seats.policy.job(also_running[0]).is_some());
+    assert!(harness.policy.job(running[0]).is_some() && without_queue.policy.job(also_running[0]).is_some());
 }
 
-/// Who hasn't even asked for a slot would be served last of all, so is displaced first: the newest of them.
+/// A job that hasn't asked for a slot would be served last, so it is displaced first: the newest of them.
 #[test]
-fn of_one_priority_those_who_still_upload_make_room_first() {
-    let (mut house, _) = House::busy(rules(4, 1));
-    let first_upload = house.sits(&ask(1, 0).uploading());
-    let second_upload = house.sits(&ask(2, 0).uploading());
-    let asked = house.sits(&ask(3, 0));
-    let asked_last = house.sits(&ask(4, 0));
-    let gone: Vec<JobId> = (10..14).map(|number| house.displaces(&ask(number, 6)).1).collect();
+fn uploading_jobs_are_displaced_before_waiting_ones() {
+    let (mut harness, _) = Harness::busy(rules(4, 1));
+    let first_upload = harness.queues(&ask(1, 0).uploading());
+    let second_upload = harness.queues(&ask(2, 0).uploading());
+    let asked = harness.queues(&ask(3, 0));
+    let asked_last = harness.queues(&ask(4, 0));
+    let gone: Vec<JobId> = (10..14).map(|number| harness.displaces(&ask(number, 6)).1).collect();
     assert_eq!(gone, [second_upload, first_upload, asked_last, asked]);
 }
 
-/// By when they asked, not by when they came: an upload that was slow stands behind those who asked before it.
+/// Jobs are ordered by when they asked, not by when they came: a slow upload is behind those that asked before it.
 #[test]
 fn an_upload_takes_its_place_in_line_when_it_asks() {
-    let (mut house, running) = House::busy(rules(4, 1));
-    let slow = house.sits(&ask(1, 0).uploading());
-    let quick = house.sits(&ask(2, 0));
-    assert_eq!(house.policy.ask_slot(slow, house.now), None);
+    let (mut harness, running) = Harness::busy(rules(4, 1));
+    let slow = harness.queues(&ask(1, 0).uploading());
+    let quick = harness.queues(&ask(2, 0));
+    assert_eq!(harness.policy.ask_slot(slow, harness.now), None);
     assert_eq!(
-        house.policy.ask_slot(slow, house.now),
+        harness.policy.ask_slot(slow, harness.now),
         None,
         "asking again changes nothing"
     );
-    assert_eq!(house.policy.waiting()[0], 2);
-    assert_eq!(house.succeeds(running[0]).unwrap().job, quick);
-    assert_eq!(house.succeeds(quick).unwrap().job, slow);
+    assert_eq!(harness.policy.waiting()[0], 2);
+    assert_eq!(harness.succeeds(running[0]).unwrap().job, quick);
+    assert_eq!(harness.succeeds(quick).unwrap().job, slow);
 }
 
-/// In `fair` the last to be served is of whoever has most in line, not whoever came last.
+/// In `fair` the last to be served belongs to the caller with most jobs in line, not to the one that came last.
 #[test]
-fn in_fair_the_one_with_the_most_jobs_makes_room() {
-    let (mut house, _) = House::busy(rules(4, 1).fair());
-    let _first_of_1 = house.sits(&ask(1, 0));
-    let _second_of_1 = house.sits(&ask(1, 0));
-    let third_of_1 = house.sits(&ask(1, 0));
-    let only_of_2 = house.sits(&ask(2, 0));
-    assert_eq!(house.displaces(&ask(10, 6)).1, third_of_1, "served 1, 2, 1, 1");
-    assert_ne!(house.displaces(&ask(11, 6)).1, only_of_2, "served 1, 2, 1");
-    assert_eq!(house.displaces(&ask(12, 6)).1, only_of_2, "served 1, 2");
+fn fair_displaces_from_the_caller_with_most_jobs() {
+    let (mut harness, _) = Harness::busy(rules(4, 1).fair());
+    let _first_of_1 = harness.queues(&ask(1, 0));
+    let _second_of_1 = harness.queues(&ask(1, 0));
+    let third_of_1 = harness.queues(&ask(1, 0));
+    let only_of_2 = harness.queues(&ask(2, 0));
+    assert_eq!(harness.displaces(&ask(10, 6)).1, third_of_1, "served 1, 2, 1, 1");
+    assert_ne!(harness.displaces(&ask(11, 6)).1, only_of_2, "served 1, 2, 1");
+    assert_eq!(harness.displaces(&ask(12, 6)).1, only_of_2, "served 1, 2");
 }
 
-/// Seats are shared by all pools: whoever of the lowest priority came last makes room, whatever it waits for.
+/// All pools share the queue: the newest job of the lowest priority is displaced, whichever pool it waits for.
 #[test]
-fn seats_are_shared_by_the_pools() {
+fn pools_share_the_queue() {
     let two = rules(2, 1).upstream("other", &[1]);
-    let (mut house, _) = House::busy(two);
+    let (mut harness, _) = Harness::busy(two);
     let other = |ask: AdmissionRequest| ask.to(UpstreamId(1));
-    house.runs(&other(ask(9, 6)));
-    let older = house.sits(&ask(1, 0));
-    let newer = house.sits(&other(ask(2, 0)));
-    assert_eq!(house.displaces(&ask(3, 6)).1, newer);
-    assert_eq!(house.displaces(&other(ask(4, 6))).1, older);
+    harness.runs(&other(ask(9, 6)));
+    let older = harness.queues(&ask(1, 0));
+    let newer = harness.queues(&other(ask(2, 0)));
+    assert_eq!(harness.displaces(&ask(3, 6)).1, newer);
+    assert_eq!(harness.displaces(&other(ask(4, 6))).1, older);
 }
 
 #[test]
 fn a_caller_displaces_up_to_its_limit_per_minute() {
-    let (mut house, _) = House::busy(may_displace(3, rules(8, 1)));
+    let (mut harness, _) = Harness::busy(may_displace(3, rules(8, 1)));
     for number in 0..8 {
-        house.sits(&ask(number, 0));
+        harness.queues(&ask(number, 0));
     }
     for _ in 0..3 {
-        house.displaces(&ask(100, 6));
+        harness.displaces(&ask(100, 6));
     }
-    assert_eq!(house.refused(&ask(100, 6)).reason(), Reason::QueueFull);
-    house.displaces(&ask(101, 6)); // another may still
-    assert_eq!(house.policy.stats().displaced, 4);
+    assert_eq!(harness.refused(&ask(100, 6)).reason(), Reason::QueueFull);
+    harness.displaces(&ask(101, 6)); // another may still
+    assert_eq!(harness.policy.stats().displaced, 4);
 }
 
 /// Exact: not in any 60 s, wherever they begin, and not a nanosecond longer than that.
 #[test]
-fn the_bound_holds_within_any_minute_and_no_longer() {
-    let (mut house, _) = House::busy(may_displace(2, rules(8, 1)));
+fn the_displacement_limit_holds_for_exactly_a_minute() {
+    let (mut harness, _) = Harness::busy(may_displace(2, rules(8, 1)));
     for number in 0..8 {
-        house.sits(&ask(number, 0));
+        harness.queues(&ask(number, 0));
     }
-    house.displaces(&ask(100, 6)); // at 0 s
-    house.pass(Span::from_secs(40));
-    house.displaces(&ask(100, 6)); // at 40 s
-    house.pass(Span::from_nanos(19_999_999_999));
+    harness.displaces(&ask(100, 6)); // at 0 s
+    harness.pass(Span::from_secs(40));
+    harness.displaces(&ask(100, 6)); // at 40 s
+    harness.pass(Span::from_nanos(19_999_999_999));
     assert_eq!(
-        house.refused(&ask(100, 6)).reason(),
+        harness.refused(&ask(100, 6)).reason(),
         Reason::QueueFull,
         "a nanosecond too early"
     );
-    house.pass(Span::from_nanos(1));
-    house.displaces(&ask(100, 6)); // at 60 s, in place of the first
-    house.pass(Span::from_nanos(39_999_999_999));
+    harness.pass(Span::from_nanos(1));
+    harness.displaces(&ask(100, 6)); // at 60 s, in place of the first
+    harness.pass(Span::from_nanos(39_999_999_999));
     assert_eq!(
-        house.refused(&ask(100, 6)).reason(),
+        harness.refused(&ask(100, 6)).reason(),
         Reason::QueueFull,
         "those at 40 s and 60 s count"
     );
-    house.pass(Span::from_nanos(1));
-    house.displaces(&ask(100, 6)); // at 100 s, in place of the second
+    harness.pass(Span::from_nanos(1));
+    harness.displaces(&ask(100, 6)); // at 100 s, in place of the second
 }
 
-/// The attack of §3.4: one account of the highest tier enters, displaces somebody, and hangs up, again and again, at no
-/// cost to itself. It clears as many seats a minute as it may displace; everybody else keeps theirs.
+/// The attack of §3.4: one account of the highest tier enters, displaces a job, and hangs up, again and again, at no
+/// cost to itself. It displaces as many jobs a minute as it may; all others stay queued.
 #[test]
-fn entering_and_hanging_up_displaces_only_the_allowed() {
-    let (mut house, _) = House::busy(may_displace(10, rules(64, 1)));
-    let newcomers = |house: &mut House, from: u64| {
-        let free = 64 - house.policy.waiting().iter().sum::<u32>();
+fn hanging_up_does_not_lift_the_displacement_limit() {
+    let (mut harness, _) = Harness::busy(may_displace(10, rules(64, 1)));
+    let newcomers = |harness: &mut Harness, from: u64| {
+        let free = 64 - harness.policy.waiting().iter().sum::<u32>();
         for number in 0..u64::from(free) {
-            house.sits(&ask(from + number, 0));
+            harness.queues(&ask(from + number, 0));
         }
     };
-    newcomers(&mut house, 0);
+    newcomers(&mut harness, 0);
     for minute in 1..=5_u64 {
         for round in 0..600 {
-            if let Ok(admission) = house.enter(&ask(5_000, 6)) {
-                let tiergate_policy::Admission::Seated { job, .. } = admission else {
+            if let Ok(admission) = harness.enter(&ask(5_000, 6)) {
+                let tiergate_policy::Admission::Queued { job, .. } = admission else {
                     panic!("no slot is free: {admission:?}")
                 };
-                assert!(house.policy.hang_up(job));
+                assert!(harness.policy.hang_up(job));
             }
-            newcomers(&mut house, minute * 100_000 + round * 100); // the seat isn't free for long
-            house.pass(Span::from_millis(100));
+            newcomers(&mut harness, minute * 100_000 + round * 100); // the place isn't free for long
+            harness.pass(Span::from_millis(100));
         }
-        assert_eq!(house.policy.stats().displaced, minute * 10);
+        assert_eq!(harness.policy.stats().displaced, minute * 10);
     }
 }
 
-/// A bound of the door's own memory: the log holds what happened in the last minute, of callers past counting as well.
+/// The log is bounded: it holds the displacements of the last minute only.
 #[test]
 fn displacements_are_forgotten_after_their_minute() {
-    let (mut house, _) = House::busy(may_displace(1, rules(1, 1)));
+    let (mut harness, _) = Harness::busy(may_displace(1, rules(1, 1)));
     for round in 0..100 {
-        let low = house.sits(&ask(1, 0));
-        let (high, displaced) = house.displaces(&ask(100, 6));
+        let low = harness.queues(&ask(1, 0));
+        let (high, displaced) = harness.displaces(&ask(100, 6));
         assert_eq!(displaced, low, "round {round}");
-        house.policy.hang_up(high);
-        house.pass(Span::from_secs(60));
+        harness.policy.hang_up(high);
+        harness.pass(Span::from_secs(60));
     }
 }
 
 #[test]
 fn a_tier_that_may_not_displace_is_refused() {
-    let (mut house, _) = House::busy(may_displace(0, rules(1, 1)));
-    house.sits(&ask(1, 0));
-    assert_eq!(house.refused(&ask(2, 6)).reason(), Reason::QueueFull);
-    house.displaces(&ask(3, 5));
+    let (mut harness, _) = Harness::busy(may_displace(0, rules(1, 1)));
+    harness.queues(&ask(1, 0));
+    assert_eq!(harness.refused(&ask(2, 6)).reason(), Reason::QueueFull);
+    harness.displaces(&ask(3, 5));
 }

@@ -1,10 +1,10 @@
-//! Who is served when: strict priority, turns within one, and the lifeline (semantics §3.5–7).
+//! The order of service: strict priority, turns within one, and the lifeline (rules §3.5–7).
 
 use tiergate_policy::rules::{Rules, Within};
 use tiergate_policy::time::Span;
 use tiergate_policy::{Grant, JobId};
 
-use super::house::{House, ask, rules};
+use super::harness::{Harness, ask, rules};
 use super::rules::RulesBuilder;
 
 fn within(order: Within) -> RulesBuilder {
@@ -15,11 +15,11 @@ fn lifeline(every: Option<u32>) -> RulesBuilder {
     rules(64, 1).lifeline(every)
 }
 
-/// One job after the other: the order in which all who wait are served.
-fn served(house: &mut House, running: JobId) -> Vec<JobId> {
+/// The order in which all queued jobs are served.
+fn served(harness: &mut Harness, running: JobId) -> Vec<JobId> {
     let mut order = Vec::new();
     let mut on_the_way = running;
-    while let Some(grant) = house.succeeds(on_the_way) {
+    while let Some(grant) = harness.succeeds(on_the_way) {
         order.push(grant.job);
         on_the_way = grant.job;
     }
@@ -28,93 +28,95 @@ fn served(house: &mut House, running: JobId) -> Vec<JobId> {
 
 #[test]
 fn the_highest_priority_first_and_then_first_come_first_served() {
-    let (mut house, running) = House::busy(within(Within::Fifo));
+    let (mut harness, running) = Harness::busy(within(Within::Fifo));
     let jobs: Vec<JobId> = [0, 5, 0, 6, 5]
         .into_iter()
         .zip(1..)
-        .map(|(priority, number)| house.sits(&ask(number, priority)))
+        .map(|(priority, number)| harness.queues(&ask(number, priority)))
         .collect();
     assert_eq!(
-        served(&mut house, running[0]),
+        served(&mut harness, running[0]),
         [jobs[3], jobs[1], jobs[4], jobs[0], jobs[2]]
     );
 }
 
-/// One that sends four at once and two that send one each.
-fn four_and_one_and_one(house: &mut House) -> Vec<JobId> {
-    [1, 1, 1, 1, 2, 3].map(|number| house.sits(&ask(number, 0))).to_vec()
+/// One caller sends four jobs at once, two others send one each.
+fn four_and_one_and_one(harness: &mut Harness) -> Vec<JobId> {
+    [1, 1, 1, 1, 2, 3]
+        .map(|number| harness.queues(&ask(number, 0)))
+        .to_vec()
 }
 
 #[test]
-fn in_fifo_four_at_once_take_four_places_in_a_row() {
-    let (mut house, running) = House::busy(within(Within::Fifo));
-    let jobs = four_and_one_and_one(&mut house);
-    assert_eq!(served(&mut house, running[0]), jobs);
+fn fifo_serves_four_at_once_in_a_row() {
+    let (mut harness, running) = Harness::busy(within(Within::Fifo));
+    let jobs = four_and_one_and_one(&mut harness);
+    assert_eq!(served(&mut harness, running[0]), jobs);
 }
 
 #[test]
-fn in_fair_callers_take_turns() {
-    let (mut house, running) = House::busy(within(Within::Fair));
-    let jobs = four_and_one_and_one(&mut house);
+fn fair_callers_take_turns() {
+    let (mut harness, running) = Harness::busy(within(Within::Fair));
+    let jobs = four_and_one_and_one(&mut harness);
     let in_turn = [jobs[0], jobs[4], jobs[5], jobs[1], jobs[2], jobs[3]];
-    assert_eq!(served(&mut house, running[0]), in_turn);
+    assert_eq!(served(&mut harness, running[0]), in_turn);
 }
 
-/// Who has just been served stands at the end, also if it has nobody left in line and comes again.
+/// A caller that has just been served goes to the end of the ring, even if it has no other job in line and sends another.
 #[test]
-fn in_fair_coming_again_is_no_way_to_a_second_turn() {
-    let (mut house, running) = House::busy(within(Within::Fair));
+fn fair_gives_no_second_turn_for_coming_again() {
+    let (mut harness, running) = Harness::busy(within(Within::Fair));
     let (a1, b1, b2, c1) = (
-        house.sits(&ask(1, 0)),
-        house.sits(&ask(2, 0)),
-        house.sits(&ask(2, 0)),
-        house.sits(&ask(3, 0)),
+        harness.queues(&ask(1, 0)),
+        harness.queues(&ask(2, 0)),
+        harness.queues(&ask(2, 0)),
+        harness.queues(&ask(3, 0)),
     );
-    assert_eq!(house.succeeds(running[0]).unwrap().job, a1);
-    let a2 = house.sits(&ask(1, 0));
-    assert_eq!(served(&mut house, a1), [b1, c1, a2, b2]);
+    assert_eq!(harness.succeeds(running[0]).unwrap().job, a1);
+    let a2 = harness.queues(&ask(1, 0));
+    assert_eq!(served(&mut harness, a1), [b1, c1, a2, b2]);
 }
 
 /// Turns are taken within one priority only: a higher one still goes first.
 #[test]
-fn in_fair_priority_still_goes_first() {
-    let (mut house, running) = House::busy(within(Within::Fair));
-    let low = house.sits(&ask(1, 0));
-    let high = [house.sits(&ask(2, 6)), house.sits(&ask(2, 6))];
-    assert_eq!(served(&mut house, running[0]), [high[0], high[1], low]);
+fn fair_serves_higher_priorities_first() {
+    let (mut harness, running) = Harness::busy(within(Within::Fair));
+    let low = harness.queues(&ask(1, 0));
+    let high = [harness.queues(&ask(2, 6)), harness.queues(&ask(2, 6))];
+    assert_eq!(served(&mut harness, running[0]), [high[0], high[1], low]);
 }
 
-/// Rules that change while people wait cost nobody the seat, and the order of arrival holds under the new ones.
+/// A change of rules removes no job from the queue, and the order of arrival holds under the new ones.
 #[test]
-fn a_reload_turns_a_line_into_turns_and_back() {
-    let (mut house, running) = House::busy(within(Within::Fifo));
-    let jobs = four_and_one_and_one(&mut house);
-    assert_eq!(house.reload(within(Within::Fair)), []);
-    assert_eq!(house.succeeds(running[0]).unwrap().job, jobs[0]);
-    assert_eq!(house.succeeds(jobs[0]).unwrap().job, jobs[4]);
-    assert_eq!(house.reload(within(Within::Fifo)), []);
-    assert_eq!(served(&mut house, jobs[4]), [jobs[1], jobs[2], jobs[3], jobs[5]]);
+fn a_reload_switches_between_fifo_and_fair() {
+    let (mut harness, running) = Harness::busy(within(Within::Fifo));
+    let jobs = four_and_one_and_one(&mut harness);
+    assert_eq!(harness.reload(within(Within::Fair)), []);
+    assert_eq!(harness.succeeds(running[0]).unwrap().job, jobs[0]);
+    assert_eq!(harness.succeeds(jobs[0]).unwrap().job, jobs[4]);
+    assert_eq!(harness.reload(within(Within::Fifo)), []);
+    assert_eq!(served(&mut harness, jobs[4]), [jobs[1], jobs[2], jobs[3], jobs[5]]);
 }
 
-/// Serves `slots` jobs while somebody of priority 6 is always there to take the next one, and counts those that
-/// went to the lowly who have waited since the beginning.
-fn flood(rules: impl Into<Rules>, lowly: u64, slots: u32) -> Vec<Grant> {
-    let (mut house, running) = House::busy(rules);
-    for number in 0..lowly {
-        house.sits(&ask(number, 0));
+/// Serves `slots` jobs while a job of priority 6 is always queued, and returns the grants of the jobs of priority 0 that have
+/// been queued since the beginning.
+fn flood(rules: impl Into<Rules>, low: u64, slots: u32) -> Vec<Grant> {
+    let (mut harness, running) = Harness::busy(rules);
+    for number in 0..low {
+        harness.queues(&ask(number, 0));
     }
     let mut on_the_way = running[0];
-    let mut to_the_lowly = Vec::new();
+    let mut to_the_lowest = Vec::new();
     for round in 0..slots {
-        house.pass(Span::from_secs(1));
-        house.sits(&ask(10_000 + u64::from(round), 6));
-        let grant = house.succeeds(on_the_way).expect("somebody waits");
+        harness.pass(Span::from_secs(1));
+        harness.queues(&ask(10_000 + u64::from(round), 6));
+        let grant = harness.succeeds(on_the_way).expect("a job is queued");
         if grant.priority.get() == 0 {
-            to_the_lowly.push(grant);
+            to_the_lowest.push(grant);
         }
         on_the_way = grant.job;
     }
-    to_the_lowly
+    to_the_lowest
 }
 
 #[test]
@@ -135,40 +137,40 @@ fn every_nth_slot_goes_to_the_longest_waiting() {
     }
 }
 
-/// Straight to a worker is not out of the queue: what never waited doesn't count for the lifeline.
+/// A job that gets a slot at once was never queued, so it doesn't count for the lifeline.
 #[test]
-fn only_slots_handed_to_the_waiting_count_for_the_lifeline() {
-    let mut house = House::new(lifeline(Some(2)));
+fn only_slots_granted_to_queued_jobs_count_for_the_lifeline() {
+    let mut harness = Harness::new(lifeline(Some(2)));
     for _ in 0..7 {
-        let job = house.runs(&ask(1, 6)).job;
-        house.succeeds(job);
+        let job = harness.runs(&ask(1, 6)).job;
+        harness.succeeds(job);
     }
-    let running = house.runs(&ask(1, 6)).job;
-    let low = house.sits(&ask(2, 0));
-    let high = house.sits(&ask(3, 6));
-    assert_eq!(served(&mut house, running), [high, low]);
+    let running = harness.runs(&ask(1, 6)).job;
+    let low = harness.queues(&ask(2, 0));
+    let high = harness.queues(&ask(3, 6));
+    assert_eq!(served(&mut harness, running), [high, low]);
 }
 
-/// The lifeline is a share of service, not a seat: it doesn't protect from being displaced.
+/// The lifeline is a share of slots, not a queue place: it doesn't protect from displacement.
 #[test]
 fn the_lifeline_does_not_protect_from_displacement() {
-    let (mut house, _) = House::busy(lifeline(Some(2)).queue(1));
-    let low = house.sits(&ask(1, 0));
-    assert_eq!(house.displaces(&ask(2, 6)).1, low);
+    let (mut harness, _) = Harness::busy(lifeline(Some(2)).queue(1));
+    let low = harness.queues(&ask(1, 0));
+    assert_eq!(harness.displaces(&ask(2, 6)).1, low);
 }
 
-/// A server that comes back serves all who wait, as far as its slots go, in the order of service.
+/// A server that comes back serves queued jobs in the order of service, as many as it has slots.
 #[test]
-fn a_server_that_returns_is_not_idle() {
-    let mut house = House::new(rules(64, 1).slots("search", &[1, 2]));
-    house
+fn a_recovered_server_serves_queued_jobs() {
+    let mut harness = Harness::new(rules(64, 1).slots("search", &[1, 2]));
+    harness
         .policy
-        .server_down(super::house::POOL, tiergate_policy::rules::ServerId(1));
-    house.runs(&ask(1, 0));
-    let jobs: Vec<JobId> = (2..5).map(|number| house.sits(&ask(number, 0))).collect();
-    let grants = house
+        .server_down(super::harness::POOL, tiergate_policy::rules::ServerId(1));
+    harness.runs(&ask(1, 0));
+    let jobs: Vec<JobId> = (2..5).map(|number| harness.queues(&ask(number, 0))).collect();
+    let grants = harness
         .policy
-        .server_up(super::house::POOL, tiergate_policy::rules::ServerId(1), house.now);
+        .server_up(super::harness::POOL, tiergate_policy::rules::ServerId(1), harness.now);
     let got: Vec<JobId> = grants.iter().map(|grant| grant.job).collect();
     assert_eq!(got, jobs[..2]);
 }

@@ -1,6 +1,6 @@
 //! Random histories through the policy and the model, side by side.
 //!
-//! The numbers are small on purpose: eight callers, a few seats and slots, so that they meet all the time. A failure is
+//! The numbers are small, so that jobs compete all the time: eight callers, a few queue places and slots. A failure is
 //! shrunk to the shortest history that shows it; `TIERGATE_SEED=n` replays a run, `PROPTEST_CASES=n` makes it longer.
 
 use std::cell::Cell;
@@ -19,7 +19,7 @@ use super::side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
 const HISTORIES: u32 = 600;
 const STEPS_MIN: u64 = 100_000;
 
-/// Steps after which somebody must have been moving: fewer, and the histories tell nothing of it.
+/// Steps with a job that moves: fewer, and the histories tell nothing of it.
 const STEPS_MOVING_MIN: u64 = 5_000;
 
 /// Refusals for want of quota: fewer, and the histories tell nothing of quotas.
@@ -55,7 +55,7 @@ fn the_policy_decides_as_the_model_does() {
         Ok(())
     });
     say(&format!(
-        "policy against model: {} steps, in {} of them somebody moves, {} refusals for quota, {} times all debits \
+        "policy against model: {} steps, in {} of them a job moves, {} refusals for quota, {} times all debits \
          are read back, TIERGATE_SEED={seed}",
         steps.get(),
         moving.get(),
@@ -67,7 +67,7 @@ fn the_policy_decides_as_the_model_does() {
     }
     assert!(asked.is_some() || steps.get() >= STEPS_MIN, "{} steps", steps.get());
     let met = moving.get() >= STEPS_MOVING_MIN;
-    assert!(asked.is_some() || met, "somebody moves in only {} steps", moving.get());
+    assert!(asked.is_some() || met, "a job moves in only {} steps", moving.get());
     let met = depleted.get() >= DEPLETED_MIN;
     assert!(asked.is_some() || met, "only {} refusals for quota", depleted.get());
     let met = fills.get() >= FILLS_MIN;

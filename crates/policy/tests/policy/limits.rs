@@ -1,6 +1,6 @@
 //! Random histories through the request limits and their model, side by side; and what a counter promises, one by one.
 //!
-//! The numbers are small on purpose: a few callers, limits of eight at most, and times that lie on the edges of windows. A failure is
+//! The numbers are small: a few callers, limits of eight at most, and times that lie on the edges of windows. A failure is
 //! shrunk to the shortest history that shows it; `TIERGATE_SEED=n` replays a run, `PROPTEST_CASES=n` makes it longer.
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use super::rules::{LimitExt, block};
 use super::seeded::{runner, say};
 
 const HISTORIES: u32 = 1_500;
-/// Fewer, and the histories tell nothing of refusals, or of those who come back.
+/// Fewer, and the histories tell nothing of refusals, or of retries.
 const REFUSALS_MIN: u64 = 20_000;
 const RETURNS_MIN: u64 = 1_000;
 
@@ -76,7 +76,7 @@ fn a_sweep_during_a_decision_moves_no_counter() {
     };
     // Thirteen make the table one of 32 places. Twelve of them lie at the first ones, one after the other.
     for id in (0..12).map(|id| id * 32 + 1).chain([20]) {
-        decide(&[counter(id, false)], &mut shards, &rules.limits, at(0)).expect("there is room");
+        decide(&[counter(id, false)], &mut shards, &rules.limits, at(0)).expect("the limit allows it");
     }
     let both = [counter(20, false), counter(1 << 40, true)];
     let Admitted { left, .. } = decide(&both, &mut shards, &rules.limits, at(2)).expect("all windows are over");

@@ -1,7 +1,5 @@
-//! Request limits, so plain that they are obviously right: when each request came is kept for ever, and every question is answered by
-//! looking at all of them. Written from the rules of the house (semantics §7), not from the policy.
-//!
-//! Absent on purpose: forgetting, and full tables.
+//! A model of request limits, so simple that it is obviously right: the time of each request is kept for ever, and every question is
+//! answered by looking at all of them. Written from docs/rules.md (§7), not from the policy. Its tables are never full.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +11,7 @@ use tiergate_policy::time::{Span, Timestamp};
 /// A sliding window's buckets are its sixtieth part.
 const BUCKETS: u64 = 60;
 
-/// A request that was let in, and by which number; `None`: a reload has carried it over, and nobody has come since.
+/// An admitted request, and by which number; `None`: a reload has carried it over, and no request has come since.
 #[derive(Clone, Copy, Debug)]
 struct Came {
     now: Timestamp,
@@ -23,14 +21,14 @@ struct Came {
 /// What ever came to one counter.
 #[derive(Clone, Debug, Default)]
 struct History {
-    let_in: Vec<Came>,
+    admitted: Vec<Came>,
     /// When the last penalty ends, or has ended.
     penalty: Option<Timestamp>,
     /// Refusals since the last one that began a stretch of a block's rule, or led to a block.
     refused: Vec<Timestamp>,
     /// When the last block ends, or has ended.
     blocked: Option<Timestamp>,
-    /// Who looked and who was let in, in turn: in which of the wall clock's windows, when, and how many were let in.
+    /// Looks and admissions, in order: in which of the wall clock's windows, when, and how many were admitted.
     looked: Vec<(u64, Timestamp, usize)>,
 }
 
@@ -101,7 +99,7 @@ impl Model {
             }
             let window = window(self.limit(counter), at);
             let history = self.history(counter);
-            history.let_in.push(Came {
+            history.admitted.push(Came {
                 now: at.now,
                 by: Some(counter.enforced),
             });
@@ -146,7 +144,7 @@ impl Model {
         }
     }
 
-    /// Everybody's counters were looked at, by a sweep.
+    /// A sweep looked at all counters.
     pub fn sweep(&mut self, at: Moment) {
         for limit in &self.limits {
             let of_limit = self.of.iter_mut().filter(|((name, _), _)| *name == limit.name);
@@ -220,7 +218,7 @@ impl History {
             self.pour(limit.window, number, at.now);
         }
         let mut answer = self.counted(limit, number, at);
-        // Nothing is let in, so there is no time to tell.
+        // Nothing is admitted, so there is no time to tell.
         if number == 0 {
             answer.refused = Some(limit.window);
         }
@@ -229,17 +227,17 @@ impl History {
 
     fn counted(&self, limit: &Limit, number: u32, at: Moment) -> Answer {
         let since = self.penalty.unwrap_or(Timestamp::ZERO);
-        let counting: Vec<Came> = self.let_in.iter().filter(|of| of.now >= since).copied().collect();
+        let counting: Vec<Came> = self.admitted.iter().filter(|of| of.now >= since).copied().collect();
         match limit.kind {
             Kind::Fixed => fixed(&counting, limit, number, at),
             Kind::Aligned => {
-                // Where the clock was set, another window has begun as soon as somebody looked.
+                // Where the clock was set, another window has begun with the first look.
                 let since = self
                     .looked
                     .iter()
                     .rev()
                     .take_while(|(of, when, _)| *of == window(limit, at) && *when >= since);
-                aligned(since.map(|(.., let_in)| let_in).sum(), limit, number, at)
+                aligned(since.map(|(.., admitted)| admitted).sum(), limit, number, at)
             }
             Kind::Sliding => sliding(&counting, limit, number, at),
             Kind::Burst => burst(&counting, limit, number, at),
@@ -248,10 +246,10 @@ impl History {
 
     /// What a reload has carried over drains from when that was, within the window if it is more than the bucket holds.
     fn pour(&mut self, window: Span, number: u32, now: Timestamp) {
-        if self.let_in.iter().any(|came| came.by.is_none()) {
-            self.let_in.retain(|came| now < came.now + window);
-            let by = number.max(self.let_in.len() as u32);
-            self.let_in.iter_mut().for_each(|came| came.by = Some(by));
+        if self.admitted.iter().any(|came| came.by.is_none()) {
+            self.admitted.retain(|came| now < came.now + window);
+            let by = number.max(self.admitted.len() as u32);
+            self.admitted.iter_mut().for_each(|came| came.by = Some(by));
         }
     }
 
@@ -293,16 +291,16 @@ impl History {
         if alike || in_penalty {
             return;
         }
-        let is_poured = self.let_in.iter().all(|came| came.by.is_some());
+        let is_poured = self.admitted.iter().all(|came| came.by.is_some());
         let used = if from.kind == Kind::Burst && !is_poured {
             let counts = |came: &&Came| at.now < came.now + from.window;
-            self.let_in.iter().filter(counts).count()
+            self.admitted.iter().filter(counts).count()
         } else {
-            let number = self.let_in.last().and_then(|came| came.by).unwrap_or(1);
+            let number = self.admitted.last().and_then(|came| came.by).unwrap_or(1);
             self.counted(from, number, at).used as usize
         };
         let came = Came { now: at.now, by: None };
-        self.let_in = vec![came; used];
+        self.admitted = vec![came; used];
         self.looked = vec![(window(to, at), at.now, used)];
     }
 }
@@ -317,9 +315,9 @@ fn left_of(counter: &Counter, answer: &Answer) -> Left {
 }
 
 /// §7.1: windows follow each other, and each begins with the request that finds none.
-fn fixed(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
+fn fixed(admitted: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     let mut windows: Vec<Vec<Timestamp>> = Vec::new();
-    for request in let_in {
+    for request in admitted {
         match windows.last_mut() {
             Some(last) if request.now < last[0] + limit.window => last.push(request.now),
             _ => windows.push(vec![request.now]),
@@ -351,11 +349,11 @@ fn counted(used: usize, number: u32, until: Span) -> Answer {
 }
 
 /// §7.1: a request leaves when its whole bucket has left the window.
-fn sliding(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
+fn sliding(admitted: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     let width = limit.window.as_nanos().div_ceil(BUCKETS);
     let leaves = |request: &Came| Timestamp::from_nanos((request.now.as_nanos() / width + 1) * width) + limit.window;
-    let leaving: Vec<Timestamp> = let_in.iter().map(leaves).filter(|leaves| at.now < *leaves).collect();
-    // With so many gone there is room for one.
+    let leaving: Vec<Timestamp> = admitted.iter().map(leaves).filter(|leaves| at.now < *leaves).collect();
+    // With so many gone one more fits.
     let excess = (leaving.len() + 1).saturating_sub(number as usize);
     Answer {
         used: leaving.len() as u32,
@@ -365,14 +363,16 @@ fn sliding(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     }
 }
 
-/// §7.1: a bucket of `number` drops out of which one drips after each window ÷ number. It is full when one more would spill. §10.46:
+/// §7.1: a bucket of `number` drops out of which one drips after each window ÷ number. It is full when one more would spill. §7.26:
 /// with another number as many drops are in it as before, and they drip as before until the next one comes.
-fn burst(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
+fn burst(admitted: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     let drip_by = |by: u32| limit.window.as_nanos().div_ceil(by.max(1).into());
-    let first = let_in.first().map_or(number, |came| came.by.expect("they are poured"));
+    let first = admitted
+        .first()
+        .map_or(number, |came| came.by.expect("they are poured"));
     // Drops in the bucket, in the time that they take to drip out, and when that was so.
     let (mut level, mut looked, mut drip) = (0_u64, 0_u64, drip_by(first));
-    for request in let_in {
+    for request in admitted {
         level = level.saturating_sub(request.now.as_nanos() - looked);
         let before = std::mem::replace(&mut drip, drip_by(request.by.expect("they are poured")));
         let drops = u128::from(level) * u128::from(drip);

@@ -1,6 +1,5 @@
-//! Request limits that are loaded anew while they count: what stays, what is carried over, and what is forgotten.
-//!
-//! Absent on purpose: every way in which limits change, in random histories, which `limits` holds against the model.
+//! Reloading request limits while they count: what stays, what is carried over, and what is forgotten. `limits` compares all ways in
+//! which limits change with the model, in random histories.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,12 +18,12 @@ const MINUTE: Span = Span::from_secs(60);
 const HOUR: Span = Span::from_secs(3_600);
 const KINDS: [Kind; 4] = [Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst];
 
-struct Door {
+struct Limiter {
     rules: Rules,
     shards: Vec<Shard>,
 }
 
-impl Door {
+impl Limiter {
     fn new(limits: Vec<Limit>) -> Self {
         let rules = rules(limits, CALLERS_MAX);
         Self {
@@ -48,7 +47,7 @@ impl Door {
         decide(counters, &mut self.shards, &self.rules.limits, at)
     }
 
-    /// How long the network's next request is kept out by the first limit.
+    /// How long the network's next request is refused by the first limit.
     fn refused(&mut self, at: Moment) -> Span {
         let counter = counter(LimitId(0), &self.rules, of_network(1, 1));
         match self.decide(&[counter], at) {
@@ -57,8 +56,8 @@ impl Door {
         }
     }
 
-    /// How many of so many requests are let in, of one network by the first limit.
-    fn let_in(&mut self, times: usize, at: Moment) -> usize {
+    /// How many of so many requests of one network are admitted by the first limit.
+    fn admitted(&mut self, times: usize, at: Moment) -> usize {
         let counter = counter(LimitId(0), &self.rules, of_network(1, 1));
         (0..times).filter(|_| self.decide(&[counter], at).is_ok()).count()
     }
@@ -130,7 +129,7 @@ fn secs(secs: u64) -> Moment {
     after(Span::from_secs(secs))
 }
 
-/// Whoever asks makes its counters by the rules that hold, in their order.
+/// Requests make their counters by the rules in force, in their order.
 #[test]
 fn the_same_limits_in_another_order_change_nothing() {
     let (mut runner, seed, _) = runner(HISTORIES);
@@ -142,16 +141,16 @@ fn the_same_limits_in_another_order_change_nothing() {
     });
     let step = (0_u8..3, 0_u64..3, 0_u64..2_000, prop::option::weighted(0.1, 0_usize..3));
     let result = runner.run(&(orders, vec(step, 10..100)), |((limits, orders), steps)| {
-        let (mut one, mut other) = (Door::new(limits.clone()), Door::new(limits.clone()));
+        let (mut one, mut other) = (Limiter::new(limits.clone()), Limiter::new(limits.clone()));
         let mut now = Span::ZERO;
         for (account, network, millis, order) in steps {
             now = now + Span::from_millis(millis);
             if let Some(order) = order {
                 other.reload(orders[order % orders.len()].clone(), after(now));
             }
-            let [said, expected] = [&mut other, &mut one].map(|door| {
-                let counters = counters(&door.rules, account, network);
-                told(door.decide(&counters, after(now)), &counters, &door.rules)
+            let [said, expected] = [&mut other, &mut one].map(|limiter| {
+                let counters = counters(&limiter.rules, account, network);
+                told(limiter.decide(&counters, after(now)), &counters, &limiter.rules)
             });
             prop_assert_eq!(said, expected);
         }
@@ -163,75 +162,87 @@ fn the_same_limits_in_another_order_change_nothing() {
 }
 
 #[test]
-fn a_number_changes_and_what_was_counted_stays() {
+fn changing_the_number_keeps_the_counts() {
     for kind in KINDS {
-        let mut door = Door::new(vec![plain(kind, 5, HOUR)]);
-        assert_eq!(door.let_in(9, secs(0)), 5, "{kind:?}");
-        door.reload(vec![plain(kind, 8, HOUR)], secs(1));
-        assert_eq!(door.let_in(9, secs(1)), 3, "{kind:?}");
-        door.reload(vec![plain(kind, 2, HOUR)], secs(2));
-        assert_eq!(door.let_in(9, secs(3)), 0, "{kind:?}");
-        assert_eq!(door.let_in(9, secs(2 * 3_600)), 2, "{kind:?}");
+        let mut limiter = Limiter::new(vec![plain(kind, 5, HOUR)]);
+        assert_eq!(limiter.admitted(9, secs(0)), 5, "{kind:?}");
+        limiter.reload(vec![plain(kind, 8, HOUR)], secs(1));
+        assert_eq!(limiter.admitted(9, secs(1)), 3, "{kind:?}");
+        limiter.reload(vec![plain(kind, 2, HOUR)], secs(2));
+        assert_eq!(limiter.admitted(9, secs(3)), 0, "{kind:?}");
+        assert_eq!(limiter.admitted(9, secs(2 * 3_600)), 2, "{kind:?}");
     }
 }
 
-/// The bug: a burst lowered from 10 to 3 after 5 were used still let one in, since it was half full. What counts are requests.
+/// Regression: a burst lowered from 10 to 3 after 5 were used still let one in, since it was half full. What counts are requests.
 #[test]
-fn with_another_number_as_many_requests_count() {
+fn used_requests_count_under_any_new_number() {
     let changes = (0..=10_usize).flat_map(|used| [1, 2, 3, 9, 10, 11, 40].map(move |to| (used, to)));
     for ((used, to), kind) in changes.flat_map(|change| KINDS.map(|kind| (change, kind))) {
-        let mut door = Door::new(vec![plain(kind, 10, HOUR)]);
-        assert_eq!(door.let_in(used, secs(0)), used);
-        door.reload(vec![plain(kind, to, HOUR)], secs(0));
+        let mut limiter = Limiter::new(vec![plain(kind, 10, HOUR)]);
+        assert_eq!(limiter.admitted(used, secs(0)), used);
+        limiter.reload(vec![plain(kind, to, HOUR)], secs(0));
         let more = (to as usize).saturating_sub(used);
-        assert_eq!(door.let_in(50, secs(0)), more, "{kind:?}: {used} of 10, then of {to}");
-        let told = door.refused(secs(0));
+        assert_eq!(
+            limiter.admitted(50, secs(0)),
+            more,
+            "{kind:?}: {used} of 10, then of {to}"
+        );
+        let told = limiter.refused(secs(0));
         assert!(told <= HOUR + MINUTE, "{kind:?}: {told}");
         if kind != Kind::Aligned {
             let before = Span::from_nanos(told.as_nanos() - 1);
-            assert_eq!(door.let_in(1, after(before)), 0, "{kind:?}: {used} of 10, then of {to}");
+            assert_eq!(
+                limiter.admitted(1, after(before)),
+                0,
+                "{kind:?}: {used} of 10, then of {to}"
+            );
         }
-        assert_eq!(door.let_in(1, after(told)), 1, "{kind:?}: {used} of 10, then of {to}");
+        assert_eq!(
+            limiter.admitted(1, after(told)),
+            1,
+            "{kind:?}: {used} of 10, then of {to}"
+        );
     }
 }
 
-/// Somebody with a number of its own and somebody without one share their network's counter. In a burst, half of the one's was
-/// half of the other's.
+/// A caller with its own number and one without share their network's counter. Regression: in a burst, half of the one's number
+/// counted as half of the other's.
 #[test]
-fn a_counter_that_is_met_by_different_numbers_counts_requests() {
+fn a_counter_shared_by_different_numbers_counts_requests() {
     for kind in KINDS {
-        let mut door = Door::new(vec![plain(kind, 10, HOUR)]);
-        let plainly = counter(LimitId(0), &door.rules, of_network(1, 1));
+        let mut limiter = Limiter::new(vec![plain(kind, 10, HOUR)]);
+        let plainly = counter(LimitId(0), &limiter.rules, of_network(1, 1));
         let own = Counter {
             number: 100,
             enforced: 100,
             ..plainly
         };
-        let let_in = |door: &mut Door, counter: Counter| {
-            let asked = (0..200).filter(|_| door.decide(&[counter], secs(0)).is_ok());
+        let admitted = |limiter: &mut Limiter, counter: Counter| {
+            let asked = (0..200).filter(|_| limiter.decide(&[counter], secs(0)).is_ok());
             asked.count()
         };
-        assert_eq!(door.let_in(4, secs(0)), 4);
+        assert_eq!(limiter.admitted(4, secs(0)), 4);
         for _ in 0..50 {
-            assert!(door.decide(&[own], secs(0)).is_ok(), "{kind:?}");
+            assert!(limiter.decide(&[own], secs(0)).is_ok(), "{kind:?}");
         }
-        assert_eq!(let_in(&mut door, plainly), 0, "{kind:?}: 54 of 10 are used");
-        assert_eq!(let_in(&mut door, own), 46, "{kind:?}: 54 of 100 were used");
+        assert_eq!(admitted(&mut limiter, plainly), 0, "{kind:?}: 54 of 10 are used");
+        assert_eq!(admitted(&mut limiter, own), 46, "{kind:?}: 54 of 100 were used");
     }
 }
 
-/// The bug: what was carried over into a burst was cut to the number of whoever came first, and the rest was lifted for others.
+/// Regression: what was carried over into a burst was cut to the number of the first caller, and the rest was lifted for others.
 #[test]
-fn what_is_carried_into_a_burst_is_cut_for_nobody() {
-    let mut door = Door::new(vec![plain(Kind::Fixed, 100, HOUR)]);
-    assert_eq!(door.let_in(50, secs(0)), 50);
-    door.reload(vec![plain(Kind::Burst, 10, HOUR)], secs(0));
-    assert_eq!(door.let_in(1, secs(0)), 0);
-    door.reload(vec![plain(Kind::Burst, 100, HOUR)], secs(0));
-    assert_eq!(door.let_in(200, secs(0)), 50);
+fn counts_carried_into_a_burst_are_not_cut() {
+    let mut limiter = Limiter::new(vec![plain(Kind::Fixed, 100, HOUR)]);
+    assert_eq!(limiter.admitted(50, secs(0)), 50);
+    limiter.reload(vec![plain(Kind::Burst, 10, HOUR)], secs(0));
+    assert_eq!(limiter.admitted(1, secs(0)), 0);
+    limiter.reload(vec![plain(Kind::Burst, 100, HOUR)], secs(0));
+    assert_eq!(limiter.admitted(200, secs(0)), 50);
 }
 
-/// Whatever it was and will be: what has been sent counts, and nobody is kept out for longer than the new window.
+/// Whatever it was and will be: what has been sent counts, and nobody is refused for longer than the new window.
 #[test]
 fn changing_kind_or_window_lifts_nothing() {
     let counting = KINDS
@@ -241,33 +252,33 @@ fn changing_kind_or_window_lifts_nothing() {
         .clone()
         .flat_map(|from| counting.clone().map(move |to| (from, to)))
     {
-        let mut door = Door::new(vec![plain(from.0, 6, from.1)]);
-        assert_eq!(door.let_in(4, secs(0)), 4);
-        door.reload(vec![plain(to.0, 6, to.1)], secs(1));
+        let mut limiter = Limiter::new(vec![plain(from.0, 6, from.1)]);
+        assert_eq!(limiter.admitted(4, secs(0)), 4);
+        limiter.reload(vec![plain(to.0, 6, to.1)], secs(1));
         let dripped = usize::from(from == (Kind::Burst, MINUTE));
-        let more = door.let_in(9, secs(1));
+        let more = limiter.admitted(9, secs(1));
         assert!((2..=2 + dripped).contains(&more), "{from:?} to {to:?}: {more}");
         // A sliding window's buckets are late by a sixtieth.
         let over = secs(2).now + to.1 + Span::from_secs(to.1.as_secs_ceil() / 60);
         let late = after(over.since(Timestamp::ZERO));
-        assert_eq!(door.let_in(9, late), 6, "{from:?} to {to:?}");
+        assert_eq!(limiter.admitted(9, late), 6, "{from:?} to {to:?}");
     }
 }
 
-/// By which number a bucket drips is not the limit's own for everybody: it is known when somebody comes.
+/// The number by which a bucket drips may be the caller's own: it is known with the first request.
 #[test]
-fn a_bucket_that_is_new_is_filled_by_the_number_of_who_comes() {
+fn a_new_bucket_fills_by_the_number_of_its_caller() {
     for (number, more) in [(6, 2), (60, 56), (2, 0)] {
-        let mut door = Door::new(vec![plain(Kind::Fixed, 6, HOUR)]);
-        assert_eq!(door.let_in(4, secs(0)), 4);
-        door.reload(vec![plain(Kind::Burst, 6, HOUR)], secs(0));
+        let mut limiter = Limiter::new(vec![plain(Kind::Fixed, 6, HOUR)]);
+        assert_eq!(limiter.admitted(4, secs(0)), 4);
+        limiter.reload(vec![plain(Kind::Burst, 6, HOUR)], secs(0));
         let own = Counter {
             number,
             enforced: number,
-            ..counter(LimitId(0), &door.rules, of_network(1, 1))
+            ..counter(LimitId(0), &limiter.rules, of_network(1, 1))
         };
-        let let_in = (0..100).filter(|_| door.decide(&[own], secs(0)).is_ok()).count();
-        assert_eq!(let_in, more, "of {number}");
+        let admitted = (0..100).filter(|_| limiter.decide(&[own], secs(0)).is_ok()).count();
+        assert_eq!(admitted, more, "of {number}");
     }
 }
 
@@ -275,11 +286,11 @@ fn a_bucket_that_is_new_is_filled_by_the_number_of_who_comes() {
 fn a_reload_shortens_penalties() {
     let with = |penalty_s: Option<u64>| plain(Kind::Fixed, 1, MINUTE).penalty(penalty_s.map(Span::from_secs));
     for (to, ends) in [(Some(7_200), 3_600), (Some(600), 610), (Some(1), 70), (None, 70)] {
-        let mut door = Door::new(vec![with(Some(3_600))]);
-        assert_eq!(door.let_in(2, secs(0)), 1);
-        door.reload(vec![with(to)], secs(10));
-        assert_eq!(door.let_in(1, secs(ends - 1)), 0, "{to:?}");
-        assert_eq!(door.let_in(1, secs(ends)), 1, "{to:?}");
+        let mut limiter = Limiter::new(vec![with(Some(3_600))]);
+        assert_eq!(limiter.admitted(2, secs(0)), 1);
+        limiter.reload(vec![with(to)], secs(10));
+        assert_eq!(limiter.admitted(1, secs(ends - 1)), 0, "{to:?}");
+        assert_eq!(limiter.admitted(1, secs(ends)), 1, "{to:?}");
     }
 }
 
@@ -290,77 +301,78 @@ fn a_reload_shortens_blocks_and_ends_those_without_a_rule() {
         plain(Kind::Fixed, 1, Span::from_secs(1)).block_after(rule)
     };
     for (to, ends) in [(Some(7_200), 3_600), (Some(60), 70), (None, 11)] {
-        let mut door = Door::new(vec![with(Some(3_600))]);
-        assert_eq!(door.let_in(3, secs(0)), 1);
-        assert_eq!(door.let_in(1, secs(9)), 0);
-        let still = door.let_in(1, secs(10));
-        door.reload(vec![with(to)], secs(10));
+        let mut limiter = Limiter::new(vec![with(Some(3_600))]);
+        assert_eq!(limiter.admitted(3, secs(0)), 1);
+        assert_eq!(limiter.admitted(1, secs(9)), 0);
+        let still = limiter.admitted(1, secs(10));
+        limiter.reload(vec![with(to)], secs(10));
         let before = if to.is_some() { secs(ends - 1) } else { secs(10) };
         assert_eq!(
-            (still, door.let_in(1, before)),
+            (still, limiter.admitted(1, before)),
             (0, usize::from(to.is_none())),
             "{to:?}"
         );
-        assert_eq!(door.let_in(1, secs(ends)), 1, "{to:?}");
+        assert_eq!(limiter.admitted(1, secs(ends)), 1, "{to:?}");
     }
     // One refusal was noted before there was another rule.
-    let mut door = Door::new(vec![with(Some(3_600))]);
-    assert_eq!(door.let_in(2, secs(0)), 1);
-    door.reload(vec![with(Some(60))], secs(0));
-    assert_eq!(door.let_in(1, secs(0)), 0);
-    assert_eq!(door.let_in(1, secs(59)), 0, "the second blocks");
-    assert_eq!(door.let_in(1, secs(60)), 1);
+    let mut limiter = Limiter::new(vec![with(Some(3_600))]);
+    assert_eq!(limiter.admitted(2, secs(0)), 1);
+    limiter.reload(vec![with(Some(60))], secs(0));
+    assert_eq!(limiter.admitted(1, secs(0)), 0);
+    assert_eq!(limiter.admitted(1, secs(59)), 0, "the second blocks");
+    assert_eq!(limiter.admitted(1, secs(60)), 1);
 }
 
 #[test]
-fn what_vanishes_is_forgotten_and_what_is_new_begins_empty() {
+fn removed_limits_are_forgotten_and_new_ones_begin_empty() {
     let limit = |name: &str| plain(Kind::Fixed, 2, HOUR).named(name);
-    let mut door = Door::new(vec![limit("a")]);
-    assert_eq!(door.let_in(3, secs(0)), 2);
-    door.reload(vec![limit("b")], secs(0));
-    assert_eq!(door.let_in(3, secs(0)), 2);
-    door.reload(vec![limit("a")], secs(0));
-    assert_eq!(door.let_in(3, secs(0)), 2);
+    let mut limiter = Limiter::new(vec![limit("a")]);
+    assert_eq!(limiter.admitted(3, secs(0)), 2);
+    limiter.reload(vec![limit("b")], secs(0));
+    assert_eq!(limiter.admitted(3, secs(0)), 2);
+    limiter.reload(vec![limit("a")], secs(0));
+    assert_eq!(limiter.admitted(3, secs(0)), 2);
 }
 
 #[test]
-fn more_callers_or_fewer_may_be_counted_one_by_one_at_once() {
+fn a_changed_caller_budget_applies_at_once() {
     let limit = plain(Kind::Fixed, 1, HOUR);
-    let mut door = Door::new(vec![limit.clone()]);
+    let mut limiter = Limiter::new(vec![limit.clone()]);
     let mut next = 0;
-    let mut counted = |door: &mut Door, strangers: u64| {
-        for _ in 0..strangers {
+    let mut counted = |limiter: &mut Limiter, networks: u64| {
+        for _ in 0..networks {
             next += 1;
-            let counter = counter(LimitId(0), &door.rules, of_network(next, next));
-            _ = door.decide(&[counter], secs(0));
+            let counter = counter(LimitId(0), &limiter.rules, of_network(next, next));
+            _ = limiter.decide(&[counter], secs(0));
         }
-        door.shards
+        limiter
+            .shards
             .iter()
             .map(|shard| shard.counted(LimitId(0)).0)
             .sum::<usize>()
     };
-    assert_eq!(counted(&mut door, 1_500), 1_000);
-    door.reload_rules(rules(vec![limit.clone()], 1_200), secs(0));
-    assert_eq!(counted(&mut door, 1_000), 1_200);
-    door.reload_rules(rules(vec![limit], 1_000), secs(0));
-    assert_eq!(counted(&mut door, 1_000), 1_200, "who is counted stays so");
+    assert_eq!(counted(&mut limiter, 1_500), 1_000);
+    limiter.reload_rules(rules(vec![limit.clone()], 1_200), secs(0));
+    assert_eq!(counted(&mut limiter, 1_000), 1_200);
+    limiter.reload_rules(rules(vec![limit], 1_000), secs(0));
+    assert_eq!(counted(&mut limiter, 1_000), 1_200, "counted callers stay counted");
 }
 
-/// A limit that isn't enforced does all that it would do, but refuse: so switching it on surprises nobody.
+/// A limit that isn't enforced does all that it would do, but refuse: so enforcing it later brings no surprise.
 #[test]
 fn unenforced_limits_count_and_can_be_enforced_later() {
     let limit = |enforce| plain(Kind::Fixed, 2, MINUTE).penalty(HOUR).enforced(enforce);
-    let mut door = Door::new(vec![limit(false)]);
-    let counter = counter(LimitId(0), &door.rules, of_network(1, 1));
+    let mut limiter = Limiter::new(vec![limit(false)]);
+    let counter = counter(LimitId(0), &limiter.rules, of_network(1, 1));
     let would: Vec<bool> = (0..4)
         .map(|_| {
-            let admitted = door.decide(&[counter], secs(0)).expect("nobody is refused");
+            let admitted = limiter.decide(&[counter], secs(0)).expect("nobody is refused");
             assert!(admitted.left.is_empty(), "nobody is told");
             admitted.unenforced.has(LimitId(0))
         })
         .collect();
     assert_eq!(would, [false, false, true, true]);
-    door.reload(vec![limit(true)], secs(1));
-    assert_eq!(door.let_in(1, secs(3_599)), 0, "its penalty has begun");
-    assert_eq!(door.let_in(1, secs(3_600)), 1);
+    limiter.reload(vec![limit(true)], secs(1));
+    assert_eq!(limiter.admitted(1, secs(3_599)), 0, "its penalty has begun");
+    assert_eq!(limiter.admitted(1, secs(3_600)), 1);
 }

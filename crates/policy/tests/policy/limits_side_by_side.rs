@@ -1,7 +1,7 @@
 //! Request limits and their model, side by side, while other rules are loaded now and then: after every step both have said the
 //! same, and what is promised to callers holds, which is checked without the model too.
 //!
-//! Absent on purpose: where histories come from (`limits`, `fuzz/fuzz_targets/limits.rs`), and full tables (`limits_crowded`).
+//! Histories come from `limits` and `fuzz/fuzz_targets/limits.rs`; full tables are in `limits_aggregated`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::rules;
 
 /// Accounts that ask; the last one is none.
 pub const ACCOUNTS: u8 = 3;
-/// Networks from which they ask, in two neighbourhoods.
+/// Networks from which they ask, with two prefixes.
 pub const NETWORKS: u8 = 3;
 
-/// Of requests that were let in and lie so close together, every pair is looked at.
+/// Of admitted requests that lie so close together, every pair is looked at.
 const PAIRS_MAX: usize = 40;
 /// Sweeps that look at every place of tables this small.
 const SWEEPS: u8 = 4;
@@ -27,13 +27,13 @@ const OPENED: UnixTime = UnixTime::from_millis(1_780_000_000_123);
 /// Something that happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// Somebody sends a request that some of the limits are for, by their bits.
+    /// A request that matches some of the limits, by their bits.
     Request { account: u8, network: u8, matching: u8 },
     /// So many nanoseconds pass.
     Pass(u64),
     /// So many millionths of the window of that limit pass, and some nanoseconds more or less.
     PassOf(u8, u32, i8),
-    /// Who was refused last comes back when it was told to, so many nanoseconds earlier or later.
+    /// The caller refused last retries when it was told to, so many nanoseconds earlier or later.
     Return(i8),
     /// The wall clock is set by so many milliseconds.
     Set(i32),
@@ -51,13 +51,13 @@ struct Asked {
     network: u8,
     matching: u8,
     is_refused: bool,
-    /// When it was told to come back; `None`: it was let in, or blocked.
+    /// When it was told to come back; `None`: it was admitted, or blocked.
     refused_until: Option<Timestamp>,
     /// Whether a number above nothing was left of every counter, with none degraded; `None`: it was refused, or can't be told.
     had_more: Option<bool>,
 }
 
-/// When one subject was let in by one limit, and the largest number by which it was.
+/// When one subject was admitted by one limit, and the largest number by which it was.
 #[derive(Clone, Debug, Default)]
 struct Stretch {
     number: u32,
@@ -81,7 +81,7 @@ pub struct SideBySide {
     now: Timestamp,
     wall_ms: i64,
     asked: Option<Asked>,
-    let_in: Stretches,
+    admitted: Stretches,
     /// Those of limits that have changed since.
     ended: Vec<(Limit, Stretch)>,
     refusals: u64,
@@ -103,7 +103,7 @@ impl SideBySide {
             now: Timestamp::ZERO,
             wall_ms: OPENED.as_millis() as i64,
             asked: None,
-            let_in: HashMap::new(),
+            admitted: HashMap::new(),
             ended: Vec::new(),
             refusals: 0,
             returns: 0,
@@ -155,14 +155,14 @@ impl SideBySide {
         let reload = Reload::new(&self.rules, &new);
         self.shards.iter_mut().for_each(|shard| reload.apply(shard, at));
         self.model.reload(new.limits.clone(), at);
-        for (key, (limit, stretches)) in std::mem::take(&mut self.let_in) {
+        for (key, (limit, stretches)) in std::mem::take(&mut self.admitted) {
             let is_alike = |new: &&Limit| {
                 let counts = |limit: &Limit| (limit.kind, limit.window, limit.penalty);
                 new.name == limit.name && counts(new) == counts(&limit)
             };
             if let Some(new) = new.limits.iter().find(is_alike) {
                 let before = stretches.into_iter().chain([Stretch::default()]);
-                self.let_in.insert(key, (new.clone(), before.collect()));
+                self.admitted.insert(key, (new.clone(), before.collect()));
             } else {
                 self.ended
                     .extend(stretches.into_iter().map(|stretch| (limit.clone(), stretch)));
@@ -174,11 +174,11 @@ impl SideBySide {
         self.rules = new;
     }
 
-    /// Nobody ever got more than its limit.
+    /// No subject ever got more than its limit.
     pub fn finish(&self) {
         let of_limit =
             |(limit, stretches)| Vec::into_iter(stretches).map(move |stretch| (Limit::clone(limit), stretch));
-        let now = self.let_in.values().cloned().collect::<Vec<_>>();
+        let now = self.admitted.values().cloned().collect::<Vec<_>>();
         let now = now
             .iter()
             .flat_map(|(limit, stretches)| of_limit((limit, stretches.clone())));
@@ -207,7 +207,7 @@ impl SideBySide {
         }
     }
 
-    /// Who comes back when told passes, and not a nanosecond earlier.
+    /// A retry at the time told is admitted, and not a nanosecond earlier.
     fn come_back(&mut self, more: i8) {
         let Some(Asked {
             at,
@@ -235,7 +235,7 @@ impl SideBySide {
         if met().any(|counter| counter.enforced == 0) {
             return;
         }
-        let asked = self.asked.as_ref().expect("somebody has just asked");
+        let asked = self.asked.as_ref().expect("a request has just been made");
         let is_refused = asked.is_refused;
         if more >= 0 {
             assert!(
@@ -244,7 +244,7 @@ impl SideBySide {
             );
             self.returns += 1;
         } else if met().all(tells) {
-            assert!(is_refused, "let in earlier than it was told at {at:?}: {asked:?}");
+            assert!(is_refused, "admitted earlier than it was told at {at:?}: {asked:?}");
         }
     }
 
@@ -266,18 +266,18 @@ impl SideBySide {
             assert_eq!(said.is_ok(), had_more, "it was told what was left: {before:?}");
         }
         if let Ok(Admitted { unenforced, .. }) = said {
-            self.note_let_in(&counters, unenforced);
+            self.note_admitted(&counters, unenforced);
         }
         self.note(said, &counters, (account, network, matching));
     }
 
-    fn note_let_in(&mut self, counters: &[Counter], unenforced: LimitSet) {
+    fn note_admitted(&mut self, counters: &[Counter], unenforced: LimitSet) {
         let charged = |counter: &&Counter| counter.matches && !unenforced.has(counter.limit);
         for counter in counters.iter().filter(charged) {
             let limit = &self.rules.limits[counter.limit.index()];
             let new = || (limit.clone(), vec![Stretch::default()]);
             let key = (Arc::clone(&limit.name), counter.subject.id);
-            for stretch in &mut self.let_in.entry(key).or_insert_with(new).1 {
+            for stretch in &mut self.admitted.entry(key).or_insert_with(new).1 {
                 stretch.number = stretch.number.max(counter.enforced);
                 stretch.times.push(self.now);
             }
@@ -340,7 +340,7 @@ impl SideBySide {
     }
 }
 
-/// Requests that may be let in so far apart from first to last: promised by the kind of limit alone, whatever penalties there are.
+/// Requests that may be admitted so far apart from first to last: promised by the kind of limit alone, whatever penalties there are.
 pub fn at_most(limit: &Limit, number: u32, passed: Span) -> u64 {
     let (number, windows) = (u64::from(number), passed.as_nanos() / limit.window.as_nanos());
     match limit.kind {
@@ -363,7 +363,7 @@ pub fn of_account(account: u8) -> Subject {
     }
 }
 
-/// The number of a network and of its neighbourhood, well spread as a keyed hash is. Each neighbourhood lies in a region of its own.
+/// The number of a network and of its wider prefix, well spread as a keyed hash is. Each prefix has a region of its own.
 pub fn of_network(network: u64, wider: u64) -> Subject {
     Subject {
         region: spread(wider ^ 0xFF_0000_0000_0000) as u32,

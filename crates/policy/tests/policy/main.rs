@@ -2,15 +2,15 @@
 //!
 //! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
 
+mod aggregation;
 mod clock;
-mod crowd;
 mod debits;
 mod displacement;
 mod fairness;
+mod harness;
 mod histories;
-mod house;
 mod limits;
-mod limits_crowded;
+mod limits_aggregated;
 mod limits_model;
 mod limits_reloaded;
 mod limits_side_by_side;

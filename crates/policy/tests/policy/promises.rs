@@ -1,6 +1,6 @@
-//! What quotas promise, checked without the policy's buckets wherever that can be done (semantics §5.2, §5.4, §9.4): nothing
-//! comes back early, nothing more than one bucket late; no window of its length ever holds more than the limit; and nobody is
-//! refused for a moment longer than was said.
+//! What quotas promise, checked without the policy's buckets where possible (rules §5.2, §5.4, §9.4): nothing expires early,
+//! or more than one bucket late; no window of its length ever holds more than the limit; and no caller is refused for longer
+//! than it was told.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use tiergate_policy::rules::{Rules, Window, WindowId};
 use tiergate_policy::time::{Span, UnixTime};
 
 use super::debits::{Debits, width};
-use super::house::{House, ask, caller, rules};
+use super::harness::{Harness, ask, caller, rules};
 use super::request::{AdmissionRequest, RequestExt};
 use super::rules::{RulesBuilder, calendar};
 use super::seeded::runner;
@@ -23,10 +23,10 @@ fn limited(window: Window, limit: u64) -> RulesBuilder {
     rules(0, 1_000).edit_tier("p0", |tier| tier.quota("daily", limit, window))
 }
 
-fn opened(rules: impl Into<Rules>) -> House {
-    let mut house = House::new(rules);
-    house.set_clock(OPENED);
-    house
+fn opened(rules: impl Into<Rules>) -> Harness {
+    let mut harness = Harness::new(rules);
+    harness.set_clock(OPENED);
+    harness
 }
 
 // ---- every short history
@@ -56,30 +56,30 @@ const DEEDS: [Deed; 6] = [
 
 #[test]
 fn every_short_history_of_a_small_window() {
-    let mut house = opened(limited(Window::Rolling(LENGTH), LIMIT));
+    let mut harness = opened(limited(Window::Rolling(LENGTH), LIMIT));
     let mut number = 0;
     for phase in [0, 1, 500, 999] {
         for history in 0..DEEDS.len().pow(STEPS) {
             // Each history has a caller of its own, and begins at a second and the phase.
-            let second = house.policy.wall_clock(house.now).as_millis() % 1_000;
-            house.pass(Span::from_millis(1_000 - second + phase));
+            let second = harness.policy.wall_clock(harness.now).as_millis() % 1_000;
+            harness.pass(Span::from_millis(1_000 - second + phase));
             number += 1;
             let deeds = (0..STEPS).map(|step| DEEDS[history / DEEDS.len().pow(step) % DEEDS.len()]);
-            short_history(&mut house, number, &deeds.collect::<Vec<_>>());
-            house.policy.sweep(house.now);
+            short_history(&mut harness, number, &deeds.collect::<Vec<_>>());
+            harness.policy.sweep(harness.now);
         }
     }
 }
 
-fn short_history(house: &mut House, number: u64, deeds: &[Deed]) {
+fn short_history(harness: &mut Harness, number: u64, deeds: &[Deed]) {
     let (caller, ask) = (caller(number), ask(number, 0));
     let mut debits: Vec<UnixTime> = Vec::new();
     let mut model = Debits::new(&tiergate_policy::Table::numbered([Window::Rolling(LENGTH)]));
     for deed in deeds {
-        let wall = house.policy.wall_clock(house.now);
+        let wall = harness.policy.wall_clock(harness.now);
         match deed {
             Deed::Succeed | Deed::Fail => {
-                let entered = house.enter(&ask).map(|_| ());
+                let entered = harness.enter(&ask).map(|_| ());
                 let used = model.used(WINDOW, caller, wall);
                 assert_eq!(entered.is_ok(), used < LIMIT, "{deeds:?}, {debits:?}, {wall:?}");
                 assert_promised(&debits, wall, entered.is_ok(), LENGTH, LIMIT);
@@ -88,20 +88,20 @@ fn short_history(house: &mut House, number: u64, deeds: &[Deed]) {
                     assert_eq!(refusal.retry_after(), Some(back.since(wall)), "{deeds:?}");
                     continue;
                 }
-                let job = house.policy.jobs().map(|(id, _)| id).next().expect("it was let in");
+                let job = harness.policy.jobs().map(|(id, _)| id).next().expect("it was admitted");
                 if let Deed::Succeed = deed {
-                    house.succeeds(job);
+                    harness.succeeds(job);
                     model.debit(caller, wall, 1);
                     debits.push(wall);
                 } else {
-                    house.policy.end(job, Outcome::Failed, house.now);
+                    harness.policy.end(job, Outcome::Failed, harness.now);
                 }
             }
-            Deed::Bucket => house.pass(Span::from_secs(1)),
+            Deed::Bucket => harness.pass(Span::from_secs(1)),
             Deed::Edge(by) => {
-                if let Some(edge) = house.policy.usage(WINDOW, &caller, house.now).next_free {
+                if let Some(edge) = harness.policy.usage(WINDOW, &caller, harness.now).next_free {
                     let at = UnixTime::from_millis(edge.as_millis().saturating_add_signed(*by));
-                    house.pass(at.since(wall));
+                    harness.pass(at.since(wall));
                 }
             }
         }
@@ -109,9 +109,9 @@ fn short_history(house: &mut House, number: u64, deeds: &[Deed]) {
 }
 
 /// Each debit is of one unit, and so is what was asked now.
-fn assert_promised(debits: &[UnixTime], now: UnixTime, let_in: bool, length: Span, limit: u64) {
+fn assert_promised(debits: &[UnixTime], now: UnixTime, admitted: bool, length: Span, limit: u64) {
     let since = |length: Span| debits.iter().filter(|at| now.since(**at) <= length).count() as u64;
-    if let_in {
+    if admitted {
         assert!(
             since(length) < limit,
             "more than the limit within {length}: {debits:?}, {now:?}"
@@ -159,14 +159,14 @@ fn refusals_end_at_the_moment_they_name() {
     let (mut runner, seed, _) = runner(400);
     let history = (prop::sample::select(windows()), 3..=8_u64, vec(visit, 20..60));
     let result = runner.run(&history, |((window, length), limit, visits)| {
-        let mut house = opened(limited(window.clone(), limit));
+        let mut harness = opened(limited(window.clone(), limit));
         let mut units: Vec<UnixTime> = Vec::new();
         for visit in &visits {
             let after = u128::from(length.as_nanos()) * u128::from(visit.after) / 1_000;
-            house.pass(Span::from_nanos(u64::try_from(after).unwrap()));
-            visited(&mut house, visit, &window, limit, &mut units);
+            harness.pass(Span::from_nanos(u64::try_from(after).unwrap()));
+            visited(&mut harness, visit, &window, limit, &mut units);
         }
-        let held = house.policy.usage(WINDOW, &caller(1), house.now).held;
+        let held = harness.policy.usage(WINDOW, &caller(1), harness.now).held;
         assert_eq!(held, 0, "§9.5");
         Ok(())
     });
@@ -175,17 +175,22 @@ fn refusals_end_at_the_moment_they_name() {
     }
 }
 
-fn visited(house: &mut House, visit: &Visit, window: &Window, limit: u64, units: &mut Vec<UnixTime>) {
+fn visited(harness: &mut Harness, visit: &Visit, window: &Window, limit: u64, units: &mut Vec<UnixTime>) {
     let ask = ask(1, 0).cost(visit.cost);
-    match house.enter(&ask) {
+    match harness.enter(&ask) {
         Ok(_) => {
-            let (job, wall) = house.policy.jobs().map(|(id, job)| (id, job.admitted)).next().unwrap();
+            let (job, wall) = harness
+                .policy
+                .jobs()
+                .map(|(id, job)| (id, job.admitted))
+                .next()
+                .unwrap();
             let outcome = if visit.succeeds {
                 Outcome::Succeeded
             } else {
                 Outcome::Failed
             };
-            house.policy.end(job, outcome, house.now);
+            harness.policy.end(job, outcome, harness.now);
             if visit.succeeds {
                 units.extend((0..visit.cost).map(|_| wall));
             }
@@ -196,50 +201,50 @@ fn visited(house: &mut House, visit: &Visit, window: &Window, limit: u64, units:
         }
         Err(refusal) => {
             if let Window::Rolling(length) = window {
-                let (wall, late) = (house.policy.wall_clock(house.now), width(*length));
+                let (wall, late) = (harness.policy.wall_clock(harness.now), width(*length));
                 let within = |at: &&UnixTime| wall.since(**at) <= *length + Span::from_millis(late);
                 let within = units.iter().filter(within).count() as u64;
                 assert!(within + u64::from(visit.cost) > limit, "more than a bucket late");
             }
             if let Probe::RetryAfter = visit.probe {
-                try_again(house, &ask, &refusal);
+                try_again(harness, &ask, &refusal);
             }
         }
     }
-    let usage = house.policy.usage(WINDOW, &caller(1), house.now);
+    let usage = harness.policy.usage(WINDOW, &caller(1), harness.now);
     match visit.probe {
         Probe::NextFree => comes_back(
-            house,
+            harness,
             usage.next_free.filter(|_| usage.used > 0),
             usage.used,
             usage.used.saturating_sub(1),
         ),
-        Probe::NextReset => comes_back(house, usage.next_reset.filter(|_| usage.used > 0), usage.used, 0),
+        Probe::NextReset => comes_back(harness, usage.next_reset.filter(|_| usage.used > 0), usage.used, 0),
         Probe::Nothing | Probe::RetryAfter => {}
     }
 }
 
 /// A millisecond before the time that was told it is refused again; at that time it passes.
-fn try_again(house: &mut House, ask: &AdmissionRequest, refusal: &Refusal) {
+fn try_again(harness: &mut Harness, ask: &AdmissionRequest, refusal: &Refusal) {
     let Some(retry_after) = refusal.retry_after() else {
         panic!("nothing is held, and it costs less than the limit: {refusal:?}")
     };
-    house.pass(retry_after.minus_a_millisecond());
-    assert_eq!(house.refused(ask).retry_after(), Some(MS));
-    house.pass(MS);
-    let job = house.runs(ask).job;
-    house.policy.end(job, Outcome::Failed, house.now);
+    harness.pass(retry_after.minus_a_millisecond());
+    assert_eq!(harness.refused(ask).retry_after(), Some(MS));
+    harness.pass(MS);
+    let job = harness.runs(ask).job;
+    harness.policy.end(job, Outcome::Failed, harness.now);
 }
 
 /// Something of what was used comes back at that time and not before; then no more than that is left.
-fn comes_back(house: &mut House, at: Option<UnixTime>, used: u64, left_at_most: u64) {
+fn comes_back(harness: &mut Harness, at: Option<UnixTime>, used: u64, left_at_most: u64) {
     let Some(at) = at else { return };
-    let wall = house.policy.wall_clock(house.now);
-    house.pass(at.since(wall).minus_a_millisecond());
-    let before = house.policy.usage(WINDOW, &caller(1), house.now).used;
+    let wall = harness.policy.wall_clock(harness.now);
+    harness.pass(at.since(wall).minus_a_millisecond());
+    let before = harness.policy.usage(WINDOW, &caller(1), harness.now).used;
     assert!(before > left_at_most && before <= used, "{before} of {used}");
-    house.pass(MS);
-    assert!(house.policy.usage(WINDOW, &caller(1), house.now).used <= left_at_most);
+    harness.pass(MS);
+    assert!(harness.policy.usage(WINDOW, &caller(1), harness.now).used <= left_at_most);
 }
 
 trait MinusAMillisecond {

@@ -1,11 +1,11 @@
-//! How long a job waits, how long it is told that it would, and when it is told to come back (semantics §3.8–10).
+//! How long a job waits, how long it is told that it would, and when it is told to come back (rules §3.8–10).
 
 use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};
 use tiergate_policy::rules::{Priority, Rules};
 use tiergate_policy::time::Span;
 
-use super::house::{House, POOL, ask, rules};
+use super::harness::{Harness, POOL, ask, rules};
 use super::request::{AdmissionRequest, RequestExt};
 
 const SLOT_TIME: Span = Span::from_secs(2);
@@ -18,44 +18,44 @@ fn prefers(secs: u64, ask: AdmissionRequest) -> AdmissionRequest {
     ask.prefer_wait(Span::from_secs(secs))
 }
 
-/// A busy house that has seen so many slots held for [`SLOT_TIME`], by jobs of that priority.
-fn seasoned(rules: impl Into<Rules>, slot_times: u32, of: u8) -> (House, Vec<JobId>) {
-    let mut house = House::new(rules);
+/// A busy policy that has seen so many slots held for [`SLOT_TIME`], by jobs of that priority.
+fn seasoned(rules: impl Into<Rules>, slot_times: u32, of: u8) -> (Harness, Vec<JobId>) {
+    let mut harness = Harness::new(rules);
     for _ in 0..slot_times {
-        let job = house.runs(&ask(500_000, of)).job;
-        house.pass(SLOT_TIME);
-        house.succeeds(job);
+        let job = harness.runs(&ask(500_000, of)).job;
+        harness.pass(SLOT_TIME);
+        harness.succeeds(job);
     }
-    let slots = house.policy.slots(POOL);
+    let slots = harness.policy.slots(POOL);
     let running = (0..slots)
-        .map(|at| house.runs(&ask(1_000_000 + u64::from(at), of)).job)
+        .map(|at| harness.runs(&ask(1_000_000 + u64::from(at), of)).job)
         .collect();
-    (house, running)
+    (harness, running)
 }
 
 #[test]
 fn the_estimate_follows_its_formula() {
-    let (mut house, _) = seasoned(rules(8, 2), 40, 0);
+    let (mut harness, _) = seasoned(rules(8, 2), 40, 0);
     assert_eq!(
-        house.policy.estimate(POOL, priority(0)),
+        harness.policy.estimate(POOL, priority(0)),
         Span::from_secs(1),
         "1 × 2 s ÷ 2"
     );
     for number in 0..5 {
-        house.sits(&ask(number, 3));
+        harness.queues(&ask(number, 3));
     }
     assert_eq!(
-        house.policy.estimate(POOL, priority(3)),
+        harness.policy.estimate(POOL, priority(3)),
         Span::from_secs(6),
         "6 × 2 s ÷ 2"
     );
     assert_eq!(
-        house.policy.estimate(POOL, priority(0)),
+        harness.policy.estimate(POOL, priority(0)),
         Span::from_secs(6),
         "behind a higher one too"
     );
     assert_eq!(
-        house.policy.estimate(POOL, priority(4)),
+        harness.policy.estimate(POOL, priority(4)),
         Span::from_secs(1),
         "ahead of all of them"
     );
@@ -63,14 +63,14 @@ fn the_estimate_follows_its_formula() {
 
 #[test]
 fn the_estimate_follows_the_last_slot_times() {
-    let (mut house, running) = seasoned(rules(8, 1), 100, 0);
-    house.succeeds(running[0]);
+    let (mut harness, running) = seasoned(rules(8, 1), 100, 0);
+    harness.succeeds(running[0]);
     for _ in 0..300 {
-        let job = house.runs(&ask(1, 0)).job;
-        house.pass(Span::from_secs(10));
-        house.succeeds(job);
+        let job = harness.runs(&ask(1, 0)).job;
+        harness.pass(Span::from_secs(10));
+        harness.succeeds(job);
     }
-    let estimate = house.policy.estimate(POOL, priority(0)).as_secs_f64();
+    let estimate = harness.policy.estimate(POOL, priority(0)).as_secs_f64();
     assert!(
         (9.99..=10.0).contains(&estimate),
         "{estimate} s, not the 2 s of long ago"
@@ -79,15 +79,19 @@ fn the_estimate_follows_the_last_slot_times() {
 
 #[test]
 fn higher_priorities_stretch_estimates_at_most_eightfold() {
-    let (house, _) = seasoned(rules(8, 1), 63, 6);
+    let (harness, _) = seasoned(rules(8, 1), 63, 6);
     assert_eq!(
-        house.policy.estimate(POOL, priority(6)),
+        harness.policy.estimate(POOL, priority(6)),
         SLOT_TIME,
         "nothing is above 6"
     );
-    assert_eq!(house.policy.estimate(POOL, priority(0)), Span::from_secs(16), "2 s × 8");
+    assert_eq!(
+        harness.policy.estimate(POOL, priority(0)),
+        Span::from_secs(16),
+        "2 s × 8"
+    );
 
-    let mut mixed = House::new(rules(8, 1));
+    let mut mixed = Harness::new(rules(8, 1));
     for round in 0..64 {
         let job = mixed.runs(&ask(1, if round % 4 == 0 { 0 } else { 5 })).job;
         mixed.pass(SLOT_TIME);
@@ -100,31 +104,37 @@ fn higher_priorities_stretch_estimates_at_most_eightfold() {
     );
 }
 
-/// Refusals lower the rate at which one's own priority is let in; an estimate made from that rate would grow with them.
+/// Refusals lower the rate at which a priority is admitted; an estimate made from that rate would grow with them.
 #[test]
 fn refusals_do_not_change_the_estimate() {
-    let (mut house, _) = seasoned(rules(1, 1), 40, 0);
-    house.sits(&ask(1, 6));
-    let before = house.policy.estimate(POOL, priority(0));
+    let (mut harness, _) = seasoned(rules(1, 1), 40, 0);
+    harness.queues(&ask(1, 6));
+    let before = harness.policy.estimate(POOL, priority(0));
     for number in 0..1_000 {
-        house.refused(&ask(10 + number, 0));
+        harness.refused(&ask(10 + number, 0));
     }
-    assert_eq!(house.policy.estimate(POOL, priority(0)), before);
+    assert_eq!(harness.policy.estimate(POOL, priority(0)), before);
 }
 
 #[test]
 fn retry_after_is_the_estimate_within_bounds_and_spread() {
-    // (slot time, the estimate of who is refused with one job ahead)
+    // (slot time, the estimate with one job ahead)
     for (slot_ms, estimate_s) in [(1, 0.002), (500, 1.0), (20_000, 40.0), (3_600_000, 240.0)] {
-        let mut house = House::new(rules(1, 1));
-        let job = house.runs(&ask(1, 0)).job;
-        house.pass(Span::from_millis(slot_ms));
-        house.succeeds(job);
-        house.runs(&ask(1, 0));
-        house.sits(&ask(2, 0));
+        let mut harness = Harness::new(rules(1, 1));
+        let job = harness.runs(&ask(1, 0)).job;
+        harness.pass(Span::from_millis(slot_ms));
+        harness.succeeds(job);
+        harness.runs(&ask(1, 0));
+        harness.queues(&ask(2, 0));
 
         let told: Vec<f64> = (0..200)
-            .map(|number| house.refused(&ask(10 + number, 0)).retry_after().unwrap().as_secs_f64())
+            .map(|number| {
+                harness
+                    .refused(&ask(10 + number, 0))
+                    .retry_after()
+                    .unwrap()
+                    .as_secs_f64()
+            })
             .collect();
         let (earliest, latest) = (
             told.iter().copied().fold(f64::MAX, f64::min),
@@ -139,9 +149,9 @@ fn retry_after_is_the_estimate_within_bounds_and_spread() {
             "{slot_ms} ms: back after {latest} s"
         );
         if slot_ms > 1 {
-            let room = estimate_s / 4.0 + 1.0;
+            let range = estimate_s / 4.0 + 1.0;
             assert!(
-                latest - earliest > room * 0.8,
+                latest - earliest > range * 0.8,
                 "{slot_ms} ms: all back within {} s",
                 latest - earliest
             );
@@ -149,18 +159,18 @@ fn retry_after_is_the_estimate_within_bounds_and_spread() {
     }
 }
 
-/// Those who are refused at the same moment come back over the whole room, not in a few bursts.
+/// Clients that are refused at the same moment retry over the whole range, not in a few bursts.
 #[test]
-fn those_refused_together_do_not_return_together() {
-    let (mut house, _) = seasoned(rules(1, 1), 40, 0);
-    house.sits(&ask(1, 0));
+fn simultaneous_refusals_are_spread_over_time() {
+    let (mut harness, _) = seasoned(rules(1, 1), 40, 0);
+    harness.queues(&ask(1, 0));
     let mut told: Vec<Span> = (0..100)
-        .map(|number| house.refused(&ask(10 + number, 0)).retry_after().unwrap())
+        .map(|number| harness.refused(&ask(10 + number, 0)).retry_after().unwrap())
         .collect();
     told.sort_unstable();
     told.dedup();
     assert_eq!(told.len(), 100, "no two of them at the same moment");
-    // 4 s × ¼ + 1 s of room: in 10 parts, none is empty or has more than twice its share.
+    // A range of 4 s × ¼ + 1 s: in 10 parts, none is empty or has more than twice its share.
     let mut parts = [0; 10];
     for at in told {
         parts[usize::try_from((at.as_nanos() - 4_000_000_000) / 200_000_001).unwrap()] += 1;
@@ -168,12 +178,12 @@ fn those_refused_together_do_not_return_together() {
     assert!(parts.iter().all(|part| (5..=20).contains(part)), "{parts:?}");
 }
 
-/// The story: the only worker was restarted, which took ten seconds, and meanwhile clients were sent away for four minutes.
+/// Regression: the only server was restarted, which took ten seconds, and meanwhile clients were told to retry in four minutes.
 #[test]
 fn with_all_servers_down_retry_after_stays_short() {
-    let (mut house, _) = House::busy(rules(0, 1));
-    house.policy.server_down(POOL, tiergate_policy::rules::ServerId(0));
-    let retry_after = house.refused(&ask(1, 0)).retry_after().unwrap();
+    let (mut harness, _) = Harness::busy(rules(0, 1));
+    harness.policy.server_down(POOL, tiergate_policy::rules::ServerId(0));
+    let retry_after = harness.refused(&ask(1, 0)).retry_after().unwrap();
     assert!(
         (Span::from_secs(1)..=Span::from_secs(3)).contains(&retry_after),
         "{retry_after}"
@@ -185,53 +195,53 @@ fn estimates_refuse_nobody_before_20_slot_times() {
     // 2 s for the one ahead, 2 s for oneself: 4 s, and the client would wait 3.
     let impatient = prefers(3, ask(2, 0));
     let (mut young, _) = seasoned(rules(8, 1), 19, 0);
-    young.sits(&ask(1, 0));
-    young.sits(&impatient);
+    young.queues(&ask(1, 0));
+    young.queues(&impatient);
 
     let (mut old, _) = seasoned(rules(8, 1), 20, 0);
-    old.sits(&ask(1, 0));
+    old.queues(&ask(1, 0));
     let refusal = old.refused(&impatient);
     assert!(
         matches!(refusal, Refusal::WaitTooLong { asked, estimate, .. }
             if asked == Span::from_secs(3) && estimate == Span::from_secs(4)),
         "{refusal:?}"
     );
-    old.sits(&prefers(4, ask(2, 0)));
+    old.queues(&prefers(4, ask(2, 0)));
 }
 
 #[test]
 fn estimates_refuse_only_those_who_ask_and_must_wait() {
-    let (mut house, _) = seasoned(rules(8, 1), 40, 0);
-    house.sits(&prefers(1, ask(1, 0)));
-    house.sits(&ask(2, 0));
-    house.sits(&prefers(1, ask(3, 1)));
-    assert_eq!(house.refused(&prefers(1, ask(4, 0))).reason(), Reason::WaitTooLong);
+    let (mut harness, _) = seasoned(rules(8, 1), 40, 0);
+    harness.queues(&prefers(1, ask(1, 0)));
+    harness.queues(&ask(2, 0));
+    harness.queues(&prefers(1, ask(3, 1)));
+    assert_eq!(harness.refused(&prefers(1, ask(4, 0))).reason(), Reason::WaitTooLong);
 }
 
-/// The story: the estimate of a caller in `fair` was made from an upper bound (as many whole rounds of the ring as it
+/// Regression: the estimate of a caller in `fair` was made from an upper bound (as many whole rounds of the ring as it
 /// would then have jobs), so a client that would have been served in time was refused for a wait that it wouldn't have had.
 #[test]
-fn in_fair_the_estimate_counts_only_jobs_that_go_first() {
-    let (mut house, running) = seasoned(rules(8, 1).fair(), 20, 0);
-    house.sits(&ask(1, 0));
+fn the_fair_estimate_counts_only_jobs_served_first() {
+    let (mut harness, running) = seasoned(rules(8, 1).fair(), 20, 0);
+    harness.queues(&ask(1, 0));
     for _ in 0..4 {
-        house.sits(&ask(2, 0));
+        harness.queues(&ask(2, 0));
     }
     // In turn: 1, 2, and then the newcomer of 1. Two ahead, so 6 s. The bound said four, and 10 s.
-    let second = house.sits(&prefers(6, ask(1, 0)));
+    let second = harness.queues(&prefers(6, ask(1, 0)));
     assert_eq!(
-        house.refused(&prefers(7, ask(1, 0))).reason(),
+        harness.refused(&prefers(7, ask(1, 0))).reason(),
         Reason::WaitTooLong,
         "the next one: 8 s or more"
     );
 
     let mut on_the_way = running[0];
     for _ in 0..2 {
-        house.pass(SLOT_TIME);
-        on_the_way = house.succeeds(on_the_way).expect("somebody waits").job;
+        harness.pass(SLOT_TIME);
+        on_the_way = harness.succeeds(on_the_way).expect("a job is queued").job;
     }
-    house.pass(SLOT_TIME);
-    let grant = house.succeeds(on_the_way).expect("somebody waits");
+    harness.pass(SLOT_TIME);
+    let grant = harness.succeeds(on_the_way).expect("a job is queued");
     assert_eq!(
         (grant.job, grant.waited),
         (second, Span::from_secs(6)),
@@ -240,24 +250,24 @@ fn in_fair_the_estimate_counts_only_jobs_that_go_first() {
 }
 
 #[test]
-fn who_would_not_wait_at_all_is_refused_unless_a_slot_is_free() {
-    let mut house = House::new(rules(8, 1));
-    let job = house.runs(&prefers(0, ask(1, 0))).job;
-    let refusal = house.refused(&prefers(0, ask(2, 6)));
+fn a_zero_wait_is_refused_unless_a_slot_is_free() {
+    let mut harness = Harness::new(rules(8, 1));
+    let job = harness.runs(&prefers(0, ask(1, 0))).job;
+    let refusal = harness.refused(&prefers(0, ask(2, 6)));
     assert_eq!(refusal.reason(), Reason::WaitTooLong);
-    assert_eq!(house.policy.in_flight(), 1, "a refusal takes nothing");
-    house.succeeds(job);
-    house.runs(&prefers(0, ask(2, 6)));
+    assert_eq!(harness.policy.in_flight(), 1, "a refusal takes nothing");
+    harness.succeeds(job);
+    harness.runs(&prefers(0, ask(2, 6)));
 }
 
-/// Checked before anything is taken: who is refused for the wait has displaced nobody.
+/// The wait is checked before anything is taken.
 #[test]
-fn who_is_refused_for_the_wait_displaces_nobody() {
-    let (mut house, _) = House::busy(rules(1, 1));
-    house.sits(&ask(1, 0));
-    assert_eq!(house.refused(&prefers(0, ask(2, 6))).reason(), Reason::WaitTooLong);
-    assert_eq!(house.policy.stats().displaced, 0);
-    assert_eq!(house.policy.waiting()[0], 1);
+fn a_refusal_for_the_wait_displaces_nobody() {
+    let (mut harness, _) = Harness::busy(rules(1, 1));
+    harness.queues(&ask(1, 0));
+    assert_eq!(harness.refused(&prefers(0, ask(2, 6))).reason(), Reason::WaitTooLong);
+    assert_eq!(harness.policy.stats().displaced, 0);
+    assert_eq!(harness.policy.waiting()[0], 1);
 }
 
 #[test]
@@ -267,25 +277,25 @@ fn the_shortest_of_all_longest_waits_applies() {
         let rules = rules(8, 1)
             .max_wait(wait(0))
             .edit_tier("p3", |tier| tier.max_wait(wait(1)));
-        let (mut house, _) = House::busy(rules);
-        house.pass(Span::from_secs(100));
-        let (_, until, _) = house.seated(&ask(1, 3).max_wait(wait(2)).prefer_wait(wait(3)));
-        assert_eq!(until, house.now + Span::from_secs(7), "the {least}th is the least");
+        let (mut harness, _) = Harness::busy(rules);
+        harness.pass(Span::from_secs(100));
+        let (_, until, _) = harness.queued(&ask(1, 3).max_wait(wait(2)).prefer_wait(wait(3)));
+        assert_eq!(until, harness.now + Span::from_secs(7), "the {least}th is the least");
     }
 }
 
 #[test]
-fn who_waited_longest_is_told_how_long() {
-    let (mut house, running) = House::busy(rules(8, 1));
-    let job = house.sits(&ask(1, 0));
-    house.pass(Span::from_secs(30));
-    let refusal = house.policy.expire(job, house.now).unwrap();
+fn an_expired_job_is_told_how_long_it_waited() {
+    let (mut harness, running) = Harness::busy(rules(8, 1));
+    let job = harness.queues(&ask(1, 0));
+    harness.pass(Span::from_secs(30));
+    let refusal = harness.policy.expire(job, harness.now).unwrap();
     assert!(matches!(refusal, Refusal::WaitedTooLong { waited, .. } if waited == Span::from_secs(30)));
-    assert_eq!(house.policy.expire(job, house.now), None, "once");
+    assert_eq!(harness.policy.expire(job, harness.now), None, "once");
     assert_eq!(
-        house.policy.expire(running[0], house.now),
+        harness.policy.expire(running[0], harness.now),
         None,
         "a running job doesn't wait"
     );
-    assert_eq!(house.policy.stats().waited_out, 1);
+    assert_eq!(harness.policy.stats().waited_out, 1);
 }

@@ -82,7 +82,7 @@ impl RulesBuilder {
         self
     }
 
-    /// Every so many slots, one goes to whoever has waited longest.
+    /// Every so many slots, one goes to the job that has waited longest.
     pub fn lifeline(mut self, every: impl Into<Option<u32>>) -> Self {
         self.0.queue.lifeline = every.into();
         self
@@ -170,7 +170,7 @@ impl RulesBuilder {
         self
     }
 
-    /// Networks that are counted one by one.
+    /// Networks that are counted individually.
     pub fn callers_max(mut self, callers_max: u32) -> Self {
         self.0.callers_max = callers_max;
         self
@@ -293,7 +293,7 @@ pub trait LimitExt {
     /// Whom it counts: each network, each account, everybody together.
     fn per(self, whom: (bool, bool, bool)) -> Self;
     fn penalty(self, penalty: impl Into<Option<Span>>) -> Self;
-    /// Requests that are let in, of those that are told.
+    /// Requests that are admitted, of those that are told.
     fn degraded(self, number: impl Into<Option<u32>>) -> Self;
     fn block_after(self, rule: impl Into<Option<BlockAfter>>) -> Self;
     fn enforced(self, enforce: bool) -> Self;

@@ -1,11 +1,11 @@
-//! What the door says of quotas: `/me`, the metrics, and the `RateLimit` fields.
+//! What the proxy reports about quotas: `/me`, the metrics, and the `RateLimit` fields.
 
 use serde_json::{Map, Value, json};
 use sfv::{BareItem, ListEntry, Parser};
 
 use crate::support::{Answer, Client, Head, Proxy, metric_sum, soon};
 
-/// The header line of a key, nothing without one.
+/// The header line for this key; empty for an empty key.
 pub fn with_key(key: &str) -> String {
     match key {
         "" => String::new(),
@@ -13,26 +13,26 @@ pub fn with_key(key: &str) -> String {
     }
 }
 
-/// One search with that key, on a connection of its own, and its answer.
-pub async fn search(door: &Proxy, key: &str) -> Answer {
-    ask(door, "/search", &with_key(key)).await
+/// One search with this key on a connection of its own.
+pub async fn search(proxy: &Proxy, key: &str) -> Answer {
+    ask(proxy, "/search", &with_key(key)).await
 }
 
-/// One `GET` with these header lines, on a connection of its own, and its answer.
-pub async fn ask(door: &Proxy, path: &str, headers: &str) -> Answer {
-    Client::connect(door.address).await.ask("GET", path, headers).await
+/// One `GET` with these header lines on a connection of its own.
+pub async fn ask(proxy: &Proxy, path: &str, headers: &str) -> Answer {
+    Client::connect(proxy.address).await.ask("GET", path, headers).await
 }
 
-/// What the caller with that key is told of itself.
-pub async fn me(door: &Proxy, key: &str) -> Value {
-    let answer = ask(door, "/me", &with_key(key)).await;
+/// `/me` of the caller with this key.
+pub async fn me(proxy: &Proxy, key: &str) -> Value {
+    let answer = ask(proxy, "/me", &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.json()
 }
 
-/// Units that the caller with that key has used and that its jobs hold, of its first quota.
-pub async fn taken(door: &Proxy, key: &str) -> (u64, u64) {
-    let me = me(door, key).await;
+/// Units of its first quota that the caller with this key has used, and those that its jobs hold.
+pub async fn taken(proxy: &Proxy, key: &str) -> (u64, u64) {
+    let me = me(proxy, key).await;
     let of = |name: &str| me["quotas"][0][name].as_u64().expect("a number");
     let (used, held, limit) = (of("used"), of("held"), of("limit"));
     assert!(used + held <= limit, "overspent: {me}");
@@ -40,47 +40,49 @@ pub async fn taken(door: &Proxy, key: &str) -> (u64, u64) {
     (used, held)
 }
 
-/// Units that the callers of that tier were charged.
-pub async fn debits(door: &Proxy, tier: &str) -> f64 {
-    door.metric(&format!(r#"tiergate_quota_debits_total{{tier="{tier}"}}"#))
+/// Units that callers of this tier were charged.
+pub async fn debits(proxy: &Proxy, tier: &str) -> f64 {
+    proxy
+        .metric(&format!(r#"tiergate_quota_debits_total{{tier="{tier}"}}"#))
         .await
 }
 
-/// Units that the callers of that tier got back by jobs that ended so; by all that debit nothing if that is empty.
-pub async fn releases(door: &Proxy, tier: &str, outcome: &str) -> f64 {
+/// Units that callers of this tier got back from jobs with this outcome; from all outcomes if it is empty.
+pub async fn releases(proxy: &Proxy, tier: &str, outcome: &str) -> f64 {
     let outcome = match outcome {
         "" => String::new(),
         outcome => format!(r#",outcome="{outcome}""#),
     };
     let labels = format!(r#"tier="{tier}"{outcome}"#);
-    metric_sum(door.admin, "tiergate_quota_releases_total", &labels).await
+    metric_sum(proxy.admin, "tiergate_quota_releases_total", &labels).await
 }
 
-/// Waits until nobody is in the house and so many jobs of one unit of that tier have ended, of which so many were charged; and
-/// checks that the books agree. The tier has one caller, whose key is its name.
-pub async fn assert_books(door: &Proxy, tier: &str, debited: u32, released: &[(&str, u32)]) {
+/// Waits until no job is left and the tier's jobs, of one unit each, have ended with so many debits and releases; then
+/// checks that metrics and `/me` agree. The tier has one caller, whose key is its name.
+pub async fn assert_settled(proxy: &Proxy, tier: &str, debited: u32, released: &[(&str, u32)]) {
     let given_back: u32 = released.iter().map(|(_, units)| units).sum();
-    door.jobs_until(0, 0).await;
+    proxy.jobs_until(0, 0).await;
     let all = f64::from(debited + given_back);
     soon(&format!("{all} units debited or released"), async {
-        while debits(door, tier).await + releases(door, tier, "").await < all {
+        while debits(proxy, tier).await + releases(proxy, tier, "").await < all {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(debits(door, tier).await, f64::from(debited), "debits of {tier}");
+    assert_eq!(debits(proxy, tier).await, f64::from(debited), "debits of {tier}");
     for (outcome, units) in released {
         assert_eq!(
-            releases(door, tier, outcome).await,
+            releases(proxy, tier, outcome).await,
             f64::from(*units),
             "releases of {tier} as {outcome}"
         );
     }
-    assert_eq!(releases(door, tier, "").await, f64::from(given_back));
-    assert_eq!(taken(door, tier).await, (u64::from(debited), 0), "{tier}");
+    assert_eq!(releases(proxy, tier, "").await, f64::from(given_back));
+    assert_eq!(taken(proxy, tier).await, (u64::from(debited), 0), "{tier}");
 }
 
-/// A `RateLimit` or `RateLimit-Policy` field, read as RFC 9651 has it: each name with its parameters. `null` if it isn't there.
+/// A `RateLimit` or `RateLimit-Policy` field parsed by RFC 9651: each name with its parameters. `null` if it is
+/// missing.
 pub fn field(head: &Head, name: &str) -> Value {
     let lines = head.all(name);
     if lines.is_empty() {
@@ -117,6 +119,6 @@ fn value_of(parameter: &BareItem) -> Value {
             json!(number)
         }
         BareItem::String(text) => json!(text.as_str()),
-        other => panic!("{other:?} is no parameter of theirs"),
+        other => panic!("{other:?} is not a parameter of these fields"),
     }
 }

@@ -1,6 +1,4 @@
-//! A small house to tell stories in: tiers named by their priority, callers by a number, times in seconds.
-//!
-//! Absent on purpose: anything that decides.
+//! A policy with a clock, for tests: tiers named by their priority, callers by a number, times in seconds.
 
 use std::sync::Arc;
 
@@ -15,9 +13,9 @@ use super::request::{AdmissionRequest, request};
 use super::rules::{RulesBuilder, tier_a_priority};
 
 /// Seven tiers, one a priority, of generous concurrency; one pool with one server of `slots`.
-pub fn rules(seats: u32, slots: u32) -> RulesBuilder {
+pub fn rules(queue: u32, slots: u32) -> RulesBuilder {
     tier_a_priority(|tier| tier.concurrency(100).displacements(1_000))
-        .queue(seats)
+        .queue(queue)
         .upstream("search", &[slots])
 }
 
@@ -30,19 +28,19 @@ pub fn caller(number: u64) -> Caller {
     Caller::Account(AccountId(number.try_into().expect("tests have few callers")))
 }
 
-/// An ask that is ready and names no wait, of the tier with that priority.
+/// A request that is ready and names no wait, of the tier with that priority.
 pub fn ask(caller_number: u64, priority: u8) -> AdmissionRequest {
     request(caller(caller_number), TierId(priority.into()))
 }
 
 /// A policy and what time it is.
-pub struct House {
+pub struct Harness {
     pub policy: Policy,
     pub now: Timestamp,
     ids: Ids,
 }
 
-impl House {
+impl Harness {
     pub fn new(rules: impl Into<Rules>) -> Self {
         let mut ids = Ids::default();
         let rules = ids.assign(&rules.into()).expect("few names");
@@ -53,13 +51,13 @@ impl House {
         }
     }
 
-    /// A house in which every slot is taken, by callers that appear nowhere else.
+    /// A policy in which every slot is taken, by callers that appear nowhere else.
     pub fn busy(rules: impl Into<Rules>) -> (Self, Vec<JobId>) {
-        let mut house = Self::new(rules);
-        let running = (0..house.policy.slots(POOL))
-            .map(|number| house.runs(&ask(1_000_000 + u64::from(number), 6)).job)
+        let mut harness = Self::new(rules);
+        let running = (0..harness.policy.slots(POOL))
+            .map(|number| harness.runs(&ask(1_000_000 + u64::from(number), 6)).job)
             .collect();
-        (house, running)
+        (harness, running)
     }
 
     pub fn pass(&mut self, span: Span) {
@@ -71,7 +69,7 @@ impl House {
         self.policy.follow_clock(reading, self.now, STEP_MAX)
     }
 
-    /// Other rules, of a file that lists nobody.
+    /// Other rules, of a file that lists no account.
     pub fn reload(&mut self, rules: impl Into<Rules>) -> Vec<Grant> {
         let rules = self.ids.assign(&rules.into()).expect("few names");
         self.policy.reload(Arc::new(rules), |_| None, self.now)
@@ -89,29 +87,29 @@ impl House {
         }
     }
 
-    /// Enters and must get a seat that was free.
-    pub fn sits(&mut self, ask: &AdmissionRequest) -> JobId {
-        match self.seated(ask) {
+    /// Enters and must get a free queue place.
+    pub fn queues(&mut self, ask: &AdmissionRequest) -> JobId {
+        match self.queued(ask) {
             (job, _, None) => job,
-            (_, _, displaced) => panic!("{ask:?} should find a free seat, but displaced {displaced:?}"),
+            (_, _, displaced) => panic!("{ask:?} should find a free queue place, but displaced {displaced:?}"),
         }
     }
 
-    /// Enters and must get the seat of somebody else: the newcomer, and who made room.
+    /// Enters and must displace a job: the new job, and the displaced one.
     pub fn displaces(&mut self, ask: &AdmissionRequest) -> (JobId, JobId) {
-        match self.seated(ask) {
+        match self.queued(ask) {
             (job, _, Some(displaced)) => (job, displaced.job),
-            (job, _, None) => panic!("{ask:?} should displace somebody, but {job:?} found a free seat"),
+            (job, _, None) => panic!("{ask:?} should displace a job, but {job:?} found a free queue place"),
         }
     }
 
-    /// Enters and must get a seat: the job, when its wait is over, and who made room.
-    pub fn seated(&mut self, ask: &AdmissionRequest) -> (JobId, Timestamp, Option<Displaced>) {
+    /// Enters and must be queued: the job, when its wait ends, and the displaced job.
+    pub fn queued(&mut self, ask: &AdmissionRequest) -> (JobId, Timestamp, Option<Displaced>) {
         match self.enter(ask) {
-            Ok(Admission::Seated {
+            Ok(Admission::Queued {
                 job, until, displaced, ..
             }) => (job, until, displaced),
-            other => panic!("{ask:?} should be seated, but: {other:?}"),
+            other => panic!("{ask:?} should be queued, but: {other:?}"),
         }
     }
 
@@ -123,7 +121,7 @@ impl House {
         }
     }
 
-    /// The job succeeds; who gets its slot.
+    /// The job succeeds. Returns the grant of its slot to the next.
     pub fn succeeds(&mut self, job: JobId) -> Option<Grant> {
         self.policy.end(job, Outcome::Succeeded, self.now)
     }

@@ -1,13 +1,13 @@
-//! The program's end: SIGTERM and Ctrl-C, with everybody in the house told what becomes of them.
+//! Shutdown by SIGTERM and Ctrl-C: what queued, running and idle connections get.
 
 use tokio::net::TcpStream;
 
 use crate::support::program::Program;
 use crate::support::{Client, Plan, UpstreamServer, soon};
 
-async fn program(worker: &UpstreamServer, more: &str) -> Program {
+async fn program(server: &UpstreamServer, more: &str) -> Program {
     let plan = Plan {
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         more,
         ..Plan::default()
     };
@@ -20,9 +20,9 @@ async fn searching(program: &Program) -> Client {
     client
 }
 
-/// Waits until nobody listens any more.
+/// Waits until the port is closed.
 async fn until_closed(program: &Program) {
-    soon("nobody listens", async {
+    soon("the port is closed", async {
         while TcpStream::connect(program.address).await.is_ok() {
             tokio::task::yield_now().await;
         }
@@ -31,12 +31,12 @@ async fn until_closed(program: &Program) {
 }
 
 #[tokio::test]
-async fn who_waits_is_turned_away_and_who_runs_gets_an_answer() {
+async fn shutdown_rejects_queued_and_drains_running_requests() {
     for signal in ["TERM", "INT"] {
-        let worker = UpstreamServer::start().await;
-        let mut program = program(&worker, "drain_timeout: 15s").await;
+        let server = UpstreamServer::start().await;
+        let mut program = program(&server, "drain_timeout: 15s").await;
         let mut running = searching(&program).await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         let mut waiting = searching(&program).await;
         let mut uploading = Client::connect(program.address).await;
         uploading.upload("p5", 1000).await;
@@ -67,11 +67,11 @@ async fn metric(program: &Program, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn a_search_whose_client_is_gone_is_waited_for() {
-    let worker = UpstreamServer::start().await;
-    let mut program = program(&worker, "drain_timeout: 15s").await;
+async fn shutdown_waits_for_jobs_whose_client_hung_up() {
+    let server = UpstreamServer::start().await;
+    let mut program = program(&server, "drain_timeout: 15s").await;
     let client = searching(&program).await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     drop(client);
     program.signal("TERM").await;
     until_closed(&program).await;
@@ -81,11 +81,11 @@ async fn a_search_whose_client_is_gone_is_waited_for() {
 }
 
 #[tokio::test]
-async fn drain_timeout_breaks_off_what_still_runs() {
-    let worker = UpstreamServer::start().await;
-    let mut program = program(&worker, "drain_timeout: 200ms").await;
+async fn drain_timeout_aborts_running_jobs() {
+    let server = UpstreamServer::start().await;
+    let mut program = program(&server, "drain_timeout: 200ms").await;
     let mut client = searching(&program).await;
-    let _arrived = worker.request().await;
+    let _arrived = server.request().await;
     program.signal("TERM").await;
     let end = soon("the connection ends", client.try_answer("GET")).await;
     assert!(end.is_err());

@@ -1,0 +1,250 @@
+//! The model must decide as the policy did.
+
+use std::sync::Arc;
+
+use tiergate_policy::caller::Caller;
+use tiergate_policy::refusal::Refusal;
+use tiergate_policy::rules::Rules;
+use tiergate_policy::time::Span;
+use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Relocation, State};
+
+use super::super::model::{Entered, Granted, Number, Rejection};
+use super::super::request::AdmissionRequest;
+use super::call::{Call, Decision, listed};
+use super::callers::callers;
+use super::invariants::{Before, from_estimate, in_range};
+use super::{STEP_MAX, SWEEPS, SideBySide};
+
+impl SideBySide {
+    pub(super) fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
+        let now = self.now;
+        match (call, decision) {
+            (Call::Enter(ask), Decision::Entered(decision)) => self.same_admission(ask, decision, before),
+            (call, Decision::Granted(grant)) => {
+                let granted = self.granted(call);
+                self.same_grant(*grant, granted);
+            }
+            (Call::HangUp(job), Decision::HungUp(queued)) => {
+                let expected = self.number(*job).is_some_and(|number| self.model.hang_up(number));
+                assert_eq!(*queued, expected, "{call:?}");
+            }
+            (Call::Expire(job), Decision::Expired(refusal)) => self.same_expiry(*job, refusal.as_ref()),
+            (Call::Relocate(job), Decision::Relocated(relocation)) => {
+                let number = self.number(*job);
+                let expected = number.map_or(Relocation::Nowhere, |number| self.model.relocate(number, now));
+                assert_eq!(*relocation, expected, "{call:?}");
+            }
+            (Call::ServerDown(pool, server), Decision::Gone) => self.model.server_down(*pool, *server),
+            (Call::ServerUp(pool, server), Decision::GrantedAll(grants)) => {
+                let granted = self.model.server_up(*pool, *server, now);
+                self.same_grants(grants, &granted);
+            }
+            (Call::Reload(rules), Decision::GrantedAll(grants)) => {
+                let listed = |account| listed(rules, account);
+                let granted = self.model.reload(Rules::clone(rules), listed, now);
+                self.same_grants(grants, &granted);
+            }
+            (Call::ShutDown, Decision::Refused(turned)) => self.same_refusals(turned),
+            (call, decision) => self.same_counting(call, decision),
+        }
+    }
+
+    /// Calls that concern what is counted, and the clock by which it is.
+    fn same_counting(&mut self, call: &Call, decision: &Decision) {
+        let now = self.now;
+        match (call, decision) {
+            (Call::Usage(window, caller), Decision::Usage(usage)) => {
+                let expected = self.model.usage(*window, *caller, now);
+                assert_eq!(*usage, expected, "§5: {caller:?} in {window:?}");
+            }
+            (
+                Call::Remember {
+                    window,
+                    caller,
+                    admitted,
+                    units,
+                },
+                Decision::Gone,
+            ) => self.model.remember(*window, *caller, *admitted, *units, now),
+            (Call::FollowClock(reading), Decision::Stepped(step)) => {
+                assert_eq!(*step, self.model.follow_clock(*reading, now, STEP_MAX));
+                if let ClockStep::Followed { .. } = step {
+                    self.model.wall_clock(now);
+                    self.begun_anew();
+                }
+            }
+            (Call::Recount, Decision::Gone) => {
+                self.model.wall_clock(now);
+                self.begun_anew();
+            }
+            (Call::Fill(..), Decision::Gone) => self.model.refilled(),
+            (Call::Sweep(times), Decision::Gone) => {
+                self.model.wall_clock(now);
+                if *times == SWEEPS {
+                    self.same_debtors();
+                }
+            }
+            (call, decision) => unreachable!("{call:?} is never answered by {decision:?}"),
+        }
+    }
+
+    /// The grant that the model gives for that call.
+    fn granted(&mut self, call: &Call) -> Option<Granted> {
+        let now = self.now;
+        let (Call::AskSlot(job) | Call::GiveBackSlot(job) | Call::End(job, _) | Call::Decline(job) | Call::Forgo(job)) =
+            call
+        else {
+            unreachable!("{call:?} is never answered by a grant")
+        };
+        let number = self.number(*job)?;
+        match call {
+            Call::AskSlot(_) => self.model.ask_slot(number, now),
+            Call::GiveBackSlot(_) => self.model.give_back_slot(number, now),
+            Call::End(_, outcome) => self.model.end(number, *outcome, now),
+            Call::Decline(_) => self.model.decline(number, now),
+            _ => self.model.forgo(number, now),
+        }
+    }
+
+    fn same_admission(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, before: &Before) {
+        let now = self.now;
+        let expected = self.estimate_for(ask);
+        let overdrawn = self.model.overdrawn(ask, now);
+        let entered = self.model.enter(ask, now);
+        self.same_entry(ask, decision, &entered);
+        if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Queued { overdrawn: said, .. }) = decision {
+            assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
+        }
+        self.fair_refusal(ask, decision, expected, before);
+    }
+
+    fn begun_anew(&mut self) {
+        let has_windows = self.model.windows().next().is_some();
+        assert_eq!(self.policy.has_new_windows(), has_windows);
+        self.has_emptied = true;
+    }
+
+    fn same_entry(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, expected: &Entered) {
+        match (decision, expected) {
+            (Ok(Admission::Running { grant, .. }), Entered::Running(granted)) => {
+                self.name(grant.job);
+                self.same_grant(Some(*grant), Some(*granted));
+            }
+            (
+                Ok(Admission::Queued {
+                    job,
+                    admitted,
+                    until,
+                    displaced,
+                    ..
+                }),
+                Entered::Queued {
+                    number,
+                    until: expected_until,
+                    displaced: expected_displaced,
+                },
+            ) => {
+                assert_eq!(until, expected_until, "{ask:?}");
+                let who = displaced.as_ref().map(|displaced| self.number(displaced.job).unwrap());
+                assert_eq!(who, *expected_displaced, "{ask:?} displaces another than it should");
+                if let Some(displaced) = displaced {
+                    let by = self.model.rules().tier(ask.tier).priority;
+                    assert!(matches!(displaced.refusal, Refusal::Displaced { by: told, .. } if told == by));
+                    in_range(&displaced.refusal);
+                }
+                self.name(*job);
+                assert_eq!(self.names.len(), number + 1);
+                assert_eq!(*admitted, self.model.wall_clock(self.now));
+            }
+            (Err(refusal), Entered::Refused(rejection)) => assert_eq!(&rejection_of(refusal), rejection, "{ask:?}"),
+            _ => panic!("{ask:?}: the policy says {decision:?}, the model {expected:?}"),
+        }
+    }
+
+    fn same_expiry(&mut self, job: JobId, refusal: Option<&Refusal>) {
+        let known = self.number(job);
+        let held = known.and_then(|number| self.model.jobs().iter().find(|job| job.number == number).cloned());
+        let expected = known.and_then(|number| self.model.expire(number));
+        match (expected, refusal) {
+            (None, None) => {}
+            (Some(State::Uploading), Some(Refusal::RequestTimeout(_))) => {}
+            (Some(State::Waiting), Some(Refusal::WaitedTooLong { waited, .. })) => {
+                let held = held.unwrap();
+                assert_eq!(*waited, self.now.since(held.entered));
+                from_estimate(refusal.unwrap(), self.model.estimate(held.pool, held.priority));
+            }
+            _ => panic!("expired from {expected:?}, but was told {refusal:?}"),
+        }
+    }
+
+    fn same_refusals(&mut self, turned: &[Displaced]) {
+        let mut numbers: Vec<Number> = turned
+            .iter()
+            .map(|displaced| self.number(displaced.job).unwrap())
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, self.model.shut_down());
+        for displaced in turned {
+            assert!(matches!(displaced.refusal, Refusal::ShuttingDown { .. }));
+            in_range(&displaced.refusal);
+        }
+    }
+
+    fn same_grants(&self, grants: &[Grant], granted: &[Granted]) {
+        assert_eq!(grants.len(), granted.len(), "{grants:?} but should be {granted:?}");
+        for (grant, granted) in grants.iter().zip(granted) {
+            self.same_grant(Some(*grant), Some(*granted));
+        }
+    }
+
+    /// After all parts were swept, no caller without a debit is known.
+    fn same_debtors(&mut self) {
+        let wall = self.model.wall_clock(self.now);
+        let callers: Vec<Caller> = callers().collect();
+        for caller in &callers {
+            let expected = self.model.debits().has_debit(*caller, wall);
+            assert_eq!(self.policy.has_debit(caller), expected, "{caller:?}");
+        }
+        assert_eq!(self.policy.debtors(), self.model.debits().debtors(&callers, wall));
+    }
+
+    fn same_grant(&self, grant: Option<Grant>, granted: Option<Granted>) {
+        let named = grant.map(|grant| Granted {
+            number: self.number(grant.job).expect("a slot goes to an admitted job"),
+            server: grant.server,
+            admitted: grant.admitted,
+            waited: grant.waited,
+            priority: grant.priority,
+        });
+        assert_eq!(named, granted, "the slot goes to another than it should");
+    }
+
+    fn estimate_for(&self, ask: &AdmissionRequest) -> Span {
+        self.model
+            .estimate(ask.pool, self.model.rules().tier(ask.tier).priority)
+    }
+}
+
+fn rejection_of(refusal: &Refusal) -> Rejection {
+    match *refusal {
+        Refusal::TooManyUsers { limit } => Rejection::TooManyUsers { limit },
+        Refusal::QuotaDepleted {
+            ref name,
+            limit,
+            used,
+            retry_after,
+        } => Rejection::QuotaDepleted {
+            name: Arc::clone(name),
+            limit,
+            used,
+            retry_after,
+        },
+        Refusal::ShuttingDown { .. } => Rejection::ShuttingDown,
+        Refusal::ConcurrencyExceeded { limit, used } => Rejection::ConcurrencyExceeded { limit, used },
+        Refusal::QueueFull {
+            capacity, admits_from, ..
+        } => Rejection::QueueFull { capacity, admits_from },
+        Refusal::WaitTooLong { asked, estimate, .. } => Rejection::WaitTooLong { asked, estimate },
+        ref other => panic!("{other:?} is no answer to an arrival"),
+    }
+}
