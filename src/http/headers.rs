@@ -49,7 +49,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns a client's headers into those for the upstream server, except for the caller's identity ([`introduce`]). `host` is the
+/// Turns a client's headers into those for the upstream server, except for the caller's identity ([`add_caller_headers`]). `host` is the
 /// requested host, empty if there was none. `Host` and the body's length are set when the request is sent.
 pub fn prepare_for_upstream(headers: &mut HeaderMap, client: Client, host: &str) {
     remove_hop_by_hop(headers);

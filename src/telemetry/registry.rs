@@ -5,7 +5,7 @@
 //! gone. The last [`GONE_MAX`] counters that are gone stay on the page, so that their last counts are scraped and a name that
 //! returns soon continues. A gauge that is gone is removed at once.
 //!
-//! There is no timer: series are removed on a scrape or on `Registry::put_aside`.
+//! There is no timer: series are removed on a scrape or on `Registry::retire_unused`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
