@@ -111,7 +111,11 @@ impl fmt::Display for ServeError {
             Self::Token(error) => error.fmt(f),
             Self::Broken(how) => write!(f, "background task failed ({how}); restart tiergate"),
             Self::AccessLog(file, error) => {
-                write!(f, "can't open the access log {}: {error}", access_log::name(file.as_deref()))
+                write!(
+                    f,
+                    "can't open the access log {}: {error}",
+                    access_log::name(file.as_deref())
+                )
             }
             Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }

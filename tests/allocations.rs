@@ -16,6 +16,7 @@ use tiergate::http::ratelimit::{Telling, WhenTold};
 use tiergate::http::reply::{Answers, CustomAnswer, Form};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
+use tiergate::telemetry::request_id::RequestId;
 
 /// Refusals that are measured together.
 const REFUSALS: u64 = 1_000;
@@ -74,7 +75,8 @@ impl Edge {
         let charged = self.limits.charge(matching, &sender, UnixTime::default());
         let (met, charged) = charged.expect("nobody reloads");
         let Err(refusal) = charged else { return false };
-        let mut response = self.answers.reply(&refusal, None, Form::wanted(&HeaderMap::new()));
+        let form = Form::wanted(&HeaderMap::new());
+        let mut response = self.answers.reply(&refusal, None, form, &RequestId::new());
         self.telling
             .set_headers(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
         black_box(response);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         "path" | "template" | "sync" | "small_file" => &[],
-        "clock" | "telemetry" => &["policy"],
+        "clock" => &["policy"],
+        "telemetry" => &["policy", "clock"],
         "store" => &["policy", "clock", "telemetry", "sync", "small_file"],
         "gate" => &["policy", "store", "clock", "telemetry", "sync"],
         "upstream" => &["policy", "store", "gate", "clock", "telemetry"],
@@ -53,7 +54,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("sha2", &["store"]),
     ("siphasher", &["store"]),
     ("smallvec", &["gate", "http"]),
-    ("jiff", &["config", "http", "cli", "store"]),
+    ("jiff", &["config", "http", "cli", "store", "telemetry"]),
     ("getrandom", &["store"]),
     ("rusqlite", &["store"]),
     ("crc32fast", &["store"]),

@@ -85,7 +85,9 @@ pub enum LogAddresses {
 pub(super) struct WordOrFields;
 
 impl WordOrFields {
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccessLogSection>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<AccessLogSection>, D::Error> {
         let here: Here = de::here(deserializer)?;
         if matches!(here.node.kind, NodeKind::Mapping(_)) {
             return Ok(de::read(here));

@@ -38,7 +38,9 @@ impl Turn<'_> {
             upstream: Arc::clone(&route.upstream),
             permit,
         };
-        let answered = exchange(self.connections, errand, head, upload).await.map_err(stop_of)?;
+        let answered = exchange(self.connections, errand, head, upload)
+            .await
+            .map_err(stop_of)?;
         observation.served(Arc::clone(&answered.server), answered.took);
         Ok(response(answered))
     }

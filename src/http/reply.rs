@@ -422,10 +422,12 @@ mod tests {
             tier: "a \"tier\"\\\u{7}",
             priority: Priority::LOWEST,
         };
+        let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_static("7f3e"))]);
         let told = Told {
             refusal,
             whom: Some(whom),
             status: status(refusal.reason()),
+            request_id: &RequestId::of(&headers),
         };
         serde_json::from_str(&told.body(None, form).1).expect("every body is JSON")
     }
@@ -440,6 +442,7 @@ mod tests {
         let expected = serde_json::json!({
             "error": "Search queue is full", "reason": "queue_full", "name": "queue", "limit": 8,
             "lowest_admitted_priority": 5, "tier": "a \"tier\"\\\u{7}", "priority": 0, "retry_after": 3,
+            "request_id": "7f3e",
         });
         assert_eq!(json(&full, Form::Json), expected);
     }

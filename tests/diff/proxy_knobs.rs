@@ -92,6 +92,43 @@ pub const PROXY_KNOBS: &[Knob] = &[
         "connections",
         &[("10", "10"), ("", "256")],
     ),
+    knob(
+        "/log_addresses",
+        "log_addresses",
+        &[(r#""none""#, "none"), ("", "masked"), (r#""full""#, "full")],
+    ),
+    knob(
+        "/access_log",
+        "access_log",
+        &[(r#""errors""#, "errors"), ("", "off"), (r#""metered""#, "metered")],
+    ),
+    knob(
+        "/access_log",
+        "access_log",
+        &[
+            (
+                r#"{"file":"/var/log/a","format":"logfmt","max_per_second":10}"#,
+                "/var/log/a",
+            ),
+            (
+                r#"{"file":"/var/log/b","format":"logfmt","max_per_second":10}"#,
+                "/var/log/b",
+            ),
+        ],
+    ),
+    knob(
+        "/access_log",
+        "access_log",
+        &[
+            (r#"{"format":"logfmt"}"#, "logfmt"),
+            (r#"{"format":"combined"}"#, "combined"),
+        ],
+    ),
+    knob(
+        "/access_log",
+        "access_log",
+        &[(r#"{"max_per_second":20}"#, "20"), ("{}", "1000")],
+    ),
     knob("/queue/length", "queue", &[("8", "8"), ("16", "16"), ("0", "0")]),
     knob("/queue/within_tier", "queue", &[(r#""fair""#, "fair"), ("", "fifo")]),
     knob("/queue/max_wait", "queue", &[(r#""29s""#, "29s"), ("", "30s")]),

@@ -201,7 +201,8 @@ fn the_fields_are_those_that_are_read() {
     read::<crate::config::HealthSection>(&mut readers);
     read::<crate::config::RouteSection>(&mut readers);
     read::<crate::config::AccountSection>(&mut readers);
-    assert_eq!(readers.len(), 20);
+    read::<crate::config::AccessLogSection>(&mut readers);
+    assert_eq!(readers.len(), 21);
     let schema = schema();
     let described = |name: &str| match name {
         "Config" => schema["properties"].clone(),

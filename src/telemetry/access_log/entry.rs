@@ -361,11 +361,11 @@ mod tests {
             reason: None,
             bytes_in: 1_500_000,
             bytes_out: 812,
-            wait: Some(Span::from_micros(12_550)),
+            wait: Some(Span::from_nanos(12_550_000)),
             upstream: Some("search"),
             server: Some("127.0.0.1:8081"),
             service: Some(Span::from_millis(431)),
-            total: Span::from_micros(450_149),
+            total: Span::from_nanos(450_149_000),
             user_agent: None,
         }
     }
