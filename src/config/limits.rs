@@ -268,7 +268,7 @@ impl LimitSection {
                     part.add("window", message, "write at least 600ms");
                 }
                 (Counting::Fixed, Some(_)) if !whole_seconds => {
-                    let message = format!("{} is no window of whole seconds", part.shown("window"));
+                    let message = format!("{} is not a window of whole seconds", part.shown("window"));
                     let advice = "windows that are aligned to the clock last whole seconds";
                     part.add("window", message, advice);
                 }
@@ -478,7 +478,7 @@ pub(super) fn check_names_of_quotas<'t>(
         if let Some(tier) = tiers.clone().find(is_called_so) {
             let (limit, tier) = (quoted(name), quoted(&tier.name));
             let message = format!("limit {limit} is called as a quota of tier {tier} is");
-            let advice = "rename one of them: both are told of in one header field";
+            let advice = "rename one of them: both are reported in one header field";
             report.add(node.place, message, advice);
         }
     }

@@ -155,7 +155,7 @@ async fn networks_are_paged_and_include_the_declared_ones() {
 
 /// The body of a change, and words that the answer contains.
 const MISTAKES: &str = r#"
-    { "limits": { "htpp": 1 } } | there is no such request limit; there are http, hourly
+    { "limits": { "htpp": 1 } } | there is no such request limit, only http, hourly
     { "limits": { "total": 1 } } | the limit total counts everybody together
     { "limits": { "http": 1000000001 } } | 0 to 1000000000
     { "limits": { "http": { "limit": 1, "lifts": "network" } } } | the field `limits` must be an object of whole numbers or null

@@ -106,16 +106,16 @@ impl fmt::Display for ChangeError {
         match self {
             Self::UnknownAccount => f.write_str("there is no such account"),
             Self::Listed => f.write_str("the account is listed in tiers.yaml: change it there"),
-            Self::NameTaken => f.write_str("an account of that name exists already"),
+            Self::NameTaken => f.write_str("an account with that name already exists"),
             Self::NotUpdating => f.write_str(
-                "an account of that name exists already; import with --update (`update=1`) to update existing accounts",
+                "an account with that name already exists; import with --update (`update=1`) to update existing accounts",
             ),
             Self::TooManyAccounts => write!(
                 f,
                 "there are {ACCOUNTS_MAX} accounts in the store, and there can't be more: remove some"
             ),
             Self::UnknownKey => f.write_str("there is no such key"),
-            Self::KeyTaken => f.write_str("an account has that key already"),
+            Self::KeyTaken => f.write_str("an account already has that key"),
             Self::TooManyKeys => write!(
                 f,
                 "the account has {KEYS_PER_ACCOUNT_MAX} keys, and can't have more: revoke one first"
