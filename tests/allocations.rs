@@ -12,7 +12,7 @@ use tiergate::clock::Clock;
 use tiergate::config::presets::Preset;
 use tiergate::gate::Limiter;
 use tiergate::http::limits::{LimitSpec, Limits, Sender};
-use tiergate::http::ratelimit::{Telling, WhenTold};
+use tiergate::http::ratelimit::{HeaderPolicy, LimitHeadersWhen};
 use tiergate::http::reply::{Answers, CustomAnswer, Form};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
@@ -25,7 +25,7 @@ const ADDRESS: &str = "192.0.2.7";
 struct Edge {
     limits: Limits,
     answers: Answers,
-    telling: Telling,
+    header_policy: HeaderPolicy,
     address: IpAddr,
 }
 
@@ -43,9 +43,9 @@ impl Edge {
             (reason, answer)
         });
         let answers = Answers::new(answers.collect(), true);
-        let telling = Telling {
+        let header_policy = HeaderPolicy {
             fields: config.ratelimit_fields,
-            when: vec![WhenTold::Always; config.limits.len()],
+            when: vec![LimitHeadersWhen::Always; config.limits.len()],
         };
         let specs = config.limits.into_iter().map(|limit| LimitSpec {
             host: limit.host,
@@ -57,7 +57,7 @@ impl Edge {
         Self {
             limits: Limits::new(limiter, rules, Pseudonyms::new([7; 16]), specs.collect()),
             answers,
-            telling,
+            header_policy,
             address: ADDRESS.parse().expect("an address"),
         }
     }
@@ -75,7 +75,7 @@ impl Edge {
         let (met, charged) = charged.expect("nobody reloads");
         let Err(refusal) = charged else { return false };
         let mut response = self.answers.reply(&refusal, None, Form::wanted(&HeaderMap::new()));
-        self.telling
+        self.header_policy
             .set_headers(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
         black_box(response);
         true

@@ -9,7 +9,7 @@ use super::routes::{HostName, Methods, Path};
 use super::value::wrong_type;
 use super::yaml::NodeKind;
 use crate::path::Pattern;
-use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
+use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, LimitOverride, Per};
 
 /// The most requests in a window.
 type Number = Whole<u32, 0, 1_000_000_000>;
@@ -447,12 +447,16 @@ inline_schema!([] TierLimit, |generator| {
 });
 
 /// A tier's own numbers.
-pub(super) fn own(limits: &[(String, TierLimit)], node: Option<&Node>, report: &mut Report) -> Vec<(LimitId, Raise)> {
+pub(super) fn own(
+    limits: &[(String, TierLimit)],
+    node: Option<&Node>,
+    report: &mut Report,
+) -> Vec<(LimitId, LimitOverride)> {
     let names = de::names();
     let mut own = Vec::new();
     for Entry { name, at, node, value } in entries(limits, node) {
         let id = names.limits.number(name, at, report);
-        let raise = Raise {
+        let raise = LimitOverride {
             number: value.0.limit,
             lifts_network: value.0.lifts.is_some(),
         };

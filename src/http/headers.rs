@@ -194,7 +194,7 @@ mod tests {
             limits: Vec::new(),
         };
         let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
-        let account = Account::listed(AccountId(1), &name, tier_name.to_string(), UnixTime::default());
+        let account = Account::declared(AccountId(1), &name, tier_name.to_string(), UnixTime::default());
         let peer = "10.0.0.1".parse().expect("an address");
         let client = Client {
             peer,

@@ -205,7 +205,7 @@ fn an_update_changes_only_what_the_file_says() {
         (&*after.tier, after.id, after.email(), after.note()),
         ("$50", before.id, before.email(), before.note())
     );
-    assert_eq!((after.own(), after.keys().len()), (before.own(), 2));
+    assert_eq!((after.overrides(), after.keys().len()), (before.overrides(), 2));
     assert_eq!(
         found(&store, "kc", NOW),
         store.directory().by_name("c").map(|account| account.id)

@@ -11,9 +11,9 @@ use crate::support::{Answer, Client, Proxy, UpstreamServer, metric_sum};
 #[tokio::test]
 async fn a_refusal_explains_itself() {
     let server = FastServer::start();
-    let (proxy, hands) = open(server.address, HTTP_5, "");
+    let (proxy, clock_control) = open(server.address, HTTP_5, "");
     assert_eq!(passing(&proxy, A, "", 5).await, 5);
-    hands.advance(Span::from_secs(15));
+    clock_control.advance(Span::from_secs(15));
     let refused = get(&proxy, A, "/search").await;
     refused.assert_refused(429, "rate_limited");
     let body = refused.json();
@@ -78,8 +78,8 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
             let mut expected = json!({ "error": "Too many requests", "reason": "rate_limited", "retry_after": wait });
             assert_eq!(refused.json(), expected);
             let headers = refused.head.headers.iter().map(|(name, _)| name);
-            let telling: Vec<&String> = headers.filter(|name| name.contains("ratelimit")).collect();
-            assert!(telling.is_empty(), "{telling:?}");
+            let rate_headers: Vec<&String> = headers.filter(|name| name.contains("ratelimit")).collect();
+            assert!(rate_headers.is_empty(), "{rate_headers:?}");
             let problem = from(
                 &proxy,
                 A,
