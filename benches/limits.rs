@@ -65,11 +65,11 @@ fn names() -> Pseudonyms {
 
 fn network(names: &Pseudonyms, address: u32) -> Subject {
     let network = Network::V4(Ipv4Addr::from_bits(address));
-    let whereabouts = names.whereabouts(network);
+    let hashed_origin = names.hashed_origin(network);
     Subject {
-        id: whereabouts.network.0,
-        wider: whereabouts.prefix.0,
-        region: whereabouts.region,
+        id: hashed_origin.network.0,
+        wider: hashed_origin.prefix.0,
+        region: hashed_origin.region,
         is_network: true,
     }
 }

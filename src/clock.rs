@@ -24,19 +24,19 @@ enum Wall {
     /// A wall clock that read this at the start and never differs from the monotonic one.
     Since(UnixTime),
     /// The same, moved by tests.
-    Moved(UnixTime, &'static Hands),
+    Moved(UnixTime, &'static ClockControl),
 }
 
 /// Controls for tests that move a clock.
 #[derive(Debug, Default)]
-pub struct Hands {
+pub struct ClockControl {
     ahead_ms: AtomicU64,
     /// How far the wall clock was set forward and back since the start.
     forward_ms: AtomicU64,
     back_ms: AtomicU64,
 }
 
-impl Hands {
+impl ClockControl {
     /// Advances both clocks at once. Running timers don't notice.
     pub fn advance(&self, by: Span) {
         self.ahead_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl Hands {
     }
 
     /// Applies the steps to an unmoved reading.
-    fn set(&self, wall: UnixTime) -> UnixTime {
+    fn apply_steps(&self, wall: UnixTime) -> UnixTime {
         let forward = wall.as_millis() + self.forward_ms.load(Ordering::Relaxed);
         UnixTime::from_millis(forward.saturating_sub(self.back_ms.load(Ordering::Relaxed)))
     }
@@ -75,9 +75,9 @@ impl Clock {
         Self::with(Wall::Since(wall))
     }
 
-    /// Like [`Self::start_at`], moved by `hands`: for tests.
-    pub fn moved_by(hands: &'static Hands, wall: UnixTime) -> Self {
-        Self::with(Wall::Moved(wall, hands))
+    /// Like [`Self::start_at`], moved by `clock_control`: for tests.
+    pub fn moved_by(clock_control: &'static ClockControl, wall: UnixTime) -> Self {
+        Self::with(Wall::Moved(wall, clock_control))
     }
 
     fn with(wall: Wall) -> Self {
@@ -102,13 +102,13 @@ impl Clock {
                 UnixTime::default() + since.map_or(Span::ZERO, Span::from)
             }
             Wall::Since(began) => began + self.now().since(Timestamp::ZERO),
-            Wall::Moved(began, hands) => hands.set(began + self.now().since(Timestamp::ZERO)),
+            Wall::Moved(began, clock_control) => clock_control.apply_steps(began + self.now().since(Timestamp::ZERO)),
         }
     }
 
     fn ahead(&self) -> Span {
         match self.wall {
-            Wall::Moved(_, hands) => hands.ahead(),
+            Wall::Moved(_, clock_control) => clock_control.ahead(),
             Wall::System | Wall::Since(_) => Span::ZERO,
         }
     }

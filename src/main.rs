@@ -130,25 +130,25 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
         Command::Preset { name } => preset(name.as_deref()),
-        Command::Schema => worded(schema::run(&mut stdout()), false),
+        Command::Schema => rendered(schema::run(&mut stdout()), false),
         // These four report their result in the exit code.
         Command::Diff(command) => return compare(command),
         Command::Check(command) => match check::run(&command, &mut stdout(), &mut stderr()) {
             Ok(verdict) => return ExitCode::from(verdict.code()),
-            Err(error) => worded(Err(error), false),
+            Err(error) => rendered(Err(error), false),
         },
         Command::Status(command) => {
             let json = command.wants_json();
             match status::run(command, &mut stdout()) {
                 Ok(ConfigState::Valid) => Ok(()),
                 Ok(ConfigState::Invalid) => return ExitCode::FAILURE,
-                Err(error) => worded(Err(error), json),
+                Err(error) => rendered(Err(error), json),
             }
         }
         Command::Db(command) => match db::run(&command, &mut stdout()) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
-            Err(error) => worded(Err(error), command.wants_json()),
+            Err(error) => rendered(Err(error), command.wants_json()),
         },
         Command::Tiers(command) => output(command.wants_json(), |out| tiers::run(&command, out)),
         Command::Usage(command) => output(command.wants_json(), |out| usage::run(&command, out)),
@@ -172,9 +172,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command that writes its answer to standard output. Its error is text, or a line of JSON.
+/// Runs a command that writes its result to standard output. An error is text, or a line of JSON.
 fn output(json: bool, run: impl FnOnce(&mut Stdout) -> Result<(), CliError>) -> Result<(), String> {
-    worded(run(&mut stdout()), json)
+    rendered(run(&mut stdout()), json)
 }
 
 /// Exit codes as in diff(1), so that scripts can tell changes from errors.
@@ -190,7 +190,7 @@ fn compare(command: DiffArgs) -> ExitCode {
     }
 }
 
-fn worded(done: Result<(), CliError>, json: bool) -> Result<(), String> {
+fn rendered(done: Result<(), CliError>, json: bool) -> Result<(), String> {
     done.map_err(|error| message(&error, json))
 }
 

@@ -80,7 +80,7 @@ impl Sockets {
 /// Why the server can't start, or had to stop.
 #[derive(Debug)]
 pub enum ServeError {
-    /// An address can't be listened on.
+    /// Can't listen on an address.
     Listen(SocketAddr, io::Error),
     /// A listener thread can't be started.
     Thread(io::Error),
@@ -94,9 +94,9 @@ pub enum ServeError {
     AccessLog(Option<PathBuf>, io::Error),
     /// The accounts can't be opened.
     Accounts(AccountsError),
-    /// There is no usable operator's token.
+    /// The operator's token is missing or invalid.
     Token(TokenError),
-    /// A background task ended while the server was running: how. The server has shut down in order.
+    /// A background task failed, and the server has shut down gracefully. Contains the cause.
     Broken(String),
 }
 
@@ -124,10 +124,10 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-/// Listens on the configuration's addresses. Clients can connect from now on; [`run`] answers them.
+/// Listens on the configuration's addresses. Clients can connect from now on; [`run`] serves them.
 ///
 /// # Errors
-/// An address that can't be listened on.
+/// The server can't listen on an address.
 pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
     let admin = listen(config.admin.listen, false)?;
     let admin_address = local(&admin, config.admin.listen)?;
@@ -183,7 +183,7 @@ impl Source {
     }
 }
 
-/// Serves until `shutdown`. Then it accepts no new jobs, rejects queued ones, and ends when the running ones have, at the latest
+/// Serves until `shutdown`. Then it rejects new and queued jobs, and returns when the running ones have ended, at the latest
 /// after `drain_timeout`. All time comes from `clock`. Changes of `source` are reloaded when saved, and at each of the
 /// `hang_ups`, including those received before the call.
 ///
@@ -235,7 +235,7 @@ pub async fn run(
     ended
 }
 
-/// The admin API's state, and the channel by which it asks the reload task.
+/// The admin API's state, and the channel for its requests to the reload task.
 fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
     let services = &parts.services;
     let (config_requests, received) = mpsc::channel(CONFIG_REQUESTS_MAX);

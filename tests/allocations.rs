@@ -12,7 +12,7 @@ use tiergate::clock::Clock;
 use tiergate::config::presets::Preset;
 use tiergate::gate::Limiter;
 use tiergate::http::limits::{LimitSpec, Limits, Sender};
-use tiergate::http::ratelimit::{Telling, WhenTold};
+use tiergate::http::ratelimit::{HeaderPolicy, LimitHeadersWhen};
 use tiergate::http::reply::{Answers, CustomAnswer, Form};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
@@ -26,7 +26,7 @@ const ADDRESS: &str = "192.0.2.7";
 struct Edge {
     limits: Limits,
     answers: Answers,
-    telling: Telling,
+    header_policy: HeaderPolicy,
     address: IpAddr,
 }
 
@@ -44,9 +44,9 @@ impl Edge {
             (reason, answer)
         });
         let answers = Answers::new(answers.collect(), true);
-        let telling = Telling {
+        let header_policy = HeaderPolicy {
             fields: config.ratelimit_fields,
-            when: vec![WhenTold::Always; config.limits.len()],
+            when: vec![LimitHeadersWhen::Always; config.limits.len()],
         };
         let specs = config.limits.into_iter().map(|limit| LimitSpec {
             host: limit.host,
@@ -58,7 +58,7 @@ impl Edge {
         Self {
             limits: Limits::new(limiter, rules, Pseudonyms::new([7; 16]), specs.collect()),
             answers,
-            telling,
+            header_policy,
             address: ADDRESS.parse().expect("an address"),
         }
     }
@@ -77,7 +77,7 @@ impl Edge {
         let Err(refusal) = charged else { return false };
         let form = Form::wanted(&HeaderMap::new());
         let mut response = self.answers.reply(&refusal, None, form, &RequestId::new());
-        self.telling
+        self.header_policy
             .set_headers(response.headers_mut(), self.limits.rules(), met.as_ref(), None);
         black_box(response);
         true

@@ -79,7 +79,7 @@ fn shown(name: &str) -> String {
 #[test]
 fn what_other_programs_take_has_advice() {
     let underscores = shown("numbers_with_underscores.yaml");
-    assert!(underscores.contains("write digits alone: 100"), "{underscores}");
+    assert!(underscores.contains("write digits only: 100"), "{underscores}");
     assert!(!underscores.contains("warning"), "{underscores}");
     assert!(shown("per_ip.yaml").contains("did you mean `network`?"));
     assert!(shown("per_user.yaml").contains("did you mean `account`?"));

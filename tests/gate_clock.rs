@@ -12,14 +12,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::{Clock, ClockControl};
 use tiergate::gate::{Backfill, Committing, Entered, Gate, Generation, Permit, QueuedJob, Relocated, Tick};
 use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{ClockStep, End, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Debited, Fence, LedgerEntry, Past};
+use tiergate::store::{DebitHistory, Debited, Fence, LedgerEntry};
 use tokio::runtime::Runtime;
 
 use request::{AdmissionRequest, RequestExt, request};
@@ -78,7 +78,7 @@ struct Debit {
 /// What was written down before a fence, with the dates that corrections have given it.
 struct Listed(Vec<Debit>);
 
-impl Past for Listed {
+impl DebitHistory for Listed {
     fn recall(
         self,
         windows: &Table<WindowId, Window>,
@@ -107,7 +107,7 @@ impl Past for Listed {
 
 /// A gate with a clock to set, and a list of all debits.
 struct Fixture {
-    hands: &'static Hands,
+    clock_control: &'static ClockControl,
     clock: Clock,
     ledger: Arc<MemoryLedger>,
     gate: Arc<Gate>,
@@ -122,15 +122,15 @@ struct Fixture {
 
 impl Fixture {
     fn new(queue: u32, slots: Vec<u32>) -> Self {
-        let hands: &'static Hands = Box::leak(Box::default());
-        let clock = Clock::moved_by(hands, START);
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
+        let clock = Clock::moved_by(clock_control, START);
         let rules = rules(queue, &slots);
         let ledger = Arc::new(MemoryLedger::default());
         let policy = Policy::new(Arc::clone(&rules));
         let gate = Gate::new(policy, Generation::unobserved(rules), clock, Arc::clone(&ledger) as _);
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let mut fixture = Self {
-            hands,
+            clock_control,
             clock,
             ledger,
             gate,
@@ -258,18 +258,18 @@ fn live(fixture: &mut Fixture, seed: u64) -> u32 {
                 pass.settle(Outcome::Failed, 500);
             }
             11 => {
-                fixture.hands.advance(Span::from_secs(60));
+                fixture.clock_control.advance(Span::from_secs(60));
                 fixture.tick();
             }
             12 => {
-                fixture.hands.step_forward(steps[below(&mut die, 6)]);
+                fixture.clock_control.step_forward(steps[below(&mut die, 6)]);
                 fixture.tick();
             }
             13 => {
                 // No less than an hour before the start, nor a short one that would be waited out.
                 let ahead = fixture.clock.wall().since(START);
                 let back = steps[1 + below(&mut die, 5)].min(ahead);
-                fixture.hands.step_back(back);
+                fixture.clock_control.step_back(back);
                 corrections += u32::from(fixture.tick());
             }
             14 => fixture.fill_all(),
@@ -313,23 +313,23 @@ fn every_debit_counts_once_whenever_the_clock_is_set() {
 #[test]
 fn a_filling_after_a_correction_dates_back_what_it_reads() {
     let mut fixture = Fixture::new(0, vec![1_000]);
-    fixture.hands.step_forward(YEAR);
+    fixture.clock_control.step_forward(YEAR);
     fixture.tick();
     fixture.enter(account(1), 2);
     fixture.commit(0);
     fixture.finish(0);
-    fixture.hands.step_back(YEAR);
+    fixture.clock_control.step_back(YEAR);
     assert!(fixture.tick());
     let (filling, _) = fixture.fillings.pop().expect("windows are new");
     // It is filled much later: as of now it would count for longer.
-    fixture.hands.advance(Span::from_secs(590));
+    fixture.clock_control.advance(Span::from_secs(590));
     let filled = fixture
         .gate
         .fill(filling, &*fixture.ledger)
         .expect("memory can be read");
     assert_eq!((filled.debits, filled.whole), (3, true));
     assert_eq!([0, 1, 2].map(|window| fixture.used(window, account(1))), [2; 3]);
-    fixture.hands.advance(Span::from_secs(12));
+    fixture.clock_control.advance(Span::from_secs(12));
     assert_eq!([0, 1, 2].map(|window| fixture.used(window, account(1))), [0, 2, 2]);
 }
 
@@ -339,11 +339,11 @@ fn a_filling_after_a_correction_dates_back_what_it_reads() {
 fn jobs_in_flight_are_recorded_with_the_corrected_date() {
     let mut fixture = Fixture::new(2, vec![1, 0]);
     let ahead = START + YEAR;
-    fixture.hands.step_forward(YEAR);
+    fixture.clock_control.step_forward(YEAR);
     fixture.tick();
     fixture.enter(account(1), 1);
     let [low, next] = [fixture.waits(LOW), fixture.waits(LOW)];
-    fixture.hands.step_back(YEAR);
+    fixture.clock_control.step_back(YEAR);
     assert!(fixture.tick());
     let corrected = |fixture: &Fixture, end: End| {
         let (ended, at) = fixture.last();
@@ -370,11 +370,11 @@ fn jobs_in_flight_are_recorded_with_the_corrected_date() {
 #[test]
 fn displaced_jobs_are_recorded_with_the_corrected_date() {
     let mut fixture = Fixture::new(2, vec![1]);
-    fixture.hands.step_forward(YEAR);
+    fixture.clock_control.step_forward(YEAR);
     fixture.tick();
     fixture.enter(account(1), 1);
     let [first, second] = [fixture.waits(LOW), fixture.waits(LOW)];
-    fixture.hands.step_back(YEAR);
+    fixture.clock_control.step_back(YEAR);
     assert!(fixture.tick());
     let high = fixture.waits(HIGH);
     let refused = fixture.runtime.block_on(second);

@@ -98,7 +98,7 @@ fn answer(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
     }
     let client = AdminClient::of(&target)?;
     let path = |name: &str| format!("/accounts/{}", escaped(name));
-    let (said, answer) = match command {
+    let (action, answer) = match command {
         AccountCommand::List(list) => return list.run(&client, target.json, out),
         AccountCommand::Import(import) => return import.run(&client, target.json, out),
         AccountCommand::Export(export) => return export.run(&client, out),
@@ -137,8 +137,8 @@ fn answer(account: AccountArgs, out: &mut impl Write) -> Result<(), CliError> {
     if target.json {
         return Ok(table::json(out, &answer)?);
     }
-    if !said.is_empty() {
-        writeln!(out, "{said}:")?;
+    if !action.is_empty() {
+        writeln!(out, "{action}:")?;
     }
     Ok(show(&answer, out)?)
 }

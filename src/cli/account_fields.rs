@@ -42,10 +42,10 @@ impl<const NEW: bool> FromArgMatches for TermsArgs<NEW> {
         if matches.get_flag(DELEGATE) {
             fields.insert(MAX_USERS.to_owned(), USERS_DEFAULT.into());
         }
-        let said = FIELDS
+        let given = FIELDS
             .iter()
-            .filter_map(|field| Some((field.name.to_owned(), said::<NEW>(field, matches)?)));
-        fields.extend(said);
+            .filter_map(|field| Some((field.name.to_owned(), given::<NEW>(field, matches)?)));
+        fields.extend(given);
         Ok(Self(fields))
     }
 
@@ -109,7 +109,7 @@ fn quota(text: &str) -> Result<(String, Value), String> {
 }
 
 /// The value that the options give the field, if any.
-fn said<const NEW: bool>(field: &Field, matches: &ArgMatches) -> Option<Value> {
+fn given<const NEW: bool>(field: &Field, matches: &ArgMatches) -> Option<Value> {
     let value = match field.kind {
         FieldKind::Tier => matches.get_one::<String>(field.name).cloned().map(Value::from),
         FieldKind::Flag => matches.get_flag(field.name).then_some(Value::Bool(true)),

@@ -44,8 +44,8 @@ pub struct AdminClient {
     token: AdminToken,
 }
 
-/// What is known about a server.
-struct Lead {
+/// Where to find a server, from the command line and its tiers.yaml.
+struct ServerSource {
     /// Its data folder.
     folder: PathBuf,
     /// The admin listener and the token's source, as in tiers.yaml.
@@ -65,21 +65,21 @@ impl AdminClient {
         if let (Some(address), Some(token)) = (&target.admin, &given) {
             return Ok(Self::at(vec![address.clone()], token.clone()));
         }
-        let lead = Lead::of(target)?;
+        let server = ServerSource::of(target)?;
         let token = match given {
             Some(token) => token,
-            None => match &lead.source {
+            None => match &server.source {
                 Some(TokenSource::Variable(name)) => AdminToken::in_variable(name)?,
                 Some(TokenSource::File(file)) => AdminToken::read(file)?,
-                None => AdminToken::read(&lead.folder.join(TOKEN_FILE))?,
+                None => AdminToken::read(&server.folder.join(TOKEN_FILE))?,
             },
         };
         let addresses = match &target.admin {
             Some(address) => vec![address.clone()],
-            None => lead.addresses(),
+            None => server.addresses(),
         };
         match addresses.is_empty() {
-            true => Err(CliError::NoAddress(lead.folder)),
+            true => Err(CliError::NoAddress(server.folder)),
             false => Ok(Self::at(addresses, token)),
         }
     }
@@ -224,8 +224,8 @@ impl AdminClient {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-        if let Some(said) = file_errors(&answer) {
-            return CliError::Refused { said, body: answer };
+        if let Some(message) = file_errors(&answer) {
+            return CliError::Refused { message, body: answer };
         }
         let Some(error) = answer["error"].as_str() else {
             return self.no_answer(&format!("status {status}"));
@@ -236,8 +236,8 @@ impl AdminClient {
         if status == StatusCode::UNAUTHORIZED {
             let what = format!("the server at {} does not accept this token", self.name());
             let advice = "is it the server of this tiers.yaml? A server reads a changed token at SIGHUP. See";
-            let said = format!("{what}; {advice} {TOKEN_VARIABLE}");
-            return CliError::Refused { said, body: answer };
+            let message = format!("{what}; {advice} {TOKEN_VARIABLE}");
+            return CliError::Refused { message, body: answer };
         }
         let mut text = error.to_owned();
         for line in answer["lines"].as_array().into_iter().flatten() {
@@ -245,7 +245,7 @@ impl AdminClient {
             text.push_str(&format!("\n  line {number}: {error}"));
         }
         CliError::Refused {
-            said: text,
+            message: text,
             body: answer,
         }
     }
@@ -268,7 +268,7 @@ pub(super) fn operator() -> Option<String> {
         .find(|name| is_operator(name))
 }
 
-impl Lead {
+impl ServerSource {
     /// From the given folder, or else from the file, which must then be valid.
     fn of(target: &ServerTarget) -> Result<Self, CliError> {
         let read = Config::operators(&target.config);
@@ -362,10 +362,10 @@ mod tests {
             { "line": 3, "column": 7, "message": "unknown field `concurency`", "advice": "did you mean `concurrency`?" },
             { "line": null, "column": null, "message": "the file is empty", "advice": "" },
         ] });
-        let said = "unknown field `concurency`\n --> line 3, column 7\n  = did you mean `concurrency`?\n\nerror: the file is empty";
-        assert_eq!(file_errors(&answer).as_deref(), Some(said));
+        let message = "unknown field `concurency`\n --> line 3, column 7\n  = did you mean `concurrency`?\n\nerror: the file is empty";
+        assert_eq!(file_errors(&answer).as_deref(), Some(message));
         let checked = serde_json::json!({ "errors": 2, "problems": answer["errors"] });
-        assert_eq!(file_errors(&checked).as_deref(), Some(said));
+        assert_eq!(file_errors(&checked).as_deref(), Some(message));
         let shown = serde_json::json!({ "errors": 1, "problems": [], "shown": "error: this\n --> tiers.yaml:1:2" });
         assert_eq!(file_errors(&shown).as_deref(), Some("this\n --> tiers.yaml:1:2"));
         for other in ["{}", r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, r#"{"error":"no"}"#] {

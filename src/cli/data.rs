@@ -57,10 +57,10 @@ impl DataTarget {
     }
 }
 
-/// The caller of that name: an account's name, or an address. `user` names a user of the account.
+/// The caller with that account name or address. `user` names a user of the account.
 ///
 /// # Errors
-/// There was never such an account, and the name is no address; or the key in the data folder is needed and can't be read.
+/// No account ever had the name, and it is not an address; or the key in the data folder is needed and can't be read.
 pub fn caller(view: &mut View, folder: &std::path::Path, name: &str, user: Option<&str>) -> Result<Caller, CliError> {
     match (view.account(name)?, user, name.parse::<IpAddr>()) {
         (Some(account), None, _) => Ok(Caller::Account(account)),
@@ -70,7 +70,7 @@ pub fn caller(view: &mut View, folder: &std::path::Path, name: &str, user: Optio
             "{name} is an address: only an account has users"
         ))),
         (None, _, Err(_)) => Err(CliError::Unfit(format!(
-            "there is no account {name} and was none, and it is not an address; `tiergate account list` shows all accounts"
+            "no account is or was named {name}, and it is not an address; `tiergate account list` shows all accounts"
         ))),
     }
 }

@@ -110,7 +110,7 @@ pub enum CliError {
     /// The server refused the request.
     Refused {
         /// The message for people: what went wrong, and what to do.
-        said: String,
+        message: String,
         /// The body of the answer, unchanged.
         body: Value,
     },
@@ -169,7 +169,7 @@ impl fmt::Display for CliError {
                 f,
                 "error: {address} does not answer like a tiergate server ({what}); is it the admin listener?"
             ),
-            Self::Refused { said, .. } => write!(f, "error: {said}"),
+            Self::Refused { message, .. } => write!(f, "error: {message}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
             Self::Open(error) => write!(f, "error: {error}"),
             Self::Backup(error) => write!(f, "error: {error}"),

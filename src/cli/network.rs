@@ -151,7 +151,7 @@ pub fn unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliErro
 fn answer(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
     let NetworkArgs { target, command } = network;
     let client = AdminClient::of(&target)?;
-    let (said, answer) = match command {
+    let (action, answer) = match command {
         NetworkCommand::List => return list(&client, target.json, out),
         NetworkCommand::Show { address } => ("", client.ask(&Method::GET, &path(&address)?, None)?),
         NetworkCommand::Set {
@@ -172,14 +172,14 @@ fn answer(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
         }
         NetworkCommand::Remove { address } => ("removed", client.ask(&Method::DELETE, &path(&address)?, None)?),
     };
-    tell(said, &answer, target.json, out)
+    report(action, &answer, target.json, out)
 }
 
 fn answer_block(block: BlockArgs, out: &mut impl Write) -> Result<(), CliError> {
-    let is_said = block.lasts.is_some() || block.until.is_some() || block.why.is_some() || block.yes;
+    let has_options = block.lasts.is_some() || block.until.is_some() || block.why.is_some() || block.yes;
     let address = match (block.list, block.address) {
         (None, Some(address)) => address,
-        (Some(BlockCommand::List), None) if !is_said => {
+        (Some(BlockCommand::List), None) if !has_options => {
             return list_blocks(&AdminClient::of(&block.target)?, block.target.json, out);
         }
         _ => {
@@ -195,7 +195,7 @@ fn answer_block(block: BlockArgs, out: &mut impl Write) -> Result<(), CliError> 
     let client = AdminClient::of(&block.target)?;
     let body = json!({ "block": fields });
     let answer = change(&client, &address, body, block.yes)?;
-    tell("blocked", &answer, block.target.json, out)
+    report("blocked", &answer, block.target.json, out)
 }
 
 fn answer_unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliError> {
@@ -204,11 +204,11 @@ fn answer_unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliE
     let answer = client.ask(&Method::PATCH, &path(&unblock.address)?, Some(&body))?;
     let by: Vec<String> = blocked_by(&answer).collect();
     if by.is_empty() {
-        let said = match answer["was_blocked"].as_bool() {
+        let action = match answer["was_blocked"].as_bool() {
             Some(false) => "nothing was blocked",
             _ => "unblocked",
         };
-        return tell(said, &answer, unblock.target.json, out);
+        return report(action, &answer, unblock.target.json, out);
     }
     let network = table::cell(&answer["network"]);
     Err(CliError::StillBlocked(network, by.join(", ")))
@@ -221,8 +221,8 @@ fn change(client: &AdminClient, address: &str, mut body: Value, yes: bool) -> Re
     }
     let answer = client.ask(&Method::PATCH, &path(address)?, Some(&body));
     answer.map_err(|error| match error {
-        CliError::Refused { said, body } if body["reason"] == "wide_network" => CliError::Refused {
-            said: said.replace("send \"confirm\": true", "pass --yes"),
+        CliError::Refused { message, body } if body["reason"] == "wide_network" => CliError::Refused {
+            message: message.replace("send \"confirm\": true", "pass --yes"),
             body,
         },
         error => error,
@@ -244,12 +244,12 @@ fn blocked_by(network: &Value) -> impl Iterator<Item = String> {
     by.map(|by| format!("{} ({})", table::cell(&by["network"]), table::cell(&by["origin"])))
 }
 
-fn tell(said: &str, network: &Value, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn report(action: &str, network: &Value, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     if json {
         return Ok(table::json(out, network)?);
     }
-    if !said.is_empty() {
-        writeln!(out, "{said}:")?;
+    if !action.is_empty() {
+        writeln!(out, "{action}:")?;
     }
     let block = &network["block"];
     let blocked = match (network["listed"].as_bool(), block.is_object()) {

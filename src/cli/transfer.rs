@@ -168,7 +168,7 @@ impl ExportArgs {
         if !self.force && fs::symlink_metadata(file).is_ok() {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
-        let beside = Beside::of(file).map_err(failed)?;
+        let beside = ReplacementFile::of(file).map_err(failed)?;
         let mut writer = BufWriter::new(&beside.file);
         let progress = Progress::waiting_for("exporting".to_owned());
         client.copy(path, &mut writer)?;
@@ -188,12 +188,12 @@ fn unwritten(file: &Path, error: &io::Error) -> CliError {
 }
 
 /// A temporary file that replaces another once complete, and is removed otherwise.
-struct Beside {
+struct ReplacementFile {
     file: File,
     path: PathBuf,
 }
 
-impl Beside {
+impl ReplacementFile {
     fn of(file: &Path) -> io::Result<Self> {
         let mut name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
         name.push(format!(".new.{}", std::process::id()));
@@ -216,7 +216,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for ReplacementFile {
     fn drop(&mut self) {
         // Fails after a rename.
         let _ = fs::remove_file(&self.path);

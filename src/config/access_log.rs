@@ -6,7 +6,7 @@ use schemars::json_schema;
 use serde::{Deserializer, Serializer};
 
 use super::DATA_DIR_BYTES_MAX;
-use super::de::Here;
+use super::de::NodeDeserializer;
 use super::prelude::*;
 
 /// The access log, one line for each request: which requests, in which format, and where.
@@ -88,7 +88,7 @@ impl WordOrFields {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<AccessLogSection>, D::Error> {
-        let here: Here = de::here(deserializer)?;
+        let here: NodeDeserializer = de::here(deserializer)?;
         if matches!(here.node.kind, NodeKind::Mapping(_)) {
             return Ok(de::read(here));
         }

@@ -210,7 +210,7 @@ impl Parsed for ContentType {
             return Ok(written.to_owned());
         }
         wrong(
-            format!("{} is no type of a body", shown(node)),
+            format!("{} is not a content type", shown(node)),
             "write one such as application/json or text/html; charset=utf-8",
         )
     }
@@ -263,7 +263,7 @@ fn body(node: &Node, written: &str, kind: &str, report: &mut Report) -> Option<T
             ),
             true => (
                 format!("the body is not JSON {how}: {}", without_place(&error)),
-                "a place is a value where it stands alone, and a part of a string within quotes",
+                "a placeholder is a value on its own, and part of a string within quotes",
             ),
         };
         report.add(node.place, message, advice);
@@ -279,8 +279,8 @@ fn without_place(error: &serde_json::Error) -> String {
     told.strip_suffix(&place).unwrap_or(&told).to_owned()
 }
 
-/// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`,
-/// of which the body is then one line. For plain text, what is filled in would be escaped for nothing.
+/// The language of a body with that content type, which decides how placeholders are escaped. Every type with `json` in its name
+/// is JSON: `text/json`, `application/problem+json`, `x-ndjson` (then the body is one line). Plain text needs no escapes.
 fn language(kind: &str) -> Language {
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = kind.split_once('/').map_or("", |(_, subtype)| subtype);
@@ -302,7 +302,7 @@ fn compiled(node: &Node, written: &str, language: Language, report: &mut Report)
         }
         Unfit::NoPlace(name) => {
             let meant = did_you_mean(&name, names, report);
-            let message = format!("{} is no place to fill in{meant}", quoted(&format!("{{{name}}}")));
+            let message = format!("{} is not a placeholder{meant}", quoted(&format!("{{{name}}}")));
             (message, format!("places: {}", names.join(", ")))
         }
     });

@@ -33,15 +33,15 @@ thread_local! {
 struct ReaderState {
     report: RefCell<Report>,
     names: RefCell<Rc<KnownNames>>,
-    handed: RefCell<Option<Here>>,
+    handed: RefCell<Option<NodeDeserializer>>,
 }
 
-/// The location of a value.
+/// Deserializes the value at a node of the document.
 #[derive(Clone)]
-pub(super) struct Here {
+pub(super) struct NodeDeserializer {
     pub(super) node: Rc<Node>,
     /// Its default, used if it is invalid.
-    pub(super) usual: Option<Rc<Node>>,
+    pub(super) default_node: Option<Rc<Node>>,
     /// Where missing fields are reported.
     pub(super) at: Location,
     /// The name of a mapping in messages.
@@ -51,9 +51,9 @@ pub(super) struct Here {
 /// Reads the document as a `T`; `names` are those that its parts may refer to. `None` only if `T` has a field of a type that
 /// isn't one of ours.
 pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, report: &mut Report) -> Option<T> {
-    let here = Here {
+    let here = NodeDeserializer {
         node: Rc::clone(root),
-        usual: None,
+        default_node: None,
         at: Location::START,
         what: "the file".into(),
     };
@@ -67,7 +67,7 @@ pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, 
 }
 
 /// Reads the node as a `T`.
-pub(super) fn read<T: DeserializeOwned>(here: Here) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(here: NodeDeserializer) -> Option<T> {
     let place = here.node.place;
     let read = T::deserialize(here);
     read.map_err(|fault| with_report(|report| report.add(place, fault.0, "")))
@@ -108,10 +108,10 @@ pub(super) fn names() -> Rc<KnownNames> {
     READING.with(|reading| Rc::clone(&reading.names.borrow()))
 }
 
-/// Where the value stands that is being read.
-pub(super) fn here<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Here, D::Error> {
-    struct Taker;
-    impl Visitor<'_> for Taker {
+/// The node of the value that is being read.
+pub(super) fn here<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeDeserializer, D::Error> {
+    struct HandoverVisitor;
+    impl Visitor<'_> for HandoverVisitor {
         type Value = ();
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,7 +122,7 @@ pub(super) fn here<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Here, D
             Ok(())
         }
     }
-    deserializer.deserialize_newtype_struct(HERE, Taker)?;
+    deserializer.deserialize_newtype_struct(HERE, HandoverVisitor)?;
     let handed = READING.with(|reading| reading.handed.take());
     handed.ok_or_else(|| D::Error::custom("this is read from a document alone"))
 }
@@ -145,7 +145,7 @@ impl Error for DeError {
     }
 }
 
-impl<'de> Deserializer<'de> for Here {
+impl<'de> Deserializer<'de> for NodeDeserializer {
     type Error = DeError;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -194,8 +194,8 @@ impl<'de> Deserializer<'de> for Here {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
-        let usual = self.usual.as_deref().and_then(Node::text) == Some("true");
-        visitor.visit_bool(with_report(|report| boolean(&self.node, report)).unwrap_or(usual))
+        let default_node = self.default_node.as_deref().and_then(Node::text) == Some("true");
+        visitor.visit_bool(with_report(|report| boolean(&self.node, report)).unwrap_or(default_node))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DeError> {
@@ -223,7 +223,7 @@ type Given = Vec<(&'static str, Rc<Node>)>;
 struct FieldAccess {
     section: &'static str,
     fields: <Given as IntoIterator>::IntoIter,
-    value: Option<Here>,
+    value: Option<NodeDeserializer>,
 }
 
 impl<'de> MapAccess<'de> for FieldAccess {
@@ -233,9 +233,14 @@ impl<'de> MapAccess<'de> for FieldAccess {
         let Some((name, node)) = self.fields.next() else {
             return Ok(None);
         };
-        let usual = schema::default(self.section, name).map(|value| Rc::new(Node::of(value, node.place)));
+        let default_node = schema::default(self.section, name).map(|value| Rc::new(Node::of(value, node.place)));
         let (at, what) = (node.place, format!("`{name}`").into());
-        self.value = Some(Here { node, usual, at, what });
+        self.value = Some(NodeDeserializer {
+            node,
+            default_node,
+            at,
+            what,
+        });
         let name: StrDeserializer<'_, DeError> = name.into_deserializer();
         seed.deserialize(name).map(Some)
     }
@@ -249,8 +254,8 @@ impl<'de> MapAccess<'de> for FieldAccess {
     }
 }
 
-/// The fields that are known. Unknown and repeated ones are reported. `None`: it is no mapping.
-fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Option<Given> {
+/// The known fields. Unknown and repeated ones are reported. `None`: it is not a mapping.
+fn given(here: &NodeDeserializer, known: &'static [&'static str], report: &mut Report) -> Option<Given> {
     let NodeKind::Mapping(entries) = &here.node.kind else {
         let advice = format!("{} has fields: {}", here.what, known.join(", "));
         wrong_type(&here.node, "a mapping", &advice, report);
@@ -277,7 +282,7 @@ fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Op
     Some(given)
 }
 
-/// Reports a field that is none; the answer is the one that was likely meant.
+/// Reports an unknown field, and returns the known one that was likely meant.
 fn unknown_field(key: &Node, known: &'static [&'static str], report: &mut Report) -> Option<&'static str> {
     let Some(text) = key.text() else {
         wrong_type(key, "the name of a field", "", report);

@@ -11,7 +11,7 @@ use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::NAME_CHARS_MAX;
-use super::de::{self, Here};
+use super::de::{self, NodeDeserializer};
 use super::error::Report;
 use super::scalar::inline_schema;
 use super::snippet::quoted;
@@ -82,7 +82,7 @@ pub(super) struct ByName<N, const MAX: usize>(PhantomData<N>);
 
 impl<N: Named, const MAX: usize> ByName<N, MAX> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<N>, D::Error> {
-        let Here { node, .. } = de::here(deserializer)?;
+        let NodeDeserializer { node, .. } = de::here(deserializer)?;
         let given = de::with_report(|report| named(&node, N::Of::NOUN, MAX, report));
         let entry = |(key, value): (Rc<Node>, Rc<Node>)| {
             let name = key.text().unwrap_or_default().to_owned();
@@ -110,7 +110,7 @@ pub(super) struct Items<T, const MIN: usize, const MAX: usize>(PhantomData<T>);
 
 impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-        let Here { node, .. } = de::here(deserializer)?;
+        let NodeDeserializer { node, .. } = de::here(deserializer)?;
         let given = de::with_report(|report| items(&node, T::NOUN, (MIN, MAX), report));
         let item = |node: &Rc<Node>| read(node.place, Rc::clone(node), T::of_list(node));
         Ok(given.unwrap_or_default().iter().filter_map(item).collect())
@@ -133,8 +133,13 @@ inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] Items<T, MIN,
 });
 
 fn read<T: DeserializeOwned>(at: Location, node: Rc<Node>, called: String) -> Option<T> {
-    let (usual, what) = (None, called.into());
-    de::read(Here { node, usual, at, what })
+    let (default_node, what) = (None, called.into());
+    de::read(NodeDeserializer {
+        node,
+        default_node,
+        at,
+        what,
+    })
 }
 
 /// The entries read, each with its location.

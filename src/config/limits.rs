@@ -9,7 +9,7 @@ use super::routes::{HostName, Methods, Path};
 use super::value::wrong_type;
 use super::yaml::NodeKind;
 use crate::path::Pattern;
-use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
+use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, LimitOverride, Per};
 
 /// The most requests in a window.
 type Number = Whole<u32, 0, 1_000_000_000>;
@@ -268,7 +268,7 @@ impl LimitSection {
                     part.add("window", message, "write at least 600ms");
                 }
                 (Counting::Fixed, Some(_)) if !whole_seconds => {
-                    let message = format!("{} is no window of whole seconds", part.shown("window"));
+                    let message = format!("{} is not a window of whole seconds", part.shown("window"));
                     let advice = "windows that are aligned to the clock last whole seconds";
                     part.add("window", message, advice);
                 }
@@ -447,12 +447,16 @@ inline_schema!([] TierLimit, |generator| {
 });
 
 /// A tier's own numbers.
-pub(super) fn own(limits: &[(String, TierLimit)], node: Option<&Node>, report: &mut Report) -> Vec<(LimitId, Raise)> {
+pub(super) fn own(
+    limits: &[(String, TierLimit)],
+    node: Option<&Node>,
+    report: &mut Report,
+) -> Vec<(LimitId, LimitOverride)> {
     let names = de::names();
     let mut own = Vec::new();
     for Entry { name, at, node, value } in entries(limits, node) {
         let id = names.limits.number(name, at, report);
-        let raise = Raise {
+        let raise = LimitOverride {
             number: value.0.limit,
             lifts_network: value.0.lifts.is_some(),
         };
@@ -478,7 +482,7 @@ pub(super) fn check_names_of_quotas<'t>(
         if let Some(tier) = tiers.clone().find(is_called_so) {
             let (limit, tier) = (quoted(name), quoted(&tier.name));
             let message = format!("limit {limit} is called as a quota of tier {tier} is");
-            let advice = "rename one of them: both are told of in one header field";
+            let advice = "rename one of them: both are reported in one header field";
             report.add(node.place, message, advice);
         }
     }

@@ -207,10 +207,10 @@ impl Parsed for KeyHeader {
         match name {
             None => Self::cannot_be(node, "use 1 to 64 letters, digits and -"),
             Some(name) if name == http::header::AUTHORIZATION => {
-                wrong(format!("`{name}` can't hold the key alone"), "`bearer: true` reads it")
+                wrong(format!("`{name}` can't be a key header"), "`bearer: true` reads it")
             }
             Some(name) if RESERVED_HEADERS.contains(&name.as_str()) => wrong(
-                format!("`{name}` can't hold the key alone"),
+                format!("`{name}` can't be a key header"),
                 "use a header of its own, such as x-api-key",
             ),
             Some(name) => Ok(name),
@@ -279,7 +279,7 @@ impl Scalar for CorsOrigins {
             0 => Some(Origins::List(named)),
             1 if named.is_empty() => Some(Origins::Any),
             _ => {
-                let advice = r#"write ["*"] alone, or name each origin"#;
+                let advice = r#"write ["*"] by itself, or name each origin"#;
                 report.add(node.place, "`*` stands for all origins", advice);
                 None
             }

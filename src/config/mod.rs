@@ -5,8 +5,8 @@
 //! defaults stand beside the fields. `de` reads the structs from the tree and collects problems with their locations; `entries`
 //! are lists and names, `value` reads single values; `prelude` exports these to the sections. `document` is the whole file and
 //! checks across sections, `lint` warns, `diff` compares two files, `presets` are complete files that ship with the program. Only
-//! `yaml` uses the YAML crate; `environment` looks up what the file only names; `relative` resolves relative paths. `grammar`
-//! derives from the schema what may stand where; with it `secret` and `snippet` keep keys out of messages.
+//! `yaml` uses the YAML crate; `environment` looks up the variables and files that the document names; `relative` resolves relative paths. `grammar`
+//! derives the legal fields from the schema; `secret` and `snippet` use it to keep keys out of messages.
 
 mod access_log;
 mod accounts;
@@ -103,30 +103,29 @@ pub enum DurabilitySetting {
 }
 
 impl Config {
-    /// The configuration in that file. What it only names is looked up in the environment of this process. Relative paths begin
-    /// in the folder of `path`, of which links aren't followed; in the working directory if it is a descriptor, such as
-    /// `/dev/fd/63`.
+    /// Loads that file. Variables and files that it names are read from this process's environment. Relative paths start in the
+    /// folder of `path`, without following links; in the working directory if `path` is a descriptor, such as `/dev/fd/63`.
     ///
     /// # Errors
-    /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it; a variable or file that it
-    /// names and that isn't there is.
+    /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or is invalid: then all its errors. A named variable or file
+    /// that is missing is an error too.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         read_file(path, &EnvContext::complete(&System, folder_of(path))).into_result()
     }
 
-    /// Loads a file without its keys: nothing that it only names is looked up, and accounts lack the keys that variables hold.
+    /// Loads a file without looking up the variables and files that it names: accounts lack the keys that variables hold.
     ///
     /// # Errors
-    /// As [`Self::load`], but for what is named.
+    /// As [`Self::load`], except for missing variables and files.
     pub fn peek(path: &Path) -> Result<Self, ConfigErrors> {
         read_file(path, &EnvContext::elsewhere(&Nothing, folder_of(path))).into_result()
     }
 
-    /// How operators reach the server of that file, whatever else is wrong in it: an operator who asks the server what is wrong
-    /// must find it. Nothing that the file only names is looked up.
+    /// How operators reach the server of that file, even if other parts of the file are invalid: an operator who asks the server
+    /// what is wrong must find it. Variables and files that it names are not looked up.
     ///
     /// # Errors
-    /// Everything that is wrong in it, if that is among it.
+    /// The file's errors, if these settings are among the invalid ones.
     pub fn operators(path: &Path) -> Result<Operators, ConfigErrors> {
         let checked = read_file(path, &EnvContext::elsewhere(&Nothing, folder_of(path)));
         match checked.operators.clone() {
@@ -138,25 +137,24 @@ impl Config {
         }
     }
 
-    /// The configuration in those bytes; `name` is what messages call the file. Any bytes give a configuration or errors,
-    /// in time and memory bounded by [`FILE_BYTES_MAX`]. There is no environment: bytes that name a variable or a file are wrong.
-    /// Relative paths begin in the working directory.
+    /// Parses those bytes; `name` is what messages call the file. Time and memory are bounded by [`FILE_BYTES_MAX`], whatever
+    /// the bytes. There is no environment: naming a variable or a file is an error. Relative paths start in the working directory.
     ///
     /// # Errors
-    /// Everything that is wrong, in the order of the lines.
+    /// All errors, in the order of their lines.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, ConfigErrors> {
         Self::parse_in(name, bytes, &Nothing)
     }
 
-    /// The same, in that environment.
+    /// As [`Self::parse`], in that environment.
     ///
     /// # Errors
-    /// As [`Self::parse`]; a variable or file that is named and isn't there is wrong.
+    /// As [`Self::parse`], or a named variable or file is missing.
     pub fn parse_in(name: &str, bytes: &[u8], environment: &dyn Environment) -> Result<Self, ConfigErrors> {
         read(name, bytes, &EnvContext::complete(environment, Path::new(""))).into_result()
     }
 
-    /// The same for bytes that `file` holds, or is to hold: relative paths begin where [`Self::load`] lets them begin.
+    /// As [`Self::parse_in`], for the present or future content of `file`: relative paths start as for [`Self::load`].
     ///
     /// # Errors
     /// As [`Self::parse_in`].
@@ -169,25 +167,25 @@ impl Config {
         read(name, bytes, &EnvContext::complete(environment, folder_of(file))).into_result()
     }
 
-    /// The configurations in two files, the new one as if it took the old one's place: relative paths in both begin in the folder
-    /// of the old one. If that is a descriptor, such as `<(git show HEAD:tiers.yaml)`, they begin in the folder of the new one.
+    /// Loads two files, the new one as if it had replaced the old one: relative paths in both start in the folder of the old one.
+    /// If that is a descriptor, such as `<(git show HEAD:tiers.yaml)`, they start in the folder of the new one.
     ///
     /// # Errors
     /// As [`Self::load`], for each.
     pub fn load_both(old: &Path, new: &Path) -> [Result<Self, ConfigErrors>; 2] {
-        let place = if is_descriptor(old) { new } else { old };
-        let env = EnvContext::complete(&System, folder_of(place));
+        let base = if is_descriptor(old) { new } else { old };
+        let env = EnvContext::complete(&System, folder_of(base));
         [old, new].map(|path| read_file(path, &env).into_result())
     }
 }
 
-/// Reports all errors and warnings. What the file only names is looked up in that environment; if it is missing, that is a
-/// warning: it may exist where the server runs.
+/// Reports all errors and warnings. Variables and files that the document names are looked up in that environment; a missing one
+/// is a warning, since it may exist where the server runs.
 pub fn check(name: &str, bytes: &[u8], environment: &dyn Environment) -> Checked {
     read(name, bytes, &EnvContext::elsewhere(environment, Path::new("")))
 }
 
-/// The same for a file; one that can't be read is wrong. Relative paths begin where [`Config::load`] lets them begin.
+/// As [`check`], for a file; one that can't be read is an error. Relative paths start as for [`Config::load`].
 pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
     read_file(path, &EnvContext::elsewhere(environment, folder_of(path)))
 }
@@ -210,7 +208,7 @@ pub fn unreadable(name: &str, error: &io::Error) -> Checked {
     ))
 }
 
-/// What there is to read, up to one byte more than a file may have: that tells one that is too long from one that just fits.
+/// Reads at most one byte more than a file may have, which is enough to recognize one that is too long.
 ///
 /// # Errors
 /// It can't be read.

@@ -40,13 +40,13 @@ impl fmt::Display for OverrideError {
                 let given = without_credentials(given);
                 write!(
                     f,
-                    ": {given} is no URL of a server: write http://host or http://host:port"
+                    ": {given} is not a server URL: write http://host or http://host:port"
                 )
             }
             Self::NoUpstream(name, known) => {
-                write!(f, ": there is no upstream {name}: there is {}", known.join(", "))
+                write!(f, ": there is no upstream {name}, only {}", known.join(", "))
             }
-            Self::Twice(None) => f.write_str(" URL is given twice: write NAME=URL to lead each upstream elsewhere"),
+            Self::Twice(None) => f.write_str(" URL is given twice: write NAME=URL to set each upstream's"),
             Self::Twice(Some(name)) => write!(f, " {name}=URL is given twice"),
         }
     }

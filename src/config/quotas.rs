@@ -242,7 +242,7 @@ impl Scalar for Zone {
         if known.is_none() {
             let names: Vec<String> = tz::db().available().map(|name| name.to_string()).collect();
             let meant = did_you_mean(written, names.iter().map(String::as_str), report);
-            let message = format!("{} is no time zone{meant}", shown(node));
+            let message = format!("{} is not a time zone{meant}", shown(node));
             let advice = "write an IANA name such as UTC or America/New_York";
             report.add(node.place, message, advice);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::de::{self, Here};
+use super::de::{self, NodeDeserializer};
 use super::diff::HIDDEN;
 use super::entries::{Names, items};
 use super::error::Report;
@@ -42,10 +42,10 @@ pub(super) struct As<S>(PhantomData<S>);
 
 impl<S: Scalar> As<S> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S::Value, D::Error> {
-        let Here { node, usual, .. } = de::here(deserializer)?;
+        let NodeDeserializer { node, default_node, .. } = de::here(deserializer)?;
         let read = |node: &Node| de::with_report(|report| S::read(node, report));
         Ok(read(&node)
-            .or_else(|| read(usual.as_deref()?))
+            .or_else(|| read(default_node.as_deref()?))
             .unwrap_or_else(S::stand_in))
     }
 
@@ -294,12 +294,12 @@ pub(super) trait Parsed {
     /// Parses the text, or returns the error and advice.
     fn parse(written: &str, node: &Node) -> Result<Self::Value, Wrong>;
 
-    /// The error for a text that is no such thing.
+    /// The error for a text of another kind: "… is not a number".
     fn is_not(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
         wrong(format!("{} is not {}", shown(node), Self::WHAT), advice)
     }
 
-    /// The error for a value that is no such thing here.
+    /// The error for a value that is not allowed here: "… can't be a number".
     fn cannot_be(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
         wrong(format!("{} can't be {}", shown(node), Self::WHAT), advice)
     }

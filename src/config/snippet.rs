@@ -54,7 +54,7 @@ impl<'s> Lines<'s> {
         Self::new(source, Fit::Scalars(scalars))
     }
 
-    /// The lines of a text that is no document.
+    /// The lines of a text that is not a valid document.
     pub(super) fn of_text(source: &'s str) -> Self {
         Self::new(source, Fit::Names)
     }

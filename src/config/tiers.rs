@@ -118,7 +118,7 @@ pub(super) fn checked(
         if !entry.part(report).right(&["priority", "concurrency"]) {
             continue;
         }
-        let usual = tier.concurrency * DISPLACEMENTS_EACH;
+        let default = tier.concurrency * DISPLACEMENTS_EACH;
         let read = match entry.part(report).sound(&["quota", "quotas", "limits"]) {
             true => &mut right,
             false => &mut partly,
@@ -129,7 +129,7 @@ pub(super) fn checked(
             concurrency: tier.concurrency,
             quotas,
             max_wait: tier.max_wait.map(Span::from),
-            displacements_per_minute: tier.displacements_per_minute.unwrap_or(usual),
+            displacements_per_minute: tier.displacements_per_minute.unwrap_or(default),
             limits,
         }));
     }

@@ -52,7 +52,7 @@ pub(super) fn text<'n>(node: &'n Node, wanted: &str, report: &mut Report) -> Opt
     written
 }
 
-/// A name of 1 to 64 characters of which each is `legal`; `rule` says which are.
+/// Whether the name has 1 to 64 characters, all of them `legal`.
 pub(super) fn name_is_legal(name: &str, legal: impl Fn(char) -> bool) -> bool {
     (1..=super::NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(legal)
 }
@@ -83,7 +83,7 @@ pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Repo
 fn digits_alone(text: &str) -> String {
     let digits: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
     if digits != text && plain_digits(&digits).is_some() {
-        return format!("write digits alone: {digits}");
+        return format!("write digits only: {digits}");
     }
     match text.to_ascii_lowercase().as_str() {
         "unlimited" | "unbounded" | "infinite" | "inf" | "none" | "no" | "off" | "-1" => {
@@ -235,7 +235,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let (number, unit, after) = number_and_unit(rest)?;
         let Some((_, unit_ms)) = UNITS_MS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("{} is no unit of time", quoted(unit)));
+            return Err(format!("{} is not a unit of time", quoted(unit)));
         };
         if *unit_ms >= larger {
             return Err("the larger unit comes first, and each only once".to_owned());
@@ -267,7 +267,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
     }
     match SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, bytes)) => Ok(number.saturating_mul(*bytes)),
-        None => Err(format!("{} is no unit of size", quoted(unit))),
+        None => Err(format!("{} is not a unit of size", quoted(unit))),
     }
 }
 

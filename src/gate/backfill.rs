@@ -16,7 +16,7 @@ use super::state::GateState;
 use crate::policy::Table;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
-use crate::store::{Debited, Fence, Past};
+use crate::store::{DebitHistory, Debited, Fence};
 
 /// Debits counted under one lock: some tenths of a millisecond.
 const CHUNK: usize = 256;
@@ -75,7 +75,7 @@ impl Gate {
     ///
     /// # Errors
     /// The disk failed, or the ledger is closed. Then the windows hold less than was used until the next start.
-    pub fn fill(&self, filling: Backfill, past: impl Past) -> io::Result<Backfilled> {
+    pub fn fill(&self, filling: Backfill, history: impl DebitHistory) -> io::Result<Backfilled> {
         let Backfill { windows, fence, as_of } = filling;
         let number = fence.number();
         let mut filled = Backfilled { debits: 0, whole: true };
@@ -99,7 +99,7 @@ impl Gate {
             }
             ControlFlow::Continue(())
         };
-        past.recall(&windows, fence, &mut |debited| {
+        history.recall(&windows, fence, &mut |debited| {
             chunk.push(debited);
             if chunk.len() < CHUNK {
                 return ControlFlow::Continue(());

@@ -52,7 +52,7 @@ impl Generation {
     }
 
     /// The tier of a declared account.
-    pub(super) fn listed(&self, account: AccountId) -> Option<TierId> {
-        self.rules.tier_named(&self.accounts.listed(account)?.tier)
+    pub(super) fn declared(&self, account: AccountId) -> Option<TierId> {
+        self.rules.tier_named(&self.accounts.declared(account)?.tier)
     }
 }

@@ -108,7 +108,7 @@ impl Limiter {
                 let state = &mut *self.shards[of(first)].0.lock();
                 state.check_rules(rules)?;
                 let at = self.moment_by(state.by_wall, wall);
-                let shards = &mut Alone(&mut state.shard);
+                let shards = &mut SingleShard(&mut state.shard);
                 Ok((at, decide(counters, shards, &rules.limits, at)))
             }
             _ => self.decide_across(rules, counters, wall),
@@ -146,7 +146,7 @@ impl Limiter {
             enforced: 0,
             matches: false,
         };
-        match decide(&[counter], &mut Alone(&mut state.shard), &state.rules.limits, at) {
+        match decide(&[counter], &mut SingleShard(&mut state.shard), &state.rules.limits, at) {
             Err(Refused::Blocked { lasts }) => Some((at.wall, lasts)),
             _ => None,
         }
@@ -205,9 +205,9 @@ fn is_by_wall(rules: &Rules) -> bool {
 }
 
 /// The shard of a decision that needs only one.
-struct Alone<'l>(&'l mut Shard);
+struct SingleShard<'l>(&'l mut Shard);
 
-impl Shards for Alone<'_> {
+impl Shards for SingleShard<'_> {
     fn shard(&mut self, _: usize) -> &mut Shard {
         self.0
     }

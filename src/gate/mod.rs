@@ -36,7 +36,7 @@ pub use semaphore::{ResizableSemaphore, SemaphorePermit};
 use state::GateState;
 
 use crate::clock::Clock;
-use crate::policy::caller::{Caller, Network, NetworkId, Whereabouts};
+use crate::policy::caller::{Caller, HashedOrigin, Network, NetworkId};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Priority, Rules, ServerId, TierId, UpstreamId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
@@ -55,7 +55,7 @@ pub struct Gate {
     ledger: Arc<dyn Ledger>,
     /// Whether networks may have to be counted by prefix, as of the last second.
     aggregating: AtomicBool,
-    /// How often the wall clock was followed back. Changed under the lock.
+    /// How often the policy has followed the wall clock back. Changed under the lock.
     corrections: AtomicU64,
 }
 
@@ -212,8 +212,8 @@ impl Gate {
     pub fn reload(&self, generation: Arc<Generation>, meanwhile: impl FnOnce()) -> Reloaded {
         let mut state = self.state.lock();
         meanwhile();
-        let (rules, listed) = (Arc::clone(&generation.rules), |account| generation.listed(account));
-        let grants = state.policy.reload(rules, listed, self.clock.now());
+        let (rules, declared) = (Arc::clone(&generation.rules), |account| generation.declared(account));
+        let grants = state.policy.reload(rules, declared, self.clock.now());
         state.generation = generation;
         let wakers = grants.into_iter().filter_map(|grant| state.tell_granted(Some(grant)));
         Reloaded {
@@ -255,11 +255,11 @@ impl Gate {
     }
 
     /// The id under which a network is counted: its own, unless there are too many networks.
-    pub fn counted_as(&self, whereabouts: Whereabouts) -> NetworkId {
+    pub fn counted_as(&self, hashed_origin: HashedOrigin) -> NetworkId {
         if !self.aggregating.load(Ordering::Relaxed) {
-            return whereabouts.network;
+            return hashed_origin.network;
         }
-        self.state.lock().policy.counted_as(whereabouts, self.clock.now())
+        self.state.lock().policy.counted_as(hashed_origin, self.clock.now())
     }
 
     /// Whether the caller has a debit in any window.

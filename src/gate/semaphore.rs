@@ -41,25 +41,25 @@ impl ResizableSemaphore {
     pub async fn take(self: &Arc<Self>) -> SemaphorePermit {
         loop {
             let permit = Arc::clone(&self.free).acquire_owned().await;
-            if let Some(place) = self.place(permit.expect("the semaphore is never closed")) {
-                return place;
+            if let Some(permit) = self.issue(permit.expect("the semaphore is never closed")) {
+                return permit;
             }
         }
     }
 
     /// Takes a permit if one is free.
     pub fn try_take(self: &Arc<Self>) -> Option<SemaphorePermit> {
-        // At most one round per owed permit.
+        // At most one round per surplus permit.
         loop {
             let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-            if let Some(place) = self.place(permit) {
-                return Some(place);
+            if let Some(permit) = self.issue(permit) {
+                return Some(permit);
             }
         }
     }
 
-    /// If the semaphore shrank while a permit was on its way to a waiter, that permit is the first to vanish.
-    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<SemaphorePermit> {
+    /// Issues the permit, unless the semaphore has shrunk: then it is the first surplus one to vanish.
+    fn issue(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<SemaphorePermit> {
         let mut size = self.size.lock();
         if size.surplus > 0 {
             size.surplus -= 1;
@@ -172,17 +172,17 @@ mod tests {
     proptest! {
         /// A permit is granted if and only if fewer are taken than there are now.
         #[test]
-        fn a_place_is_given_while_fewer_are_taken_than_there_are(
-            begun_with in 0..6usize,
+        fn permits_are_granted_up_to_the_current_maximum(
+            initial in 0..6usize,
             steps in prop::collection::vec(step(), 0..64),
         ) {
-            let (semaphore, mut max, mut taken) = (ResizableSemaphore::new(begun_with), begun_with, Vec::new());
+            let (semaphore, mut max, mut taken) = (ResizableSemaphore::new(initial), initial, Vec::new());
             for step in steps {
                 match step {
                     SemaphoreStep::Take => {
-                        let place = semaphore.try_take();
-                        prop_assert_eq!(place.is_some(), taken.len() < max);
-                        taken.extend(place);
+                        let permit = semaphore.try_take();
+                        prop_assert_eq!(permit.is_some(), taken.len() < max);
+                        taken.extend(permit);
                     }
                     SemaphoreStep::GiveBack(at) if at < taken.len() => drop(taken.swap_remove(at)),
                     SemaphoreStep::GiveBack(_) => {}

@@ -53,7 +53,7 @@ pub struct Client {
     /// Whether the connection comes from a trusted proxy.
     pub peer_is_trusted: bool,
     /// The headers that are trusted.
-    pub trails: Trails,
+    pub naming_headers: NamingHeaders,
 }
 
 /// A trusted proxy's request has both `X-Forwarded-For` and `Forwarded`, and they name different clients or one is unreadable.
@@ -73,7 +73,7 @@ impl std::error::Error for Contradiction {}
 
 /// The headers in which trusted proxies have named the client. The others come from the client itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trails {
+pub struct NamingHeaders {
     /// In `X-Forwarded-For`.
     pub x_forwarded_for: bool,
     /// In `Forwarded`.
@@ -112,20 +112,20 @@ impl TrustedProxies {
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Client, Contradiction> {
         let peer = peer.ip().to_canonical();
         let peer_is_trusted = self.networks.contain(peer);
-        let (address, trails) = if peer_is_trusted {
+        let (address, naming_headers) = if peer_is_trusted {
             self.named(peer, headers)?
         } else {
-            (peer, Trails::default())
+            (peer, NamingHeaders::default())
         };
         Ok(Client {
             peer,
             address,
             peer_is_trusted,
-            trails,
+            naming_headers,
         })
     }
 
-    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(IpAddr, Trails), Contradiction> {
+    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(IpAddr, NamingHeaders), Contradiction> {
         let by_x_forwarded_for = || self.walk(peer, x_forwarded_for(headers));
         let by_forwarded = || self.walk(peer, forwarded(headers));
         let is_there = |name| headers.contains_key(name);
@@ -142,11 +142,11 @@ impl TrustedProxies {
                 (named, [true; 2])
             }
         };
-        let trails = Trails {
+        let naming_headers = NamingHeaders {
             x_forwarded_for,
             forwarded,
         };
-        Ok((address, trails))
+        Ok((address, naming_headers))
     }
 
     /// Walks from the nearest hop to the first that is untrusted or is no address.
@@ -189,7 +189,7 @@ fn entry_address(entry: &str) -> Option<IpAddr> {
 /// The addresses of the `for` parameters in `Forwarded`, from the right; `None` for an element without an address.
 fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all(header::FORWARDED).iter().rev();
-    let elements = lines.flat_map(|line| FromTheRight {
+    let elements = lines.flat_map(|line| SplitFromRight {
         rest: Some(line.as_bytes()),
         separator: b',',
     });
@@ -197,12 +197,12 @@ fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
 }
 
 /// Splits a text at separators outside of quotes, from the right.
-struct FromTheRight<'a> {
+struct SplitFromRight<'a> {
     rest: Option<&'a [u8]>,
     separator: u8,
 }
 
-impl<'a> Iterator for FromTheRight<'a> {
+impl<'a> Iterator for SplitFromRight<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -230,7 +230,7 @@ fn is_escaped(text: &[u8], at: usize) -> bool {
 /// The address in an element's only `for` parameter (RFC 7239 §4, §6). The other parameters are parsed too, because a malformed
 /// one could hide where a `for` begins; their values may hold any byte that a header can carry.
 fn element_address(element: &[u8]) -> Option<IpAddr> {
-    let pairs = FromTheRight {
+    let pairs = SplitFromRight {
         rest: Some(element),
         separator: b';',
     };

@@ -120,7 +120,8 @@ impl http_body::Body for Body {
     }
 }
 
-/// Notices that nobody waits for the rest of an answer any more. hyper notices only if no further request is buffered.
+/// Detects that the client has disconnected before the end of its response. hyper detects that only if no further request is
+/// buffered.
 #[derive(Default)]
 struct HangUp(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 

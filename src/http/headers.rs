@@ -108,8 +108,16 @@ const CLIENTS_ADDRESS: [&str; 8] = [
 /// `X-Forwarded-For`, `-Proto` and `-Host`: extended if a trusted proxy has sent them, otherwise set anew.
 fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     let begun = |name| begun(headers, name);
-    let begun_x_forwarded_for = client.trails.x_forwarded_for.then(|| begun(X_FORWARDED_FOR)).flatten();
-    let begun_forwarded = client.trails.forwarded.then(|| begun(header::FORWARDED)).flatten();
+    let begun_x_forwarded_for = client
+        .naming_headers
+        .x_forwarded_for
+        .then(|| begun(X_FORWARDED_FOR))
+        .flatten();
+    let begun_forwarded = client
+        .naming_headers
+        .forwarded
+        .then(|| begun(header::FORWARDED))
+        .flatten();
     let trail = match begun_x_forwarded_for {
         Some(trail) => continued(trail, &client.peer.to_string()),
         None if client.address == client.peer => carried(&client.peer.to_string()),
@@ -161,7 +169,7 @@ fn carried(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::address::Trails;
+    use super::super::address::NamingHeaders;
     use super::*;
     use crate::policy::caller::AccountId;
     use crate::policy::rules::Priority;
@@ -186,13 +194,13 @@ mod tests {
             limits: Vec::new(),
         };
         let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
-        let account = Account::listed(AccountId(1), &name, tier_name.to_string(), UnixTime::default());
+        let account = Account::declared(AccountId(1), &name, tier_name.to_string(), UnixTime::default());
         let peer = "10.0.0.1".parse().expect("an address");
         let client = Client {
             peer,
             address: peer,
             peer_is_trusted: trusted,
-            trails: Trails {
+            naming_headers: NamingHeaders {
                 x_forwarded_for: trusted,
                 forwarded: trusted,
             },

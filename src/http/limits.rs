@@ -12,15 +12,15 @@ use super::host::Host;
 use super::standing::Standing;
 use crate::gate::{Limiter, Stale};
 use crate::path::{Folded, Pattern, Spelling};
-use crate::policy::caller::{AccountId, Network, Whereabouts};
+use crate::policy::caller::{AccountId, HashedOrigin, Network};
 use crate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
-use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
+use crate::policy::rules::{Limit, LimitId, LimitOverride, LimitSet, Rules, Tier};
 use crate::policy::time::UnixTime;
 use crate::store::{OwnNumbers, Pseudonyms};
 
 /// The prefix length of an IPv6 network's wider prefix.
-const V6_NEIGHBOURHOOD: u8 = 48;
+const V6_WIDER_PREFIX: u8 = 48;
 /// 2^64 divided by the golden ratio, odd: multiplication keeps different numbers different and spreads them.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The subject of `per: global`: all requests together.
@@ -48,7 +48,7 @@ pub struct Sender<'a> {
     /// The client's address.
     pub address: IpAddr,
     /// The pseudonyms of the address.
-    pub known_by: Whereabouts,
+    pub known_by: HashedOrigin,
     /// The network's individual numbers.
     pub network: Option<&'a OwnNumbers>,
     /// The caller's terms; `None` if its key is unknown or its account is blocked.
@@ -226,8 +226,8 @@ impl Limits {
     }
 
     /// The pseudonyms of the address's usual network and its wider prefix.
-    pub fn known_by(&self, address: IpAddr) -> Whereabouts {
-        self.pseudonyms.whereabouts(Network::of(address))
+    pub fn known_by(&self, address: IpAddr) -> HashedOrigin {
+        self.pseudonyms.hashed_origin(Network::of(address))
     }
 
     /// Lifts the blocks by rule of every network as which a limit counts that address, and ends its penalties by those limits.
@@ -323,14 +323,14 @@ impl Limits {
     }
 
     /// The network of the address: its IPv6 prefix has `v6_prefix` bits. `known_by` is for the usual prefix.
-    fn network(&self, address: IpAddr, known_by: Whereabouts, v6_prefix: u8) -> Subject {
+    fn network(&self, address: IpAddr, known_by: HashedOrigin, v6_prefix: u8) -> Subject {
         let is_usual = v6_prefix == Limit::V6_PREFIX_DEFAULT || address.is_ipv4();
         let id = if is_usual {
             known_by.network.0
         } else {
             self.pseudonyms.prefix(address, v6_prefix)
         };
-        let is_wide = v6_prefix < V6_NEIGHBOURHOOD && !address.is_ipv4();
+        let is_wide = v6_prefix < V6_WIDER_PREFIX && !address.is_ipv4();
         Subject {
             id,
             wider: if is_wide { id } else { known_by.prefix.0 },
@@ -367,7 +367,7 @@ struct LimitTerms {
     /// The account; for a delegated user, the delegating account.
     account: Option<AccountId>,
     /// The number of the account or its tier; without an account, of the anonymous tier.
-    raise: Option<Raise>,
+    raise: Option<LimitOverride>,
     /// The number of the network.
     network: Option<u32>,
 }

@@ -23,7 +23,7 @@ use crate::gate::ResizableSemaphore;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
-/// The pause after a failed accept, most likely for want of file descriptors.
+/// The pause after a failed accept: most likely there are no file descriptors left.
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
 
 /// How often the log reports failed accepts.
@@ -40,9 +40,9 @@ const HEADERS_MAX_OF_HYPER: usize = 100;
 pub struct ListenerBounds {
     /// Open connections of all threads together.
     pub connections: Arc<ResizableSemaphore>,
-    /// The longest time for reading a request's head, and for an idle connection.
+    /// How long a client may take to send a request's head, and how long a connection may be idle.
     pub head_timeout: Duration,
-    /// The longest time that a client may read nothing of its answer.
+    /// How long a client may stop reading its response.
     pub send_timeout: Span,
     /// The most bytes of a request's head.
     pub head_max: usize,
@@ -106,15 +106,16 @@ async fn accept(
     }
 }
 
-/// A connection and its client.
+/// An accepted connection and its client's address.
 struct Greeted {
     stream: TcpStream,
     peer: SocketAddr,
-    /// Bytes that were read already.
+    /// Bytes read after the PROXY protocol header.
     ahead: Vec<u8>,
 }
 
-/// Reads the PROXY protocol header, if the peer uses that. `None`: there was none, and the connection is closed.
+/// Reads the PROXY protocol header, if one is expected from the peer. `None`: it is missing or invalid, and the connection is
+/// closed.
 async fn read_proxy_header(
     clock: Clock,
     mut stream: TcpStream,

@@ -22,7 +22,7 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// When answers carry a limit's `X-RateLimit` headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenTold {
+pub enum LimitHeadersWhen {
     /// Always.
     #[default]
     Always,
@@ -36,11 +36,11 @@ pub enum WhenTold {
 
 /// Which headers answers carry.
 #[derive(Clone, Debug)]
-pub struct Telling {
+pub struct HeaderPolicy {
     /// Whether they carry `RateLimit-Policy` and `RateLimit`.
     pub fields: bool,
     /// When they carry `X-RateLimit` headers, by limit.
-    pub when: Vec<WhenTold>,
+    pub when: Vec<LimitHeadersWhen>,
 }
 
 /// The job whose answer is being sent, while it holds units.
@@ -63,7 +63,7 @@ pub struct Metered<'a> {
     pub job: Option<HeldJob>,
 }
 
-impl Telling {
+impl HeaderPolicy {
     /// Sets the headers for the limits that the request met, and for the caller's quotas and concurrency as they will be when
     /// this answer has ended. The upstream server's own rate limit headers would contradict them and are removed.
     pub fn set_headers(
@@ -107,16 +107,17 @@ impl Telling {
     fn shown<'m>(&self, rules: &[Limit], met: &'m Met) -> Option<(&'m LimitLeft, bool)> {
         let when = |id: LimitId| self.when.get(id.index()).copied().unwrap_or_default();
         let (id, reset) = match met.refused {
-            Some(id) => (id, when(id) != WhenTold::Never),
+            Some(id) => (id, when(id) != LimitHeadersWhen::Never),
             None => {
                 let told = |id: &LimitId| {
-                    rules[id.index()].disclosed && matches!(when(*id), WhenTold::Always | WhenTold::ResetOnRefusal)
+                    rules[id.index()].disclosed
+                        && matches!(when(*id), LimitHeadersWhen::Always | LimitHeadersWhen::ResetOnRefusal)
                 };
                 let id = met.left.iter().map(|left| left.limit).find(told)?;
-                (id, when(id) == WhenTold::Always)
+                (id, when(id) == LimitHeadersWhen::Always)
             }
         };
-        (when(id) != WhenTold::Never).then_some(())?;
+        (when(id) != LimitHeadersWhen::Never).then_some(())?;
         let of_it = met.left.iter().filter(|left| left.limit == id);
         let tightest = of_it.min_by_key(|left| (left.remaining, std::cmp::Reverse(left.until)))?;
         Some((tightest, reset))

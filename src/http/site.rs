@@ -11,7 +11,7 @@ use super::caller::KeyPlaces;
 use super::limits::Limits;
 use super::listener::ListenerBounds;
 use super::observation::Observation;
-use super::ratelimit::Telling;
+use super::ratelimit::HeaderPolicy;
 use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
 use super::standing::{Callers, Standing};
@@ -70,7 +70,7 @@ pub struct SiteSettings {
     /// The request limits.
     pub limits: Arc<Limits>,
     /// Which rate limit headers answers carry.
-    pub telling: Telling,
+    pub header_policy: HeaderPolicy,
     /// How refusals are answered.
     pub answers: Answers,
     /// Bounds the unmetered requests in flight.
@@ -96,7 +96,7 @@ pub struct Site {
     pub(super) networks: Arc<Networks>,
     pub(super) limits: Arc<Limits>,
     pub(super) unenforced: Unenforced,
-    pub(super) telling: Telling,
+    pub(super) header_policy: HeaderPolicy,
     pub(super) answers: Answers,
     pub(super) trusted_proxies: TrustedProxies,
     pub(super) cors: Option<CorsLayer>,
@@ -124,7 +124,7 @@ impl Site {
             pages,
             refusals,
             limits,
-            telling,
+            header_policy,
             answers,
             unmetered,
             unmetered_max,
@@ -137,7 +137,7 @@ impl Site {
             networks,
             limits,
             unenforced: Unenforced::new(&generation.rules),
-            telling,
+            header_policy,
             answers,
             callers: Callers::new(
                 keys,

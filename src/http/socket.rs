@@ -46,8 +46,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Wraps an accepted connection, of which `ahead` has been read already: the stream for hyper, and the shared state. A client
-    /// that reads nothing of its answer for `send_timeout` is disconnected.
+    /// Wraps an accepted connection in a stream for hyper and the state that is shared with it. `ahead` are bytes that were read
+    /// before. A client that reads nothing of its response for `send_timeout` is disconnected.
     pub fn open(stream: TcpStream, ahead: Vec<u8>, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
         let (read, write) = stream.into_split();
         let connection = Arc::new(Self {
@@ -172,7 +172,7 @@ impl Connection {
     }
 }
 
-/// Wakes when the client's side is closed, and not for received data. Readiness for urgent data, which nobody sends, includes
+/// Wakes when the client's side is closed, and not for received data. Readiness for urgent data, which HTTP doesn't use, includes
 /// that for the closed reading side.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const READ_CLOSED: Interest = Interest::PRIORITY;

@@ -1,5 +1,5 @@
-//! A caller's terms: the account of its key, the network of its address, or the user for whom a delegating account asks
-//! (rules §2.2, §5.9). The look-up charges nothing.
+//! A caller's identity: the account of its key, the network of its address, or the user for whom a delegating account sends
+//! requests (rules §2.2, §5.9), with the tier and overrides that apply. The look-up charges nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::policy::caller::{Caller, NetworkId, UserId};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Quota, Rules, Tier, TierId};
 use crate::policy::time::UnixTime;
-use crate::policy::{Delegate, Own};
+use crate::policy::{AccountOverrides, Delegate};
 use crate::store::{Account, AccountView, Pseudonyms};
 
 /// The most bytes of a delegated user's name.
@@ -22,7 +22,7 @@ const USER_BYTES_MAX: usize = 64;
 const USER_HEADER: HeaderName = HeaderName::from_static("x-tiergate-user");
 const USER_PARAMETER: &str = "uid";
 
-/// A caller's terms, by the rules of the [`Callers`] that identified it.
+/// A caller's identity, by the rules of the [`Callers`] that identified it.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// The caller that is counted.
@@ -32,7 +32,7 @@ pub struct Standing {
     /// Its account, or the delegating account, if there is one.
     pub account: Option<Arc<Account>>,
     /// Individual settings that override those of the tier.
-    pub own: Option<Arc<Own>>,
+    pub own: Option<Arc<AccountOverrides>>,
     /// The delegating account, which is counted too.
     pub delegate: Option<Box<Delegate>>,
 }
@@ -57,7 +57,7 @@ impl Standing {
 
     /// The individual settings and the tier of its account; for a delegated user, of the delegating account. Clients without an
     /// account have the anonymous tier.
-    pub fn of_account(&self) -> (Option<&Own>, TierId) {
+    pub fn of_account(&self) -> (Option<&AccountOverrides>, TierId) {
         match &self.delegate {
             Some(delegate) => (delegate.own.as_deref(), delegate.tier),
             None => (self.own.as_deref(), self.tier_id),
@@ -136,18 +136,18 @@ impl Callers {
         Ok((standing, query))
     }
 
-    /// The account's terms at that time, as if it asked for itself.
+    /// The account's identity at that time, for requests of its own, not of its users.
     pub fn standing_of(&self, account: Arc<Account>, now: UnixTime) -> Standing {
         self.standing(Caller::Account(account.id), Some(account), now)
     }
 
-    /// The same caller's terms by these accounts and rules, which came into force meanwhile. An account that tiers.yaml
+    /// Identifies the same caller again by these accounts and rules, which came into force meanwhile. An account that tiers.yaml
     /// does not declare is unchanged; a delegated user whose account may no longer delegate is counted as that account.
     pub fn refresh(&self, before: &Standing, now: UnixTime) -> Standing {
         let Some(account) = &before.account else {
             return self.standing(before.caller, None, now);
         };
-        let account = self.accounts.listed(account.id).unwrap_or(account);
+        let account = self.accounts.declared(account.id).unwrap_or(account);
         match (before.caller, account.users_max()) {
             (Caller::User { user, .. }, Some(users_max)) => self.user(user, users_max, Arc::clone(account), now),
             _ => self.standing_of(Arc::clone(account), now),
@@ -198,7 +198,7 @@ impl Callers {
             .as_ref()
             .filter(|account| account.until().is_none_or(|until| now < until));
         let tier = valid.and_then(|account| self.tiers.get(&*account.tier).copied());
-        let own = valid.and_then(|account| account.shared_own());
+        let own = valid.and_then(|account| account.shared_overrides());
         Standing {
             caller,
             tier_id: tier.unwrap_or(self.rules.anonymous),

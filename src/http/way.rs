@@ -48,8 +48,8 @@ pub struct Core {
     pub connections: Arc<Connections>,
 }
 
-/// One request's site: the one that it came to, whose routes and keys it uses. Identity, limits and quotas are by the newest one,
-/// if a reload came before they were decided ([`Newer`]).
+/// The site that received a request, whose routes and keys apply. If a reload came before identity, limits and quotas were decided,
+/// the newest site decides those ([`Newer`]).
 pub(super) struct Turn<'c> {
     pub(super) site: &'c Site,
     /// The active site.
@@ -115,15 +115,15 @@ struct RequestOrigin {
 pub(super) struct Found {
     /// For the access log and the metrics.
     pub(super) observation: Observation,
-    /// The caller's terms.
+    /// The caller's identity: its account, tier and overrides.
     pub(super) standing: Option<Standing>,
     /// Whether its route is metered.
     metered: bool,
     /// The request limits' result.
     met: Option<Met>,
-    /// Its job, while that holds units.
+    /// Its job, while that holds quota.
     pub(super) own: Option<HeldJob>,
-    /// Newer sites that it met after the one that it came to.
+    /// Newer sites that decided about it.
     pub(super) newer: Newer,
 }
 
@@ -147,7 +147,7 @@ impl Found {
     }
 }
 
-/// The caller's terms after the request limits, the site of that identity, and the query without the key.
+/// The caller's identity after the request limits, the site that identified it, and the query without the key.
 struct Known<'f> {
     request_id: &'f RequestId,
     standing: &'f Standing,
@@ -293,8 +293,8 @@ impl Turn<'_> {
             job: found.own,
         });
         // The site that decided the limits chooses the headers; if no limit matched, the site of the identity does.
-        let telling = &if found.met.is_some() { of_limits } else { of_caller }.telling;
-        telling.set_headers(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
+        let header_policy = &if found.met.is_some() { of_limits } else { of_caller }.header_policy;
+        header_policy.set_headers(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 
     /// The steps of rules §2, in their order.

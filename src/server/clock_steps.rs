@@ -8,7 +8,7 @@ use super::Services;
 use crate::gate::{Backfill, Gate, Tick};
 use crate::policy::time::{Span, UnixTime};
 use crate::policy::{ClockStep, STEP_MIN};
-use crate::store::{Database, Past};
+use crate::store::{Database, DebitHistory};
 
 /// Interval at which the wall clock is read and some of the callers are swept.
 const TICK_EVERY: Span = Span::from_secs(1);
@@ -23,7 +23,7 @@ pub(super) async fn tick(services: Arc<Services>) {
         let (gate, database) = (Arc::clone(&services.gate), Arc::clone(&services.database));
         match (step, filling) {
             (ClockStep::Followed { to, .. }, Some(filling)) => {
-                tokio::task::spawn_blocking(move || fill(&gate, filling, database.corrected_past(to)));
+                tokio::task::spawn_blocking(move || fill(&gate, filling, database.corrected_history(to)));
             }
             (ClockStep::Forward(by), _) if by >= STEP_MIN => {
                 let to = clock.wall();
@@ -42,7 +42,7 @@ fn take_back(gate: &Gate, database: &Database, from: UnixTime, to: UnixTime) {
     match database.clock_set_forward(from, to) {
         Ok(true) => {
             if let Some(filling) = gate.recount() {
-                fill(gate, filling, database.past());
+                fill(gate, filling, database.debit_history());
             }
         }
         Ok(false) => {}
@@ -51,8 +51,8 @@ fn take_back(gate: &Gate, database: &Database, from: UnixTime, to: UnixTime) {
 }
 
 /// Restores debits from before the windows existed. Blocks on the disk.
-pub(super) fn fill(gate: &Gate, filling: Backfill, past: impl Past) {
-    match gate.fill(filling, past) {
+pub(super) fn fill(gate: &Gate, filling: Backfill, history: impl DebitHistory) {
+    match gate.fill(filling, history) {
         Ok(filled) => info!(debits = filled.debits, whole = filled.whole, "quota usage restored"),
         Err(error) => error!(
             %error,

@@ -16,9 +16,9 @@ use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::{
-    ADDRESS_FILE, Account, AccountStore, AdminToken, CommitSettings, DataDir, Database, Directory, Durability, History,
-    KEY_FILE, LedgerSettings, ListedAccount, Lost, OldData, OpenError, Pseudonyms, RestoredUsage, TOKEN_FILE,
-    TOKEN_VARIABLE, TokenError, clear_address, leave_address,
+    ADDRESS_FILE, Account, AccountStore, AccountsWithoutTier, AdminToken, CommitSettings, DataDir, Database,
+    DeclaredAccount, Directory, Durability, History, KEY_FILE, LedgerSettings, OldData, OpenError, Pseudonyms,
+    RestoredUsage, TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
 };
 use crate::telemetry::DatabaseMeters;
 
@@ -176,21 +176,21 @@ fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Poli
 }
 
 fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
-    let (listed, blocked) = (listed(config), config.blocked_networks.clone());
-    let opened = AccountStore::open(Arc::clone(database), &listed, blocked, now);
+    let (declared, blocked) = (declared(config), config.blocked_networks.clone());
+    let opened = AccountStore::open(Arc::clone(database), &declared, blocked, now);
     let store = Arc::new(opened.map_err(ServeError::Accounts)?);
     warn_of_missing_tiers(&config.rules, store.directory());
     Ok(store)
 }
 
 /// The accounts that the file lists.
-pub(super) fn listed(config: &Config) -> Vec<ListedAccount> {
-    let listed = |account: &config::AccountSection| ListedAccount {
+pub(super) fn declared(config: &Config) -> Vec<DeclaredAccount> {
+    let declared = |account: &config::AccountSection| DeclaredAccount {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),
     };
-    config.accounts.iter().map(listed).collect()
+    config.accounts.iter().map(declared).collect()
 }
 
 /// The operator's token: from [`TOKEN_VARIABLE`], or from the source in the configuration, or from the file in the data folder,
@@ -224,7 +224,7 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
 /// Warns of accounts whose tier is no longer in the file: they get the anonymous tier's terms.
 pub(super) fn warn_of_missing_tiers(rules: &Rules, directory: &Directory) {
     let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
-    let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
+    let AccountsWithoutTier { accounts, count } = directory.without_tier(is_tier, NAMED_MAX);
     if count == 0 {
         return;
     }

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use super::clock_steps::fill;
 use super::config_watch::{Saved, Unreadable, Watch};
-use super::data_dir::{commit_settings, history, listed, open_token, warn_of_missing_tiers};
+use super::data_dir::{commit_settings, declared, history, open_token, warn_of_missing_tiers};
 use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
 use super::{Services, Source, TaskPanicked, attempt, blocking, connections_max, generation, settings};
@@ -79,7 +79,7 @@ impl Reloader {
         loop {
             let clock = *self.parts.services.gate.clock();
             tokio::select! {
-                () = clock.sleep(TIDY_EVERY), if self.parts.upstreams.has_unlisted() => self.tidy().await,
+                () = clock.sleep(TIDY_EVERY), if self.parts.upstreams.has_removed() => self.tidy().await,
                 saved = changed(&mut watch) => {
                     self.take(saved, "saved").await;
                 }
@@ -328,14 +328,17 @@ struct Settling {
 /// Applies the configuration. Blocks on the disk before anything is changed.
 ///
 /// # Errors
-/// The listed accounts collide with stored ones, or the disk fails; or there is no id left for a new name: what is wrong, and
+/// The declared accounts collide with stored ones, or the disk fails; or there is no id left for a new name: what is wrong, and
 /// what to do. Nothing has changed.
 fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, JobHistory)>, (String, &'static str)> {
     let (services, config) = (Arc::clone(&settling.services), Arc::clone(&settling.config));
-    let relisting = services.store.prepare_list(&listed(&config), at).map_err(|error| {
-        let advice = "fix `accounts`: they must not collide with stored accounts";
-        (error.to_string(), advice)
-    })?;
+    let prepared = services
+        .store
+        .prepare_declared(&declared(&config), at)
+        .map_err(|error| {
+            let advice = "fix `accounts`: they must not collide with stored accounts";
+            (error.to_string(), advice)
+        })?;
     let rules = settling.upstreams.apply(&config).map_err(|error| {
         let advice = "restart tiergate to free the ids of unused names";
         (error.to_string(), advice)
@@ -346,13 +349,13 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
         .upkeep()
         .set(config.rules.windows.iter(), history(&config));
     // Operators see the list already; requests see it with their site's generation.
-    relisting.take();
+    prepared.publish();
     let filling = settling.swap(rules);
-    services.store.networks().relist(config.blocked_networks.clone());
+    services.store.networks().set_declared(config.blocked_networks.clone());
     if settling.upstreams.has_unused() {
         settling.settle();
     }
-    Ok(filling.map(|filling| (filling, services.database.past())))
+    Ok(filling.map(|filling| (filling, services.database.debit_history())))
 }
 
 impl Settling {

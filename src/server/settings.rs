@@ -15,7 +15,7 @@ use crate::http::cors;
 use crate::http::limits::{LimitSpec, Limits};
 use crate::http::listener::ListenerBounds;
 use crate::http::proxy_protocol::ProxyProtocol;
-use crate::http::ratelimit::{Telling, WhenTold};
+use crate::http::ratelimit::{HeaderPolicy, LimitHeadersWhen};
 use crate::http::reply::{Answers, CustomAnswer};
 use crate::http::routes::RouteSpec;
 use crate::http::site::{self, Route, Site};
@@ -53,7 +53,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         pages: Arc::clone(&services.pages),
         refusals: Arc::clone(&services.refusals),
         limits: limits(config, &generation.rules, services),
-        telling: telling(config),
+        header_policy: header_policy(config),
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
         unmetered: Arc::clone(&services.unmetered),
         unmetered_max: config.connections.unmetered_max,
@@ -110,14 +110,14 @@ fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, CustomAnswer)
     (*reason, answer)
 }
 
-fn telling(config: &Config) -> Telling {
+fn header_policy(config: &Config) -> HeaderPolicy {
     let when = |limit: &config::LimitRoute| match limit.headers {
-        config::LimitHeaders::Always => WhenTold::Always,
-        config::LimitHeaders::OnRefusalReset => WhenTold::ResetOnRefusal,
-        config::LimitHeaders::OnRefusal => WhenTold::OnRefusal,
-        config::LimitHeaders::Off => WhenTold::Never,
+        config::LimitHeaders::Always => LimitHeadersWhen::Always,
+        config::LimitHeaders::OnRefusalReset => LimitHeadersWhen::ResetOnRefusal,
+        config::LimitHeaders::OnRefusal => LimitHeadersWhen::OnRefusal,
+        config::LimitHeaders::Off => LimitHeadersWhen::Never,
     };
-    Telling {
+    HeaderPolicy {
         fields: config.ratelimit_fields,
         when: config.limits.iter().map(when).collect(),
     }

@@ -21,7 +21,7 @@ pub(super) struct Upstreams {
     ids: Ids,
     upstreams: Table<UpstreamId, UpstreamEntry>,
     /// Upstreams in the file, in its order.
-    listed: Vec<UpstreamId>,
+    configured: Vec<UpstreamId>,
 }
 
 #[derive(Debug)]
@@ -38,11 +38,11 @@ impl Upstreams {
     /// # Errors
     /// There is no id left for a new name. Nothing has changed.
     pub(super) fn apply(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
-        let is_listed = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
+        let is_configured = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
         let mut pools: Table<UpstreamId, _> =
             Table::numbered(config.upstreams.iter().map(config::UpstreamSection::rules));
         for entry in self.upstreams.iter() {
-            if !is_listed(&entry.config.name) && entry.is_in_use() {
+            if !is_configured(&entry.config.name) && entry.is_in_use() {
                 pools.push(entry.config.rules());
             }
         }
@@ -52,8 +52,8 @@ impl Upstreams {
         };
         let rules = self.ids.assign(pools)?;
         self.upstreams.retain(|id, _| rules.upstreams.contains(id));
-        self.listed = rules.upstreams.ids().take(config.upstreams.len()).collect();
-        for (id, config) in self.listed.iter().zip(&config.upstreams) {
+        self.configured = rules.upstreams.ids().take(config.upstreams.len()).collect();
+        for (id, config) in self.configured.iter().zip(&config.upstreams) {
             let ids = rules.upstreams[*id].servers.ids();
             let before = self.upstreams.get(*id).map(|entry| &entry.upstream);
             let servers = ids.zip(&config.servers);
@@ -87,29 +87,29 @@ impl Upstreams {
 
     /// The upstream at that index of the file.
     pub(super) fn at(&self, place: UpstreamId) -> &Arc<Upstream> {
-        &self.upstreams[self.listed[place.index()]].upstream
+        &self.upstreams[self.configured[place.index()]].upstream
     }
 
     /// Whether there are upstreams that the file no longer has.
-    pub(super) fn has_unlisted(&self) -> bool {
-        self.upstreams.len() > self.listed.len()
+    pub(super) fn has_removed(&self) -> bool {
+        self.upstreams.len() > self.configured.len()
     }
 
     /// Whether one of those is no longer in use.
     pub(super) fn has_unused(&self) -> bool {
-        self.unlisted().any(|entry| !entry.is_in_use())
+        self.removed().any(|entry| !entry.is_in_use())
     }
 
-    /// Servers of removed upstreams that a listed upstream has too: the removed upstream, the listed one, and the address. Until
+    /// Servers of removed upstreams that a configured upstream has too: the removed upstream, the configured one, and the address. Until
     /// the removed upstream is unused, such a server may get as many jobs as it has slots in both.
     pub(super) fn shared_servers(&self) -> Vec<(&str, &str, String)> {
         let mut shared_servers = Vec::new();
-        for gone in self.unlisted() {
+        for gone in self.removed() {
             let is_there = |server: &&config::ServerConfig| {
                 let mut open = gone.servers.iter();
                 open.any(|(_, of, _)| of.is_at(&server.host, server.port))
             };
-            for config in self.listed.iter().map(|id| &self.upstreams[*id].config) {
+            for config in self.configured.iter().map(|id| &self.upstreams[*id].config) {
                 let servers = config.servers.iter().filter(is_there);
                 let both = (&*gone.config.name, &*config.name);
                 shared_servers.extend(servers.map(|server| (both.0, both.1, server.authority())));
@@ -128,9 +128,9 @@ impl Upstreams {
         })
     }
 
-    fn unlisted(&self) -> impl Iterator<Item = &UpstreamEntry> {
-        let unlisted = |(id, entry)| (!self.listed.contains(&id)).then_some(entry);
-        self.upstreams.entries().filter_map(unlisted)
+    fn removed(&self) -> impl Iterator<Item = &UpstreamEntry> {
+        let removed = |(id, entry)| (!self.configured.contains(&id)).then_some(entry);
+        self.upstreams.entries().filter_map(removed)
     }
 }
 
@@ -175,39 +175,39 @@ mod tests {
 
     use super::*;
 
-    /// For the upstreams `a`, `b` and so on, if listed: the servers' ports and slots.
-    type Listed = Vec<Option<Vec<(u16, u32)>>>;
+    /// For the upstreams `a`, `b` and so on, if configured: the servers' ports and slots.
+    type Configured = Vec<Option<Vec<(u16, u32)>>>;
 
     #[derive(Clone, Debug)]
     enum ReloadStep {
         /// Apply a file.
-        Reload(Listed),
+        Reload(Configured),
         /// Hold one of the upstreams.
         Hold(usize),
         /// Release one of the holds.
         Release(usize),
     }
 
-    fn listed() -> impl Strategy<Value = Listed> {
+    fn configured() -> impl Strategy<Value = Configured> {
         let servers = prop::collection::btree_map(1..5_u16, 1..4_u32, 1..4);
         let upstream = servers.prop_map(|servers| servers.into_iter().collect());
         let upstreams = prop::collection::vec(prop::option::of(upstream), 4);
-        upstreams.prop_filter("a route leads somewhere", |listed: &Listed| {
-            listed.iter().any(Option::is_some)
+        upstreams.prop_filter("a route leads somewhere", |configured: &Configured| {
+            configured.iter().any(Option::is_some)
         })
     }
 
     fn step() -> impl Strategy<Value = ReloadStep> {
         prop_oneof![
-            3 => listed().prop_map(ReloadStep::Reload),
+            3 => configured().prop_map(ReloadStep::Reload),
             4 => (0..8_usize).prop_map(ReloadStep::Hold),
             3 => (0..16_usize).prop_map(ReloadStep::Release),
         ]
     }
 
-    fn config(listed: &Listed) -> Config {
+    fn config(configured: &Configured) -> Config {
         let server = |(port, slots): &(u16, u32)| format!("{{ url: \"http://worker:{port}\", slots: {slots} }}");
-        let names = ["a", "b", "c", "d"].iter().zip(listed);
+        let names = ["a", "b", "c", "d"].iter().zip(configured);
         let there: Vec<_> = names
             .filter_map(|(name, servers)| Some((name, servers.as_ref()?)))
             .collect();
@@ -236,7 +236,7 @@ mod tests {
         drop(held);
         assert!(upstreams.has_unused());
         upstreams.apply(&renamed).unwrap();
-        assert!(upstreams.shared_servers().is_empty() && !upstreams.has_unlisted());
+        assert!(upstreams.shared_servers().is_empty() && !upstreams.has_removed());
     }
 
     /// The bug: a server that was removed and put back while a job connected to it became another one under the same id. When the
@@ -284,7 +284,7 @@ mod tests {
         /// A held upstream keeps its id and slots, whatever the file says; one without holds is dropped; and an id belongs to one
         /// name only.
         #[test]
-        fn an_upstream_stays_itself_while_somebody_holds_it(first in listed(), steps in prop::collection::vec(step(), 1..40)) {
+        fn an_upstream_stays_itself_while_somebody_holds_it(first in configured(), steps in prop::collection::vec(step(), 1..40)) {
             let mut upstreams = Upstreams::default();
             let mut rules = upstreams.apply(&config(&first)).expect("few names");
             let mut held: Vec<(Arc<Upstream>, String)> = Vec::new();
@@ -298,8 +298,8 @@ mod tests {
                     }
                     ReloadStep::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
                     ReloadStep::Release(_) => {}
-                    ReloadStep::Reload(listed) => {
-                        let config = config(listed);
+                    ReloadStep::Reload(configured) => {
+                        let config = config(configured);
                         let before = in_rules(&rules);
                         rules = upstreams.apply(&config).expect("few names");
                         let mut expected = in_file(&config);

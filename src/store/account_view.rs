@@ -1,4 +1,4 @@
-//! The accounts as one configuration generation sees them: those listed in its tiers.yaml, which are fixed, and the stored
+//! The accounts as one configuration generation sees them: those declared in its tiers.yaml, which are fixed, and the stored
 //! ones, which operators may change at any time.
 
 use std::collections::HashMap;
@@ -17,21 +17,21 @@ use crate::policy::time::UnixTime;
 pub struct AccountView {
     /// Clients choose the keys, so the map keeps the standard library's hasher, which resists flooding.
     keys: HashMap<KeyId, Arc<Account>>,
-    listed: HashMap<AccountId, Arc<Account>>,
+    declared: HashMap<AccountId, Arc<Account>>,
     directory: Arc<Directory>,
 }
 
 impl AccountView {
-    /// The accounts that are listed now, and whatever the directory has stored at any time.
+    /// The accounts that are declared now, and whatever the directory has stored at any time.
     pub fn of(directory: &Arc<Directory>) -> Self {
         let mut known = Self {
             directory: Arc::clone(directory),
             ..Self::default()
         };
-        for account in directory.listed() {
+        for account in directory.declared() {
             let held = account.keys().iter().map(|key| (key.id(), Arc::clone(&account)));
             known.keys.extend(held);
-            known.listed.insert(account.id, account);
+            known.declared.insert(account.id, account);
         }
         known
     }
@@ -47,7 +47,7 @@ impl AccountView {
             .or_else(|| self.directory.stored_owner(&hash, now))
     }
 
-    // A listed key never expires.
+    // A declared key never expires.
     fn listed_owner(&self, hash: &KeyHash) -> Option<Arc<Account>> {
         let account = self.keys.get(&KeyId::of(hash))?;
         let held = account.key(KeyId::of(hash))?;
@@ -55,7 +55,7 @@ impl AccountView {
     }
 
     /// The account of that id, if this generation's tiers.yaml lists it.
-    pub fn listed(&self, id: AccountId) -> Option<&Arc<Account>> {
-        self.listed.get(&id)
+    pub fn declared(&self, id: AccountId) -> Option<&Arc<Account>> {
+        self.declared.get(&id)
     }
 }

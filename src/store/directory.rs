@@ -1,4 +1,4 @@
-//! The accounts in memory: never waits for a disk. Requests look stored accounts up here; listed accounts are here for
+//! The accounts in memory: never waits for a disk. Requests look stored accounts up here; declared accounts are here for
 //! operators, and a request finds them in its own generation (`account_view`).
 //!
 //! A change is checked, and durable in the database, before it is made here.
@@ -16,8 +16,8 @@ use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
 
 use super::account::{Account, Origin};
+use super::interner::Interner;
 use super::keys::{Key, KeyHash, KeyId};
-use super::words::Words;
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
@@ -25,7 +25,7 @@ use crate::policy::time::UnixTime;
 #[derive(Debug, Default)]
 pub struct Directory {
     state: RwLock<DirectoryState>,
-    words: Words,
+    interner: Interner,
 }
 
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
@@ -37,8 +37,8 @@ struct DirectoryState {
     names: BTreeSet<OrderedByName>,
     /// The number of accounts of each tier.
     tiers: BTreeMap<Arc<str>, u32>,
-    /// The accounts listed in tiers.yaml.
-    listed: BTreeSet<AccountId>,
+    /// The accounts declared in tiers.yaml.
+    declared: BTreeSet<AccountId>,
 }
 
 /// Orders accounts by name.
@@ -73,7 +73,7 @@ impl Ord for OrderedByName {
 
 /// Accounts whose tier doesn't exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct AccountsWithoutTier {
     /// The first of them, by name.
     pub accounts: Vec<Arc<Account>>,
     /// Their number.
@@ -134,16 +134,16 @@ fn keys(account: Option<&Arc<Account>>) -> impl Iterator<Item = &Key> {
 
 impl Directory {
     /// A directory of these accounts.
-    pub(super) fn of(accounts: Vec<Arc<Account>>, words: Words) -> Self {
+    pub(super) fn of(accounts: Vec<Arc<Account>>, interner: Interner) -> Self {
         Self {
             state: RwLock::new(DirectoryState::of(accounts)),
-            words,
+            interner,
         }
     }
 
     /// Strings shared by accounts.
-    pub(super) const fn words(&self) -> &Words {
-        &self.words
+    pub(super) const fn interner(&self) -> &Interner {
+        &self.interner
     }
 
     /// The stored account with that key, if the key has not expired.
@@ -184,27 +184,27 @@ impl Directory {
         self.state.read().tiers.clone()
     }
 
-    /// The accounts whose tier is none of those: their number, and the first `named_max`. Scans the accounts
+    /// The accounts whose tier `is_tier` denies: their number, and the first `named_max`. Scans the accounts
     /// only if there is one.
-    pub fn lost(&self, is_tier: impl Fn(&str) -> bool, named_max: usize) -> Lost {
+    pub fn without_tier(&self, is_tier: impl Fn(&str) -> bool, named_max: usize) -> AccountsWithoutTier {
         let state = self.state.read();
         let lost = state.tiers.iter().filter(|(tier, _)| !is_tier(tier));
         let count = lost.map(|(_, count)| count).sum();
         if count == 0 {
-            return Lost::default();
+            return AccountsWithoutTier::default();
         }
         let lost = state.names.iter().filter(|found| !is_tier(&found.0.tier));
-        Lost {
+        AccountsWithoutTier {
             accounts: lost.take(named_max).map(|found| Arc::clone(&found.0)).collect(),
             count,
         }
     }
 
-    /// The accounts listed in tiers.yaml.
-    pub(super) fn listed(&self) -> Vec<Arc<Account>> {
+    /// The accounts declared in tiers.yaml.
+    pub(super) fn declared(&self) -> Vec<Arc<Account>> {
         let state = self.state.read();
-        let listed = state.listed.iter().filter_map(|id| state.accounts.get(id));
-        listed.map(Arc::clone).collect()
+        let declared = state.declared.iter().filter_map(|id| state.accounts.get(id));
+        declared.map(Arc::clone).collect()
     }
 
     /// The stored accounts of that import source, in the order of names.
@@ -224,7 +224,7 @@ impl Directory {
     /// The number of stored accounts.
     pub(super) fn stored(&self) -> usize {
         let state = self.state.read();
-        state.accounts.len() - state.listed.len()
+        state.accounts.len() - state.declared.len()
     }
 
     /// Whether there are no accounts.
@@ -274,8 +274,8 @@ impl DirectoryState {
         for key in account.keys() {
             self.keys.insert(key.id(), Arc::clone(&account));
         }
-        if account.origin == Origin::Listed {
-            self.listed.insert(account.id);
+        if account.origin == Origin::Declared {
+            self.declared.insert(account.id);
         }
         *self.tiers.entry(Arc::clone(&account.tier)).or_default() += 1;
         self.accounts.insert(account.id, account);
@@ -291,7 +291,7 @@ impl DirectoryState {
                 self.tiers.remove(&account.tier);
             }
         }
-        self.listed.remove(&account.id);
+        self.declared.remove(&account.id);
         self.names.remove::<str>(&account.name);
         for key in account.keys() {
             self.keys.remove(&key.id());

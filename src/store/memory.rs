@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use parking_lot::Mutex;
 
 use super::recall::tell;
-use super::{Commit, Debited, Fence, Ledger, LedgerEntry, Past, Record};
+use super::{Commit, DebitHistory, Debited, Fence, Ledger, LedgerEntry, Record};
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::Timestamp;
 use crate::policy::{DebitNumber, Policy, Table};
@@ -76,7 +76,7 @@ impl Ledger for MemoryLedger {
     }
 }
 
-impl Past for &MemoryLedger {
+impl DebitHistory for &MemoryLedger {
     fn recall(
         self,
         windows: &Table<WindowId, Window>,

@@ -34,6 +34,7 @@ pub mod data_dir;
 pub mod database;
 mod directory;
 mod finished;
+mod interner;
 pub mod jobs;
 pub mod keys;
 pub mod ledger;
@@ -53,27 +54,26 @@ mod token;
 pub mod usage;
 pub mod verify;
 mod view;
-mod words;
 
 use std::fmt;
 
 pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
 pub use account_view::AccountView;
 pub use accounts::{
-    ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
-    Imported, LINES_MAX, ListedAccount, Minted, Relisted, Relisting,
+    ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, DeclaredAccount, DeclaredChanges,
+    ImportError, ImportOptions, ImportRow, Imported, LINES_MAX, Minted, PreparedAccounts,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
-pub use directory::{Directory, Lost};
+pub use directory::{AccountsWithoutTier, Directory};
 pub use keys::{Key, KeyHash, KeyId, PlaintextKey};
 pub use ledger::commit::{Commit, Settlement, Ticket, Unavailable};
 pub use ledger::{CommitSettings, Durability, LedgerSettings, Wall};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
 pub use networks::{NetworkTerms, Networks};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
-pub use recall::{Debited, Fence, Past, Post};
+pub use recall::{DebitHistory, Debited, Fence, FenceSignal};
 pub use record::{LedgerEntry, Record, RefusalRecord};
 pub use replay::{JobHistory, RestoredUsage};
 pub use retention::History;

@@ -38,7 +38,7 @@ pub struct NetworkEntry {
     /// Its block, if any.
     pub block: Option<Block>,
     /// Whether tiers.yaml blocks it, regardless of `block`.
-    pub listed: bool,
+    pub declared: bool,
 }
 
 /// A block of a network.
@@ -72,13 +72,13 @@ pub struct NetworkChange {
 
 impl NetworkEntry {
     /// An empty entry, unless tiers.yaml lists the network.
-    pub fn bare(network: IpNet, listed: bool) -> Self {
+    pub fn bare(network: IpNet, declared: bool) -> Self {
         Self {
             network,
             limits: Arc::default(),
             note: None,
             block: None,
-            listed,
+            declared,
         }
     }
 
@@ -89,7 +89,7 @@ impl NetworkEntry {
 
     /// Whether the network is blocked.
     pub fn is_blocked(&self, now: UnixTime) -> bool {
-        self.listed || self.block.as_ref().is_some_and(|block| !block.is_over(now))
+        self.declared || self.block.as_ref().is_some_and(|block| !block.is_over(now))
     }
 
     /// Whether it has an expired block.

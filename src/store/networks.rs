@@ -40,7 +40,7 @@ pub struct Networks {
 #[derive(Debug, Default)]
 struct NetworksState {
     /// The networks that tiers.yaml blocks.
-    listed: BTreeSet<IpNet>,
+    declared: BTreeSet<IpNet>,
     entries: BTreeMap<IpNet, Arc<NetworkEntry>>,
     /// The number of stored entries.
     stored: usize,
@@ -73,17 +73,17 @@ const FOR_GOOD: UnixTime = UnixTime::from_millis(u64::MAX);
 
 impl Networks {
     /// No entries but the networks that tiers.yaml blocks, for good.
-    pub fn new(listed: Vec<IpNet>) -> Self {
+    pub fn new(declared: Vec<IpNet>) -> Self {
         let networks = Self::default();
-        networks.relist(listed);
+        networks.set_declared(declared);
         networks
     }
 
     /// Replaces the networks that tiers.yaml blocks, at once for all requests. Stored entries stay. Doesn't wait for the disk.
-    pub fn relist(&self, listed: Vec<IpNet>) {
-        let listed = listed.into_iter().map(canonical).collect();
+    pub fn set_declared(&self, declared: Vec<IpNet>) {
+        let declared = declared.into_iter().map(canonical).collect();
         let mut state = self.state.write();
-        state.relist(listed);
+        state.set_declared(declared);
         self.finds.store(state.finds(), Ordering::Release);
     }
 
@@ -141,7 +141,7 @@ impl Networks {
 
     /// An empty entry for that network.
     pub(super) fn bare(&self, network: IpNet) -> NetworkEntry {
-        NetworkEntry::bare(network, self.state.read().listed.contains(&network))
+        NetworkEntry::bare(network, self.state.read().declared.contains(&network))
     }
 
     /// Stored entries with an expired block, as they should be now.
@@ -160,16 +160,16 @@ impl Networks {
         self.finds.store(state.finds(), Ordering::Release);
     }
 
-    /// Replaces all stored entries; listed networks stay.
+    /// Replaces all stored entries; declared networks stay.
     pub(super) fn restore(&self, stored: Vec<NetworkEntry>) {
         let mut new = NetworksState::default();
-        new.relist(self.state.read().listed.clone());
+        new.set_declared(self.state.read().declared.clone());
         for entry in stored {
             new.put(&Arc::new(entry));
         }
         let mut state = self.state.write();
         // The list may have changed meanwhile.
-        new.relist(std::mem::take(&mut state.listed));
+        new.set_declared(std::mem::take(&mut state.declared));
         *state = new;
         self.finds.store(state.finds(), Ordering::Release);
     }
@@ -187,26 +187,26 @@ impl NetworksState {
         !(self.v4.is_empty() && self.v6.is_empty())
     }
 
-    fn relist(&mut self, listed: BTreeSet<IpNet>) {
-        let before = std::mem::replace(&mut self.listed, listed);
-        let changed: Vec<IpNet> = before.symmetric_difference(&self.listed).copied().collect();
+    fn set_declared(&mut self, declared: BTreeSet<IpNet>) {
+        let before = std::mem::replace(&mut self.declared, declared);
+        let changed: Vec<IpNet> = before.symmetric_difference(&self.declared).copied().collect();
         for network in changed {
             let entry = self.entries.get(&network).cloned();
             self.put(&entry.unwrap_or_else(|| Arc::new(NetworkEntry::bare(network, false))));
         }
     }
 
-    /// Applies an entry. Whether it is listed comes from the current list, which may be newer than the entry.
+    /// Applies an entry. Whether it is declared comes from the current list, which may be newer than the entry.
     fn put(&mut self, entry: &Arc<NetworkEntry>) {
-        let listed = self.listed.contains(&entry.network);
-        let entry = &match entry.listed == listed {
+        let declared = self.declared.contains(&entry.network);
+        let entry = &match entry.declared == declared {
             true => Arc::clone(entry),
             false => Arc::new(NetworkEntry {
-                listed,
+                declared,
                 ..NetworkEntry::clone(entry)
             }),
         };
-        let old = if entry.is_bare() && !entry.listed {
+        let old = if entry.is_bare() && !entry.declared {
             self.entries.remove(&entry.network)
         } else {
             self.entries.insert(entry.network, Arc::clone(entry))
@@ -263,7 +263,7 @@ impl Slot {
     /// `None`: a request would find nothing in it.
     fn of(entry: &NetworkEntry) -> Option<Self> {
         let blocked_until = match &entry.block {
-            _ if entry.listed => FOR_GOOD,
+            _ if entry.declared => FOR_GOOD,
             Some(block) => block.until.unwrap_or(FOR_GOOD),
             None => UnixTime::default(),
         };
@@ -301,14 +301,14 @@ mod tests {
     }
 
     /// The reference: scans all networks in turn.
-    fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> NetworkTerms {
+    fn scan(declared: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> NetworkTerms {
         let address = address.to_canonical();
-        let listed = listed.iter().map(|network| canonical(*network));
+        let declared = declared.iter().map(|network| canonical(*network));
         let around = || entries.iter().filter(|entry| entry.network.contains(&address));
         let own = around().filter(|entry| !entry.limits.is_empty());
         let narrowest = own.max_by_key(|entry| entry.network.prefix_len());
         NetworkTerms {
-            blocked: listed.clone().any(|network| network.contains(&address))
+            blocked: declared.clone().any(|network| network.contains(&address))
                 || around().any(|entry| entry.is_blocked(now)),
             limits: narrowest.map(|entry| Arc::clone(&entry.limits)),
         }
@@ -352,24 +352,24 @@ mod tests {
     proptest! {
         #[test]
         fn a_look_up_finds_what_a_scan_finds(
-            listed in prop::collection::vec(network(), 0..3),
+            declared in prop::collection::vec(network(), 0..3),
             said in prop::collection::vec(entry(), 0..24),
             asked in prop::collection::vec(address(), 24),
             before in prop::collection::vec(network(), 0..3),
         ) {
             let asked_again = asked.clone();
-            let networks = Networks::new(listed.clone());
+            let networks = Networks::new(declared.clone());
             let mut entries: Vec<NetworkEntry> = Vec::new();
             for entry in said {
                 entries.retain(|other| other.network != entry.network);
-                let listed = networks.bare(entry.network).listed;
-                networks.take(&[Arc::new(NetworkEntry { listed, ..entry.clone() })]);
+                let declared = networks.bare(entry.network).declared;
+                networks.take(&[Arc::new(NetworkEntry { declared, ..entry.clone() })]);
                 entries.push(entry);
             }
-            let again = Networks::new(listed.clone());
+            let again = Networks::new(declared.clone());
             again.restore(entries.clone());
             for address in asked {
-                let expected = scan(&listed, &entries, address, NOW);
+                let expected = scan(&declared, &entries, address, NOW);
                 prop_assert_eq!(&networks.find(address, NOW), &expected, "{}", address);
                 prop_assert_eq!(&again.find(address, NOW), &expected, "{}, all at once", address);
             }
@@ -377,7 +377,7 @@ mod tests {
             prop_assert_eq!(networks.len(), entries.iter().filter(|entry| !entry.is_bare()).count());
             let other = Networks::new(before);
             other.restore(entries);
-            other.relist(listed);
+            other.set_declared(declared);
             prop_assert_eq!(networks.page(None, usize::MAX), other.page(None, usize::MAX), "listed later");
             for address in asked_again {
                 prop_assert_eq!(networks.find(address, NOW), other.find(address, NOW), "{}, listed later", address);
@@ -406,12 +406,15 @@ mod tests {
         assert!(networks.find(address, NOW).blocked);
         assert!(networks.is_empty(), "nothing is stored");
         for entry in [blocked(network, Some(NOW)), NetworkEntry::bare(network, false)] {
-            networks.take(&[Arc::new(NetworkEntry { listed: true, ..entry })]);
+            networks.take(&[Arc::new(NetworkEntry {
+                declared: true,
+                ..entry
+            })]);
             assert!(networks.find(address, NOW).blocked);
         }
         networks.restore(vec![blocked(network, Some(NOW))]);
-        let listed: Vec<bool> = networks.page(None, 9).iter().map(|entry| entry.listed).collect();
-        assert_eq!((listed, networks.len()), (vec![true], 1));
+        let declared: Vec<bool> = networks.page(None, 9).iter().map(|entry| entry.declared).collect();
+        assert_eq!((declared, networks.len()), (vec![true], 1));
     }
 
     #[test]
@@ -423,7 +426,7 @@ mod tests {
             ..NetworkEntry::bare(gone, true)
         };
         networks.take(&[Arc::new(own), Arc::new(blocked(net("10.0.0.0/8"), None))]);
-        networks.relist(vec![come, kept]);
+        networks.set_declared(vec![come, kept]);
         let found = |text: &str| {
             let known = networks.find(text.parse().expect("an address"), NOW);
             (known.blocked, known.limits.is_some())
@@ -433,9 +436,9 @@ mod tests {
         assert_eq!(asked.map(found), expected);
         assert_eq!((networks.len(), networks.page(None, 9).len()), (2, 4));
         networks.restore(vec![blocked(gone, None)]);
-        let listed = |network| networks.get(network).map(|entry| entry.listed);
-        assert_eq!([kept, gone, come].map(listed), [Some(true), Some(false), Some(true)]);
-        networks.relist(Vec::new());
+        let declared = |network| networks.get(network).map(|entry| entry.declared);
+        assert_eq!([kept, gone, come].map(declared), [Some(true), Some(false), Some(true)]);
+        networks.set_declared(Vec::new());
         assert_eq!((networks.len(), networks.page(None, 9).len()), (1, 1));
     }
 
@@ -446,12 +449,12 @@ mod tests {
         let network = net("192.0.2.0/24");
         let networks = Networks::default();
         let read = networks.bare(network);
-        networks.relist(vec![network]);
+        networks.set_declared(vec![network]);
         let own = numbers(7);
         networks.take(&[Arc::new(NetworkEntry { limits: own, ..read })]);
         let address = "192.0.2.7".parse().expect("an address");
         assert!(networks.find(address, NOW).blocked);
-        assert!(networks.get(network).is_some_and(|entry| entry.listed));
+        assert!(networks.get(network).is_some_and(|entry| entry.declared));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher24;
 
-use crate::policy::caller::{AccountId, Network, NetworkId, UserId, Whereabouts};
+use crate::policy::caller::{AccountId, HashedOrigin, Network, NetworkId, UserId};
 
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 16;
@@ -167,8 +167,8 @@ impl Pseudonyms {
     }
 
     /// All ids of a network.
-    pub fn whereabouts(&self, network: Network) -> Whereabouts {
-        Whereabouts {
+    pub fn hashed_origin(&self, network: Network) -> HashedOrigin {
+        HashedOrigin {
             network: self.network(network),
             prefix: self.wider_prefix(network),
             region: self.region(network),

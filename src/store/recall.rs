@@ -22,13 +22,13 @@ pub struct Fence {
 }
 
 /// The ledger's end of a fence, which reports that everything below it is settled.
-pub struct Post(SyncSender<i64>);
+pub struct FenceSignal(SyncSender<i64>);
 
 impl Fence {
     /// A fence with that unique number, and its ledger's end.
-    pub fn new(number: DebitNumber) -> (Self, Post) {
-        let (post, reached) = sync_channel(1);
-        (Self { number, reached }, Post(post))
+    pub fn new(number: DebitNumber) -> (Self, FenceSignal) {
+        let (signal, reached) = sync_channel(1);
+        (Self { number, reached }, FenceSignal(signal))
     }
 
     /// Divides debits: lower numbers came before the fence, greater ones after it.
@@ -46,7 +46,7 @@ impl Fence {
     }
 }
 
-impl Post {
+impl FenceSignal {
     /// Everything below the fence is settled; jobs after it have this number or a greater one.
     pub fn reached(self, first: i64) {
         // The waiter may be gone.
@@ -54,9 +54,9 @@ impl Post {
     }
 }
 
-impl fmt::Debug for Post {
+impl fmt::Debug for FenceSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Post").finish_non_exhaustive()
+        f.debug_struct("FenceSignal").finish_non_exhaustive()
     }
 }
 
@@ -74,7 +74,7 @@ pub struct Debited {
 }
 
 /// A ledger's recorded debits.
-pub trait Past {
+pub trait DebitHistory {
     /// Waits for the fence, then calls `each` for every debit below it that counts, once per window in which it may lie, until
     /// `each` breaks. Blocks on the disk.
     ///

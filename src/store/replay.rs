@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 
 use super::corrections::{self, Correction, Corrections};
 use super::database::{Database, ReadError, Shared, WriteError};
-use super::recall::{Debited, Fence, Past};
+use super::recall::{DebitHistory, Debited, Fence};
 use super::rollup;
 use super::rows::{DebitRow, INSTANCE, caller_of, millis, unix_time};
 use crate::policy::caller::Caller;
@@ -68,7 +68,7 @@ impl Database {
     }
 
     /// The debits for windows that a reload has created, or that start over.
-    pub fn past(&self) -> JobHistory {
+    pub fn debit_history(&self) -> JobHistory {
         JobHistory {
             shared: Arc::clone(self.shared()),
             correction: None,
@@ -77,10 +77,10 @@ impl Database {
 
     /// The debits for windows that start over since the clock was set back: those dated later than `as_of` count as of then, from
     /// now on and after every restart.
-    pub fn corrected_past(&self, as_of: UnixTime) -> JobHistory {
+    pub fn corrected_history(&self, as_of: UnixTime) -> JobHistory {
         JobHistory {
             correction: Some(as_of),
-            ..self.past()
+            ..self.debit_history()
         }
     }
 
@@ -114,7 +114,7 @@ pub struct JobHistory {
     correction: Option<UnixTime>,
 }
 
-impl Past for JobHistory {
+impl DebitHistory for JobHistory {
     fn recall(
         self,
         windows: &Table<WindowId, Window>,

@@ -317,7 +317,7 @@ impl Ending {
                         Some(Err(BrokenOff)) => ReadOutcome::BrokenOff,
                         None => ReadOutcome::Complete(None),
                     },
-                    () = inlet.outlet_gone(), if !finish => ReadOutcome::Cancelled,
+                    () = inlet.reader_gone(), if !finish => ReadOutcome::Cancelled,
                 }
             };
             let read = tokio::select! {

@@ -17,25 +17,25 @@ pub const WINDOW_BYTES: usize = 256 * 1024;
 
 /// A window, open.
 pub(super) fn open() -> (Inlet, Outlet) {
-    let pane = Arc::new(Mutex::new(Pane::default()));
+    let state = Arc::new(Mutex::new(WindowState::default()));
     (
         Inlet {
-            pane: Arc::clone(&pane),
+            state: Arc::clone(&state),
         },
-        Outlet { pane },
+        Outlet { state },
     )
 }
 
 #[derive(Debug, Default)]
-struct Pane {
+struct WindowState {
     chunks: VecDeque<Bytes>,
     bytes: usize,
     end: Option<StreamEnd>,
-    outlet_gone: bool,
+    reader_gone: bool,
     /// The waker of the task that waits for a chunk.
-    taker: Option<Waker>,
+    reader_waker: Option<Waker>,
     /// The waker of the task that waits for space, or for the outlet to be dropped.
-    putter: Option<Waker>,
+    writer_waker: Option<Waker>,
 }
 
 /// How an answer ended.
@@ -48,44 +48,44 @@ pub(super) enum StreamEnd {
 /// The server's side. Dropping it without [`Inlet::end`] ends the answer early.
 #[derive(Debug)]
 pub(super) struct Inlet {
-    pane: Arc<Mutex<Pane>>,
+    state: Arc<Mutex<WindowState>>,
 }
 
 impl Inlet {
     /// Puts a chunk in, even if the window is full. The chunk is discarded if the outlet is gone.
     pub(super) fn put(&self, chunk: Bytes) {
-        let mut pane = self.pane.lock();
-        if pane.outlet_gone {
+        let mut state = self.state.lock();
+        if state.reader_gone {
             return;
         }
-        pane.bytes += chunk.len();
-        pane.chunks.push_back(chunk);
-        let taker = pane.taker.take();
-        drop(pane);
-        wake(taker);
+        state.bytes += chunk.len();
+        state.chunks.push_back(chunk);
+        let reader_waker = state.reader_waker.take();
+        drop(state);
+        wake(reader_waker);
     }
 
     /// Completes when there is space or the outlet is gone. Returns whether the outlet is still there.
     pub(super) async fn room(&self) -> bool {
         poll_fn(|cx| {
-            let mut pane = self.pane.lock();
-            if pane.outlet_gone || pane.bytes < WINDOW_BYTES {
-                return Poll::Ready(!pane.outlet_gone);
+            let mut state = self.state.lock();
+            if state.reader_gone || state.bytes < WINDOW_BYTES {
+                return Poll::Ready(!state.reader_gone);
             }
-            pane.putter = Some(cx.waker().clone());
+            state.writer_waker = Some(cx.waker().clone());
             Poll::Pending
         })
         .await
     }
 
     /// Completes when the outlet is gone.
-    pub(super) async fn outlet_gone(&self) {
+    pub(super) async fn reader_gone(&self) {
         poll_fn(|cx| {
-            let mut pane = self.pane.lock();
-            if pane.outlet_gone {
+            let mut state = self.state.lock();
+            if state.reader_gone {
                 return Poll::Ready(());
             }
-            pane.putter = Some(cx.waker().clone());
+            state.writer_waker = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
@@ -97,11 +97,11 @@ impl Inlet {
     }
 
     fn finish(&self, end: StreamEnd) {
-        let mut pane = self.pane.lock();
-        pane.end.get_or_insert(end);
-        let taker = pane.taker.take();
-        drop(pane);
-        wake(taker);
+        let mut state = self.state.lock();
+        state.end.get_or_insert(end);
+        let reader_waker = state.reader_waker.take();
+        drop(state);
+        wake(reader_waker);
     }
 }
 
@@ -114,29 +114,29 @@ impl Drop for Inlet {
 /// The client's side.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    pane: Arc<Mutex<Pane>>,
+    state: Arc<Mutex<WindowState>>,
 }
 
 impl Outlet {
     /// The next chunk; `None` at the end; an error if the answer ended early.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        let mut pane = self.pane.lock();
-        if let Some(chunk) = pane.chunks.pop_front() {
-            pane.bytes -= chunk.len();
-            let putter = if pane.bytes < WINDOW_BYTES {
-                pane.putter.take()
+        let mut state = self.state.lock();
+        if let Some(chunk) = state.chunks.pop_front() {
+            state.bytes -= chunk.len();
+            let writer_waker = if state.bytes < WINDOW_BYTES {
+                state.writer_waker.take()
             } else {
                 None
             };
-            drop(pane);
-            wake(putter);
+            drop(state);
+            wake(writer_waker);
             return Poll::Ready(Some(Ok(chunk)));
         }
-        match pane.end {
+        match state.end {
             Some(StreamEnd::Complete) => Poll::Ready(None),
             Some(StreamEnd::BrokenOff) => Poll::Ready(Some(Err(BrokenOff))),
             None => {
-                pane.taker = Some(cx.waker().clone());
+                state.reader_waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -144,20 +144,20 @@ impl Outlet {
 
     /// Whether the end has been reached and nothing is left.
     pub(super) fn is_drained(&self) -> bool {
-        let pane = self.pane.lock();
-        pane.end == Some(StreamEnd::Complete) && pane.chunks.is_empty()
+        let state = self.state.lock();
+        state.end == Some(StreamEnd::Complete) && state.chunks.is_empty()
     }
 }
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        let mut pane = self.pane.lock();
-        pane.outlet_gone = true;
-        pane.chunks.clear();
-        pane.bytes = 0;
-        let putter = pane.putter.take();
-        drop(pane);
-        wake(putter);
+        let mut state = self.state.lock();
+        state.reader_gone = true;
+        state.chunks.clear();
+        state.bytes = 0;
+        let writer_waker = state.writer_waker.take();
+        drop(state);
+        wake(writer_waker);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Accounts and keys: what was acknowledged is there after a restart, and ids are never reused.
 
-use tiergate::policy::rules::Raise;
+use tiergate::policy::rules::LimitOverride;
 use tiergate::store::account::{OwnLimit, Until};
 use tiergate::store::{
-    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, ListedAccount,
-    Relisted, keys,
+    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, DeclaredAccount, DeclaredChanges, ImportOptions,
+    ImportRow, Key, keys,
 };
 
 use crate::folder::Folder;
@@ -32,7 +32,7 @@ fn everything_is_there_after_a_restart() {
     let minted = store
         .mint("acme-bot", "bot".to_owned(), Some(NOW + DAY), NOW)
         .expect("room");
-    let raise = |number, lifts_network| Some(OwnLimit::from(Raise { number, lifts_network }));
+    let raise = |number, lifts_network| Some(OwnLimit::from(LimitOverride { number, lifts_network }));
     let change = AccountPatch {
         concurrency: Change::Set(6),
         quotas: Some([("daily".into(), Some(5_000))].into()),
@@ -47,7 +47,7 @@ fn everything_is_there_after_a_restart() {
         ..AccountPatch::default()
     };
     let changed = store.change("acme-bot", &change, NOW).expect("it is there");
-    assert_eq!((changed.id, changed.own().concurrency), (account.id, Some(6)));
+    assert_eq!((changed.id, changed.overrides().concurrency), (account.id, Some(6)));
     drop(store);
     let store = open(&folder, &[]).expect("the same store");
     assert_eq!(store.directory().by_name("acme-bot"), Some(changed));
@@ -64,7 +64,7 @@ fn an_accounts_own_limits_are_bounded() {
     store.add(new("acme"), NOW).expect("the name is free");
     let change = |limits: Vec<(String, Option<u32>)>| {
         let raise = |number: u32| {
-            OwnLimit::from(Raise {
+            OwnLimit::from(LimitOverride {
                 number,
                 lifts_network: false,
             })
@@ -76,7 +76,7 @@ fn an_accounts_own_limits_are_bounded() {
         };
         store
             .change("acme", &change, NOW)
-            .map(|account| account.own().limits.len())
+            .map(|account| account.overrides().limits.len())
             .map_err(|error| error.to_string())
     };
     let is_told = |error: &str| Err(error.to_owned());
@@ -152,15 +152,15 @@ fn a_change_that_cannot_be_written_changes_nothing() {
         "{refused}"
     );
     assert_eq!(store.directory().len(), 2);
-    let more: Vec<ListedAccount> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
-    let refused = store.relist(&more, NOW).expect_err("it is full");
+    let more: Vec<DeclaredAccount> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
+    let refused = store.declare(&more, NOW).expect_err("it is full");
     assert!(matches!(refused, AccountsError::Unavailable(_)), "{refused:?}");
     assert_eq!(
         found(&store, "ka", NOW),
         store.directory().by_name("a").map(|account| account.id)
     );
     store
-        .relist(&[listed("a", &["ka"])], NOW)
+        .declare(&[listed("a", &["ka"])], NOW)
         .expect("the same list needs no room");
     drop((store, database));
     let store = open(&folder, &[listed("a", &["ka"])]).expect("the limit was the connection's");
@@ -217,7 +217,7 @@ fn exhausted_ids_are_reported() {
     let store = open(&folder, &[]).expect("a store");
     assert_eq!(store.add(new("last"), NOW).expect("one is left").id.0, u32::MAX - 1);
     assert_eq!(store.add(new("late"), NOW), Err(ChangeError::TooManyAccounts));
-    assert_eq!(store.relist(&[listed("late", &[])], NOW), Err(AccountsError::NoIds));
+    assert_eq!(store.declare(&[listed("late", &[])], NOW), Err(AccountsError::NoIds));
     drop(store);
     let error = open(&folder, &[listed("late", &[])]).expect_err("none is left");
     assert!(matches!(error, AccountsError::NoIds), "{error}");
@@ -257,7 +257,7 @@ fn a_listed_account_keeps_its_id() {
         store.rotate(keys::KeyId::of(&hash("ka")), DAY, NOW).map(|_| ()),
     ];
     assert!(
-        refused.iter().all(|refused| *refused == Err(ChangeError::Listed)),
+        refused.iter().all(|refused| *refused == Err(ChangeError::Declared)),
         "{refused:?}"
     );
     drop(store);
@@ -280,17 +280,17 @@ fn a_new_list_replaces_the_old_at_once_and_keeps_ids() {
     store.add(new("stored"), NOW).expect("free");
     let ids = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
     let same = store
-        .relist(&[b.clone(), a.clone()], NOW + DAY)
+        .declare(&[b.clone(), a.clone()], NOW + DAY)
         .expect("nothing is in the way");
-    assert_eq!(same, Relisted::default(), "in another order");
+    assert_eq!(same, DeclaredChanges::default(), "in another order");
     // `a` goes, its key passes to `b`, which loses another and gets a tier; `c` comes.
-    let paid = ListedAccount {
+    let paid = DeclaredAccount {
         tier: "paid".to_owned(),
         ..listed("b", &["ka", "kb2"])
     };
     let c = listed("c", &["kc"]);
     let preparing = store
-        .prepare_list(&[c.clone(), paid.clone()], NOW + DAY)
+        .prepare_declared(&[c.clone(), paid.clone()], NOW + DAY)
         .expect("nothing is in the way");
     assert_eq!(
         ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW)),
@@ -298,12 +298,12 @@ fn a_new_list_replaces_the_old_at_once_and_keeps_ids() {
         "the old one stands"
     );
     assert_eq!(found(&store, "kc", NOW), None);
-    let other = Relisted {
-        come: 1,
+    let other = DeclaredChanges {
+        added: 1,
         changed: 1,
-        gone: 1,
+        removed: 1,
     };
-    assert_eq!(preparing.take(), other);
+    assert_eq!(preparing.publish(), other);
     let now = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
     assert_eq!(now, [ids[1], None, ids[1]]);
     let came = found(&store, "kc", NOW).expect("it has come");
@@ -318,7 +318,7 @@ fn a_new_list_replaces_the_old_at_once_and_keeps_ids() {
     let store = open(&folder, &[paid, c]).expect("the same store");
     assert_eq!(found(&store, "kc", NOW), Some(came));
     assert_eq!(found(&store, "ka", NOW), ids[1]);
-    store.relist(&[a, b], NOW + DAY).expect("nothing is in the way");
+    store.declare(&[a, b], NOW + DAY).expect("nothing is in the way");
     assert_eq!(
         ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW)),
         ids,
@@ -335,9 +335,9 @@ fn an_unchanged_list_is_not_written() {
     let (store, database) = open_with(&folder, &list, &[], NOW).expect("a new store");
     database.close();
     let other_order = [list[1].clone(), list[0].clone()];
-    assert_eq!(store.relist(&other_order, NOW + DAY), Ok(Relisted::default()));
+    assert_eq!(store.declare(&other_order, NOW + DAY), Ok(DeclaredChanges::default()));
     let other = [list[0].clone(), listed("b", &["another"])];
-    assert!(matches!(store.relist(&other, NOW), Err(AccountsError::Unavailable(_))));
+    assert!(matches!(store.declare(&other, NOW), Err(AccountsError::Unavailable(_))));
     drop((store, database));
     // A start with the same list writes nothing either.
     for write in ["INSERT", "UPDATE", "DELETE"] {
@@ -355,14 +355,14 @@ fn names_no_longer_listed_keep_their_ids_up_to_a_bound() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("a", &["ka"])]).expect("a new store");
     let id = found(&store, "ka", NOW);
-    let many: Vec<ListedAccount> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
-    store.relist(&many, NOW).expect("nothing is in the way");
+    let many: Vec<DeclaredAccount> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
+    store.declare(&many, NOW).expect("nothing is in the way");
     store
-        .relist(&[listed("b", &["kb"])], NOW)
+        .declare(&[listed("b", &["kb"])], NOW)
         .expect("nothing is in the way");
     let b = found(&store, "kb", NOW);
     store
-        .relist(&[listed("a", &["ka"]), listed("b", &["kb"])], NOW)
+        .declare(&[listed("a", &["ka"]), listed("b", &["kb"])], NOW)
         .expect("nothing is in the way");
     assert_ne!(found(&store, "ka", NOW), id, "there were too many");
     assert_eq!(found(&store, "kb", NOW), b);
@@ -386,7 +386,7 @@ fn a_list_that_conflicts_with_the_store_changes_nothing() {
         .import(import, &ImportOptions::default(), NOW)
         .expect("both are new");
     let before = store.directory().page("", 9);
-    let refused = |list: &[ListedAccount]| store.relist(list, NOW).expect_err("it collides").to_string();
+    let refused = |list: &[DeclaredAccount]| store.declare(list, NOW).expect_err("it collides").to_string();
     let told = refused(&[listed("b", &["kb"]), listed("acme", &["kc"])]);
     assert!(
         told.contains("stored as well: acme") && told.contains("tiergate account remove"),
@@ -406,7 +406,7 @@ fn a_list_that_conflicts_with_the_store_changes_nothing() {
     assert_eq!(found(&store, "ka", NOW), before.first().map(|account| account.id));
     store.remove("acme", NOW).expect("it is stored");
     store
-        .relist(&[listed("acme", &["ka"])], NOW)
+        .declare(&[listed("acme", &["ka"])], NOW)
         .expect("now it may be listed");
 }
 
@@ -418,7 +418,7 @@ fn accounts_of_unknown_tiers_are_named_and_counted() {
         store.add(new(name), NOW).expect("free");
     }
     let lost = |tiers: &[&str]| {
-        let lost = store.directory().lost(|tier| tiers.contains(&tier), 2);
+        let lost = store.directory().without_tier(|tier| tiers.contains(&tier), 2);
         let names: Vec<String> = lost.accounts.iter().map(|account| account.name.to_string()).collect();
         (names.join(" "), lost.count)
     };
@@ -439,7 +439,7 @@ fn names_and_keys_in_both_places_are_reported_at_start() {
     drop(store);
     let error = open(&folder, &[listed("b", &["kb"]), listed("acme", &["ka"])]).expect_err("it is in both");
     assert!(
-        matches!(&error, AccountsError::ListedAndStored(names) if names == &["acme"]),
+        matches!(&error, AccountsError::DeclaredAndStored(names) if names == &["acme"]),
         "{error}"
     );
     let error = open(&folder, &[listed("b", &["old"])]).expect_err("the key is of two");

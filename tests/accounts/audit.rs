@@ -153,9 +153,9 @@ fn a_changed_list_is_an_audit_row_and_an_unchanged_one_none() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb"]));
     let store = open(&folder, std::slice::from_ref(&a)).expect("a new store");
-    store.relist(std::slice::from_ref(&a), NOW).expect("it is the same");
+    store.declare(std::slice::from_ref(&a), NOW).expect("it is the same");
     store
-        .relist(&[listed("a", &["other"]), b.clone()], NOW)
+        .declare(&[listed("a", &["other"]), b.clone()], NOW)
         .expect("nothing is in the way");
     drop(store);
     let (store, database) = open_with(&folder, &[listed("a", &["other"]), b.clone()], &[], NOW).expect("the same list");

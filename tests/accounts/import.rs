@@ -205,7 +205,7 @@ fn an_update_changes_only_what_the_file_says() {
         (&*after.tier, after.id, after.email(), after.note()),
         ("$50", before.id, before.email(), before.note())
     );
-    assert_eq!((after.own(), after.keys().len()), (before.own(), 2));
+    assert_eq!((after.overrides(), after.keys().len()), (before.overrides(), 2));
     assert_eq!(
         found(&store, "kc", NOW),
         store.directory().by_name("c").map(|account| account.id)
@@ -216,7 +216,7 @@ fn an_update_changes_only_what_the_file_says() {
         "line 1: the account is listed in tiers.yaml: change it there\n"
     );
     let taken = import(&store, vec![row(1, "b", &["kc"])], &update()).expect_err("it is another's");
-    assert_eq!(taken.to_string(), "line 1: an account has that key already\n");
+    assert_eq!(taken.to_string(), "line 1: an account already has that key\n");
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_removed_accounts_key_can_pass_to_another_account() {
     .expect("they are new");
     let taken =
         import(&store, vec![row(1, "other", &["ks"]), row(2, "stays", &[])], &yes).expect_err("it is not removed");
-    assert_eq!(taken.to_string(), "line 1: an account has that key already\n");
+    assert_eq!(taken.to_string(), "line 1: an account already has that key\n");
     let lines = vec![row(1, "new-name", &["k"]), row(2, "stays", &[])];
     assert_eq!(counts(import(&store, lines, &yes)), [1, 0, 1, 1, 1]);
     let id = store.directory().by_name("new-name").map(|account| account.id);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tiergate::policy::caller::AccountId;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountSpec, AccountStore, AccountView, AccountsError, DATABASE_FILE, Database, KeyHash, ListedAccount, keys,
+    AccountSpec, AccountStore, AccountView, AccountsError, DATABASE_FILE, Database, DeclaredAccount, KeyHash, keys,
 };
 
 use crate::database;
@@ -15,14 +15,14 @@ pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 pub const DAY: Span = Span::from_secs(24 * 60 * 60);
 
 /// The store in that folder. It is closed when it is dropped.
-pub fn open(folder: &Folder, listed: &[ListedAccount]) -> Result<AccountStore, AccountsError> {
+pub fn open(folder: &Folder, listed: &[DeclaredAccount]) -> Result<AccountStore, AccountsError> {
     open_with(folder, listed, &[], NOW).map(|(store, _)| store)
 }
 
 /// The same at that time, with networks that tiers.yaml blocks, and the database below it.
 pub fn open_with(
     folder: &Folder,
-    listed: &[ListedAccount],
+    listed: &[DeclaredAccount],
     blocked: &[&str],
     now: UnixTime,
 ) -> Result<(AccountStore, Arc<Database>), AccountsError> {
@@ -51,8 +51,8 @@ pub fn new(name: &str) -> AccountSpec {
     }
 }
 
-pub fn listed(name: &str, keys: &[&str]) -> ListedAccount {
-    ListedAccount {
+pub fn listed(name: &str, keys: &[&str]) -> DeclaredAccount {
+    DeclaredAccount {
         name: name.to_owned(),
         tier: "free".to_owned(),
         keys: keys.iter().map(|key| hash(key)).collect(),

@@ -114,9 +114,9 @@ fn blocks_in_tiers_yaml_stay_and_are_not_stored() {
     };
     assert_eq!(
         set(&store, "192.0.2.0/24", unblock, NOW),
-        Err(ChangeError::ListedNetwork)
+        Err(ChangeError::DeclaredNetwork)
     );
-    assert_eq!(store.remove_network(network, NOW), Err(ChangeError::ListedNetwork));
+    assert_eq!(store.remove_network(network, NOW), Err(ChangeError::DeclaredNetwork));
     set(&store, "192.0.2.0/24", own(300), NOW).expect("it may have a number as well");
     assert_eq!(find(&store, "192.0.2.1", NOW), (true, Some(300)));
     store.remove_network(network, NOW).expect("the number goes");

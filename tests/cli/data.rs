@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde_json::Value;
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::{Clock, ClockControl};
 use tiergate::config::Config;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::Span;
@@ -127,7 +127,7 @@ impl Stopped {
 /// Rolls up what is in that data folder, as a server does each minute.
 pub async fn roll_up(folder: &Path) {
     let config = Config::load(&folder.join("tiers.yaml")).expect("it was right before");
-    let hands: &'static Hands = Box::leak(Box::default());
+    let hands: &'static ClockControl = Box::leak(Box::default());
     let clock = Clock::moved_by(hands, Clock::start().wall());
     let settings = LedgerSettings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved());
     let dir = DataDir::take(&data(folder)).expect("nobody has it");

@@ -61,7 +61,7 @@ async fn jobs_are_shown_newest_last_and_filtered() {
         "{table:?}"
     );
     let said = wrong(&folder, &["jobs", "--account", "nobody"]).await;
-    assert!(said.contains("there is no account nobody and was none"), "{said}");
+    assert!(said.contains("no account is or was named nobody"), "{said}");
     let output = run(&folder, &["jobs", "--since", "yesterday"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("write how long ago, such as 2h or 7d"));

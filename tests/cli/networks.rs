@@ -207,7 +207,7 @@ async fn network_errors_say_what_to_write() {
         (&["network", "set", "192.0.2.1"][..], "nothing to change"),
         (
             &["network", "set", "192.0.2.1", "--limit", "htpp=1"],
-            "there are http, hourly",
+            "only http, hourly",
         ),
         (
             &["network", "set", "192.0.2.1", "--limit", "total=1"],
@@ -223,7 +223,7 @@ async fn network_errors_say_what_to_write() {
         (&["block", "--why", "x", "list"], "`block list` takes no address"),
         (
             &["account", "add", "--name", "a", "--tier", "$5", "--limit", "htpp=1"],
-            "there are http, hourly",
+            "only http, hourly",
         ),
     ] {
         let said = wrong(command(&proxy, args).await);

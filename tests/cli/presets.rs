@@ -111,11 +111,15 @@ async fn unknown_presets_and_upstreams_are_reported() {
         ),
         (
             &["serve", "--preset", "bags", "--upstream", "https://127.0.0.1:1"],
-            &["--upstream", "https://127.0.0.1:1 is no URL", "http://host:port"],
+            &[
+                "--upstream",
+                "https://127.0.0.1:1 is not a server URL",
+                "http://host:port",
+            ],
         ),
         (
             &["serve", "--preset", "bags", "--upstream", "api="],
-            &["--upstream", "no URL"],
+            &["--upstream", "not a server URL"],
         ),
         (
             &["serve", "--preset", "bags", "--listen", "here"],

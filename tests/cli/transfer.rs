@@ -29,8 +29,8 @@ async fn accounts_move_from_one_proxy_to_another() {
     let again = wrong(&proxy, &["account", "import", "old.csv"]).await;
     assert_eq!(
         again,
-        "2 lines are wrong, so nothing was imported\n  line 2: an account of that name exists already; import with --update \
-         (`update=1`) to update existing accounts\n  line 3: an account of that name exists already; import with --update \
+        "2 lines are wrong, so nothing was imported\n  line 2: an account with that name already exists; import with --update \
+         (`update=1`) to update existing accounts\n  line 3: an account with that name already exists; import with --update \
          (`update=1`) to update existing accounts\n"
     );
     assert!(

@@ -159,7 +159,7 @@ async fn an_unknown_account_or_database_is_explained() {
     let said = wrong(&folder, &["usage", "nobody"]).await;
     assert_eq!(
         said,
-        "error: there is no account nobody and was none, and it is not an address; `tiergate account list` shows all accounts\n"
+        "error: no account is or was named nobody, and it is not an address; `tiergate account list` shows all accounts\n"
     );
     let said = wrong(&folder, &["usage", "127.0.0.1", "--user", "ann"]).await;
     assert!(said.contains("only an account has users"), "{said}");

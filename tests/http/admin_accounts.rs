@@ -156,8 +156,8 @@ async fn accounts_are_created_shown_changed_and_removed() {
 
 /// A request, its body, the status and reason of the answer, and words that the answer contains.
 const MISTAKES: &str = r#"
-    POST /accounts | { "name": "acme", "tier": "$20" } | 409 | name_taken | exists already
-    POST /accounts | { "name": "a20", "tier": "$20" } | 409 | name_taken | exists already
+    POST /accounts | { "name": "acme", "tier": "$20" } | 409 | name_taken | already exists
+    POST /accounts | { "name": "a20", "tier": "$20" } | 409 | name_taken | already exists
     POST /accounts | { "name": "b", "tier": "$2" } | 400 | bad_request | there are free, $1, $5, $10
     POST /accounts | { "name": "b b", "tier": "$20" } | 400 | bad_request | visible ASCII
     POST /accounts | { "name": "b", "tier": "$20", "teir": 1 } | 400 | bad_request | unknown field `teir`
@@ -360,7 +360,7 @@ async fn an_account_can_have_its_own_request_limits() {
     for (limits, words) in [
         (
             r#"{ "htpp": 300 }"#,
-            "there is no such request limit; there are http, hourly",
+            "there is no such request limit, only http, hourly",
         ),
         (r#"{ "total": 300 }"#, "the limit total counts everybody together"),
         (r#"{ "http": 1000000001 }"#, "0 to 1000000000"),

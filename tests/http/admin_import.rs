@@ -198,7 +198,7 @@ async fn forbidden_imports_are_explained() {
         ),
         (
             r#"{ "name": "n", "tier": "$5", "hunter2": 1 }"#,
-            "a field that is none of name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, source, key",
+            "a field other than name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, source, key",
         ),
     ] {
         let text = lines("update=1", line).await;

@@ -1,7 +1,7 @@
 //! Settings of networks, managed over the admin listener.
 
 use serde_json::{Value, json};
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::policy::time::{Span, UnixTime};
 
 use crate::support::operator::rows;
@@ -10,7 +10,7 @@ use crate::support::{Mirror, Proxy, limited, seven_tiers};
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-async fn open() -> (Proxy, &'static Hands) {
+async fn open() -> (Proxy, &'static ClockControl) {
     let mirror = Mirror::start().await;
     Proxy::start_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
 }
@@ -155,7 +155,7 @@ async fn networks_are_paged_and_include_the_declared_ones() {
 
 /// The body of a change, and words that the answer contains.
 const MISTAKES: &str = r#"
-    { "limits": { "htpp": 1 } } | there is no such request limit; there are http, hourly
+    { "limits": { "htpp": 1 } } | there is no such request limit, only http, hourly
     { "limits": { "total": 1 } } | the limit total counts everybody together
     { "limits": { "http": 1000000001 } } | 0 to 1000000000
     { "limits": { "http": { "limit": 1, "lifts": "network" } } } | the field `limits` must be an object of whole numbers or null
@@ -191,10 +191,10 @@ async fn invalid_changes_are_explained_and_change_nothing() {
 
 #[tokio::test]
 async fn expired_blocks_are_not_shown() {
-    let (proxy, hands) = open().await;
+    let (proxy, clock_control) = open().await;
     set(&proxy, "192.0.2.1", r#"{ "block": { "for": "1h" } }"#).await;
     set(&proxy, "192.0.2.2", r#"{ "block": { "for": "1h" }, "note": "x" }"#).await;
-    hands.advance(Span::from_secs(3_600));
+    clock_control.advance(Span::from_secs(3_600));
     assert_eq!(names(&proxy, "").await.0, ["192.0.2.2/32", "203.0.113.0/24"]);
     proxy
         .refuses("GET /networks/192.0.2.1", "", (404, "unknown_network"), "")

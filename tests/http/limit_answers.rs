@@ -11,12 +11,12 @@ use crate::support::{Answer, Client, Proxy, UpstreamServer, metric_sum};
 #[tokio::test]
 async fn a_refusal_explains_itself() {
     let server = FastServer::start();
-    let (proxy, hands) = open(server.address, HTTP_5, "");
+    let (proxy, clock_control) = open(server.address, HTTP_5, "");
     assert_eq!(passing(&proxy, A, "", 5).await, 5);
-    hands.advance(Span::from_secs(15));
+    clock_control.advance(Span::from_secs(15));
     let refused = get(&proxy, A, "/search").await;
     refused.assert_refused(429, "rate_limited");
-    let body = refused.json();
+    let body = refused.explanation();
     let wait = body["retry_after"].as_u64().expect("seconds");
     assert!((30..=45).contains(&wait), "{wait}");
     let reset = body["reset"].as_u64().expect("seconds");
@@ -76,10 +76,10 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
                 .and_then(|wait| wait.parse().ok())
                 .expect("seconds");
             let mut expected = json!({ "error": "Too many requests", "reason": "rate_limited", "retry_after": wait });
-            assert_eq!(refused.json(), expected);
+            assert_eq!(refused.explanation(), expected);
             let headers = refused.head.headers.iter().map(|(name, _)| name);
-            let telling: Vec<&String> = headers.filter(|name| name.contains("ratelimit")).collect();
-            assert!(telling.is_empty(), "{telling:?}");
+            let rate_headers: Vec<&String> = headers.filter(|name| name.contains("ratelimit")).collect();
+            assert!(rate_headers.is_empty(), "{rate_headers:?}");
             let problem = from(
                 &proxy,
                 A,
@@ -91,7 +91,7 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
             expected["type"] = "https://iana.org/assignments/http-problem-types#quota-exceeded".into();
             expected["title"] = "Too many requests".into();
             expected["status"] = 429.into();
-            assert_eq!(problem.json(), expected);
+            assert_eq!(problem.explanation(), expected);
         }
     }
 }
@@ -146,7 +146,7 @@ async fn a_429_does_not_reveal_whether_a_key_is_valid() {
             "ratelimit",
         ];
         let headers = headers.map(|name| answer.get(name).map(str::to_owned));
-        let mut body = answer.json();
+        let mut body = answer.explanation();
         // It is jittered.
         body["retry_after"].take();
         (headers, body)

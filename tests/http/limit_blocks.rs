@@ -11,13 +11,13 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
     let server = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "", 5).await, 2);
     for path in ["/image/1", "/search", "/me"] {
         get(&proxy, A, path).await.assert_refused(403, "blocked");
     }
     assert_eq!(get(&proxy, B, "/me").await.status(), 200);
-    hands.advance(MINUTE.saturating_mul(30));
+    clock_control.advance(MINUTE.saturating_mul(30));
     with_key(&proxy, A, "a1").await.assert_refused(403, "blocked");
     // What `tiergate unblock` sends.
     let forgiven = proxy
@@ -38,7 +38,7 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
     assert_eq!(again.status(), 404, "it has no settings, and no rule blocks it");
     get(&proxy, C, "/me").await.assert_refused(429, "rate_limited");
     assert_eq!(passing(&proxy, B, "", 5).await, 2);
-    hands.advance(MINUTE.saturating_mul(61));
+    clock_control.advance(MINUTE.saturating_mul(61));
     assert_eq!(passing(&proxy, B, "", 1).await, 1, "an hour later");
 }
 
@@ -52,9 +52,9 @@ async fn unblocking_works_for_every_prefix_length() {
             "  - {{ name: http, per: network, limit: 2, window: 60s, v6_prefix: {v6_prefix}, block_after: {{ refusals: 3, within: 1m, for: 1h }} }}"
         );
         for (method, body) in [("PATCH", r#"{ "block": null }"#), ("DELETE", "")] {
-            let (proxy, hands) = open(server.address, &limits, "");
+            let (proxy, clock_control) = open(server.address, &limits, "");
             assert_eq!(passing(&proxy, address, "", 5).await, 2);
-            hands.advance(MINUTE.saturating_mul(2));
+            clock_control.advance(MINUTE.saturating_mul(2));
             get(&proxy, address, "/me").await.assert_refused(403, "blocked");
             let said = proxy.operator(method, &format!("/networks/{address}"), body).await;
             assert_eq!(said.status(), 200, "{}", said.text());
@@ -114,7 +114,7 @@ async fn operators_see_blocks_by_rule_and_their_end() {
     let server = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     assert_eq!(proxy.operator("GET", "/networks/192.0.2.1", "").await.status(), 404);
     assert_eq!(passing(&proxy, A, "", 5).await, 2);
     let shown = proxy.operator("GET", "/networks/192.0.2.1", "").await.json();
@@ -122,7 +122,7 @@ async fn operators_see_blocks_by_rule_and_their_end() {
     assert_eq!(by_rule[0]["limit"], "http", "{shown}");
     assert!(by_rule[0]["until"].is_string(), "{shown}");
     assert_eq!(proxy.metric("tiergate_limit_blocks_total{limit=\"http\"}").await, 1.0);
-    hands.advance(MINUTE.saturating_mul(61));
+    clock_control.advance(MINUTE.saturating_mul(61));
     assert_eq!(
         proxy.operator("GET", "/networks/192.0.2.1", "").await.status(),
         404,
@@ -135,10 +135,10 @@ async fn an_expired_block_cannot_be_lifted() {
     let server = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "", 5).await, 2);
     assert_eq!(passing(&proxy, C, "", 5).await, 2);
-    hands.advance(MINUTE.saturating_mul(61));
+    clock_control.advance(MINUTE.saturating_mul(61));
     let said = proxy
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
@@ -155,9 +155,9 @@ async fn an_expired_block_cannot_be_lifted() {
 async fn a_short_penalty_lasts_until_the_window_has_room() {
     let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 5s }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "", 3).await, 2);
-    hands.advance(Span::from_secs(30));
+    clock_control.advance(Span::from_secs(30));
     let refused = get(&proxy, A, "/image/1").await;
     assert_eq!(refused.status(), 429);
     let wait: u64 = refused
@@ -166,7 +166,7 @@ async fn a_short_penalty_lasts_until_the_window_has_room() {
         .parse()
         .expect("seconds");
     assert!((10..=30).contains(&wait), "{wait}");
-    hands.advance(Span::from_secs(31));
+    clock_control.advance(Span::from_secs(31));
     assert_eq!(passing(&proxy, A, "", 3).await, 2);
 }
 
@@ -174,7 +174,7 @@ async fn a_short_penalty_lasts_until_the_window_has_room() {
 #[tokio::test]
 async fn blocked_networks_are_refused_before_anything_else() {
     let server = FastServer::start();
-    let (proxy, hands) = open(
+    let (proxy, clock_control) = open(
         server.address,
         HTTP_5,
         "blocked_networks: [198.51.100.0/24, \"2001:db8:bad::/48\"]",
@@ -210,6 +210,6 @@ async fn blocked_networks_are_refused_before_anything_else() {
             .status(),
         200
     );
-    hands.advance(Span::from_secs(86_400));
+    clock_control.advance(Span::from_secs(86_400));
     assert_eq!(get(&proxy, A, "/me").await.status(), 200, "a day later");
 }

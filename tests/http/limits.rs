@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::policy::time::{Span, UnixTime};
 
 use crate::support::fast::FastServer;
@@ -17,11 +17,11 @@ pub(super) const MINUTE: Span = Span::from_secs(60);
 
 /// A proxy with these limits and one tier for all; `more` is added at the top level. Accounts `ann` (keys a1, a2),
 /// `bob` (b1) and `raised` (r1), whose tier sets `http` and `hourly` to 8.
-pub(super) fn open(server: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static Hands) {
+pub(super) fn open(server: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static ClockControl) {
     open_at(NOON, server, limits, more)
 }
 
-fn open_at(at: UnixTime, server: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static Hands) {
+fn open_at(at: UnixTime, server: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static ClockControl) {
     Proxy::start_at(at, &file(server, limits, more))
 }
 
@@ -282,7 +282,7 @@ async fn a_delegated_user_is_counted_as_its_account() {
 async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
     let server = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "r1", 3).await, 3);
     assert_eq!(
         passing(&proxy, A, "", 1).await,
@@ -290,7 +290,7 @@ async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
         "more is used than an anonymous caller may"
     );
     assert_eq!(passing(&proxy, A, "r1", 1).await, 0);
-    hands.advance(MINUTE);
+    clock_control.advance(MINUTE);
     assert_eq!(passing(&proxy, A, "r1", 3).await, 3);
 }
 
@@ -384,7 +384,7 @@ async fn no_spelling_of_a_method_escapes_its_limit() {
 async fn windows_can_be_aligned_to_the_clock() {
     let server = FastServer::start();
     let limits = "  - { name: minute, per: network, limit: 2, window: 60s, align: clock }";
-    let (proxy, hands) = open_at(NOON_17, server.address, limits, "");
+    let (proxy, clock_control) = open_at(NOON_17, server.address, limits, "");
     let first = get(&proxy, A, "/image/1").await;
     let end = (NOON.as_secs() + 60).to_string();
     assert_eq!(
@@ -393,7 +393,7 @@ async fn windows_can_be_aligned_to_the_clock() {
         "from noon, not from the first request"
     );
     assert_eq!(passing(&proxy, A, "", 3).await, 1);
-    hands.advance(Span::from_secs(43));
+    clock_control.advance(Span::from_secs(43));
     assert_eq!(passing(&proxy, A, "", 3).await, 2, "a minute past noon");
 }
 

@@ -13,7 +13,7 @@ async fn me_shows_what_is_used_held_and_left() {
     let server = UpstreamServer::start().await;
     let tier = "concurrency: 4, quotas: { daily: { limit: 10, rolling: 24h }, month: { limit: 50, calendar: month } }";
     let noon = UnixTime::from_secs(1_800_014_400);
-    let (proxy, hands) = Proxy::start_at(
+    let (proxy, clock_control) = Proxy::start_at(
         noon,
         &Plan {
             tier,
@@ -44,7 +44,7 @@ async fn me_shows_what_is_used_held_and_left() {
     let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    hands.advance(Span::from_secs(900));
+    clock_control.advance(Span::from_secs(900));
     let mut second = asking(&proxy, "GET").await;
     let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
@@ -87,10 +87,10 @@ async fn a_unit_comes_back_when_retry_after_says() {
             tier: &tier,
             ..Plan::default()
         };
-        let (proxy, hands) = Proxy::start_at(noon, &plan.yaml());
+        let (proxy, clock_control) = Proxy::start_at(noon, &plan.yaml());
         for _ in 0..2 {
             assert_eq!(search(&proxy, "p5").await.status(), 200);
-            hands.advance(Span::from_secs(1_800));
+            clock_control.advance(Span::from_secs(1_800));
         }
         let answer = search(&proxy, "p5").await;
         answer.assert_refused(402, "quota_depleted");
@@ -98,9 +98,9 @@ async fn a_unit_comes_back_when_retry_after_says() {
         assert_eq!(answer.json()["retry_after"], after);
         // The clock runs while the test does.
         assert!((earliest - 10..=latest).contains(&after), "{window}: {after}");
-        hands.advance(Span::from_secs(after - 10));
+        clock_control.advance(Span::from_secs(after - 10));
         search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
-        hands.advance(Span::from_secs(10));
+        clock_control.advance(Span::from_secs(10));
         assert_eq!(search(&proxy, "p5").await.status(), 200, "{window}");
         let again = search(&proxy, "p5").await.status();
         // A calendar window is reset at once; a rolling one gives back what has left it.
@@ -154,7 +154,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
         tier,
         ..Plan::default()
     };
-    let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+    let (proxy, clock_control) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
     let shown = async || {
         let me = me(&proxy, "p5").await;
         (me["quota"].as_u64(), me["quotaUsed"].as_u64())
@@ -165,14 +165,14 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
     }
     assert_eq!(shown().await, (Some(3), Some(3)));
     let after = refused_by(&proxy, "hourly", 3).await;
-    hands.advance(Span::from_secs(after));
+    clock_control.advance(Span::from_secs(after));
     assert_eq!(shown().await, (Some(5), Some(3)), "2 are left of the daily quota");
     for _ in 0..2 {
         assert_eq!(search(&proxy, "p5").await.status(), 200);
     }
     let after = refused_by(&proxy, "daily", 5).await;
     assert!(after > 80_000, "{after}");
-    hands.advance(Span::from_secs(after));
+    clock_control.advance(Span::from_secs(after));
     assert_eq!(shown().await, (Some(6), Some(5)));
     assert_eq!(search(&proxy, "p5").await.status(), 200);
     refused_by(&proxy, "monthly", 6).await;
@@ -198,7 +198,7 @@ async fn me_shows_the_refusing_quota_in_its_top_members() {
             tier: &tier,
             ..Plan::default()
         };
-        let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (proxy, clock_control) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         let top = async |limit: u64, used: u64, name: &str| {
             let me = me(&proxy, "p5").await;
             let lines = me["quotas"].as_array().expect("quotas");
@@ -214,7 +214,7 @@ async fn me_shows_the_refusing_quota_in_its_top_members() {
         top(1, 0, "hourly").await;
         assert_eq!(search(&proxy, "p5").await.status(), 200);
         top(1, 1, "hourly").await;
-        hands.advance(Span::from_secs(3_700));
+        clock_control.advance(Span::from_secs(3_700));
         assert_eq!(search(&proxy, "p5").await.status(), 200);
         let refused = search(&proxy, "p5").await;
         assert_eq!(refused.json()["name"], "monthly", "{tier}");
@@ -235,7 +235,7 @@ async fn the_refusal_names_the_quota_that_recovers_last() {
             tier,
             ..Plan::default()
         };
-        let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (proxy, clock_control) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         assert_eq!(search(&proxy, "p5").await.status(), 200);
         let refused = search(&proxy, "p5").await;
         refused.assert_refused(402, "quota_depleted");
@@ -245,7 +245,7 @@ async fn the_refusal_names_the_quota_that_recovers_last() {
         for name in ["hourly", "daily"] {
             assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
         }
-        hands.advance(Span::from_secs(after));
+        clock_control.advance(Span::from_secs(after));
         assert_eq!(search(&proxy, "p5").await.status(), 200, "{tier}");
     }
 }

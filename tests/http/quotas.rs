@@ -137,13 +137,13 @@ async fn a_search_is_charged_to_the_month_it_began_in() {
         ..before(&server)
     };
     // 2026-05-31T23:59:50Z.
-    let (proxy, hands) = Proxy::start_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
+    let (proxy, clock_control) = Proxy::start_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
     let mut first = asking(&proxy, "GET").await;
     let mut arrived = server.request().await;
     let mut waiting = asking(&proxy, "GET").await;
     proxy.jobs_until(1, 1).await;
     search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
-    hands.advance(Span::from_secs(11));
+    clock_control.advance(Span::from_secs(11));
     assert_eq!(taken(&proxy, "p5").await, (0, 0), "June begins at zero");
     let next = [asking(&proxy, "GET").await, asking(&proxy, "GET").await];
     proxy.jobs_until(3, 1).await;

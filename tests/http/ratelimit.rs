@@ -56,7 +56,7 @@ const DAY: u64 = 86_460;
 #[tokio::test]
 async fn every_answer_says_what_is_left_and_when_more_comes() {
     let server = UpstreamServer::start().await;
-    let (proxy, hands) = Proxy::start_at(NOON, &plan(&server).yaml());
+    let (proxy, clock_control) = Proxy::start_at(NOON, &plan(&server).yaml());
     let free = [("daily", 3, None), ("month", 50, None), ("concurrency", 2, None)];
     let answer = answered(&proxy, &server, "404 Not Found").await;
     assert_left(&answer, free);
@@ -69,7 +69,7 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
         ]
     };
     assert_left(&answered(&proxy, &server, "200 OK").await, used(2, 0));
-    hands.advance(Span::from_secs(3_600));
+    clock_control.advance(Span::from_secs(3_600));
     assert_left(&answered(&proxy, &server, "500 Oh").await, used(2, 3_600));
     // More comes when the first unit comes back, however many follow.
     assert_left(&answered(&proxy, &server, "200 OK").await, used(1, 3_600));
@@ -79,7 +79,7 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
     assert_left(&refused, used(0, 3_600));
     let told = field(&refused.head, "ratelimit")["daily"]["t"].to_string();
     assert_eq!(refused.get("retry-after"), Some(told.as_str()));
-    hands.advance(Span::from_secs(DAY - 3_600));
+    clock_control.advance(Span::from_secs(DAY - 3_600));
     let answer = answered(&proxy, &server, "404 Not Found").await;
     let later = [
         ("daily", 1, Some(3_600)),
@@ -87,7 +87,7 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
         ("concurrency", 2, None),
     ];
     assert_left(&answer, later);
-    hands.advance(Span::from_secs(MONTH - DAY));
+    clock_control.advance(Span::from_secs(MONTH - DAY));
     assert_left(&answered(&proxy, &server, "404 Not Found").await, free);
 }
 

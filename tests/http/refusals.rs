@@ -37,7 +37,7 @@ async fn concurrency_refusals_state_the_limit() {
         "error": "Concurrency limit exceeded", "reason": "concurrency_exceeded", "name": "concurrency",
         "limit": 1, "used": 1, "tier": "free", "priority": 0,
     });
-    assert_eq!(plain.json(), expected);
+    assert_eq!(plain.explanation(), expected);
     let problem = client.ask("GET", "/search", PROBLEM).await;
     assert_eq!(problem.status(), 402);
     assert_eq!(problem.get("content-type"), Some("application/problem+json"));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::accounting::field;
@@ -15,7 +15,7 @@ const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
 
 /// A proxy with these limits and one tier with these quotas. The account `ann` has the key `a1`.
-fn open(server: SocketAddr, limits: &str, quotas: &str) -> (Proxy, &'static Hands) {
+fn open(server: SocketAddr, limits: &str, quotas: &str) -> (Proxy, &'static ClockControl) {
     let quotas = match quotas {
         "" => String::new(),
         quotas => format!(", quotas: {{ {quotas} }}"),
@@ -58,7 +58,7 @@ fn tells_of(answer: &Answer) -> Vec<String> {
 async fn an_unenforced_limit_only_reports() {
     let server = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 2, window: 60s, enforce: false }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     assert_eq!(unenforced(&proxy, "trial").await, 0.0, "it is there from the start");
     for _ in 0..5 {
         let answer = get(&proxy, A, "/image/1").await;
@@ -75,7 +75,7 @@ async fn an_unenforced_limit_only_reports() {
     assert_eq!(proxy.metric("tiergate_limit_callers{limit=\"trial\"}").await, 1.0);
     assert_eq!(get(&proxy, B, "/image/1").await.status(), 200, "another network");
     assert_eq!(unenforced(&proxy, "trial").await, 3.0);
-    hands.advance(Span::from_secs(60));
+    clock_control.advance(Span::from_secs(60));
     assert_eq!(get(&proxy, A, "/image/1").await.status(), 200);
     assert_eq!(unenforced(&proxy, "trial").await, 3.0, "another window");
 }
@@ -86,16 +86,16 @@ async fn an_unenforced_block_is_only_counted() {
     let server = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 1s, enforce: false, \
                   match: { path: /image/1 }, block_after: { refusals: 2, within: 1m, for: 1h } }";
-    let (proxy, hands) = open(server.address, limits, "");
+    let (proxy, clock_control) = open(server.address, limits, "");
     for _ in 0..3 {
         assert_eq!(get(&proxy, A, "/image/1").await.status(), 200);
     }
     assert_eq!(unenforced(&proxy, "trial").await, 2.0);
-    hands.advance(Span::from_secs(30 * 60));
+    clock_control.advance(Span::from_secs(30 * 60));
     // If enforced, the block would apply to every path.
     assert_eq!(get(&proxy, A, "/image/2").await.status(), 200);
     assert_eq!(unenforced(&proxy, "trial").await, 3.0);
-    hands.advance(Span::from_secs(31 * 60));
+    clock_control.advance(Span::from_secs(31 * 60));
     assert_eq!(get(&proxy, A, "/image/1").await.status(), 200);
     assert_eq!(unenforced(&proxy, "trial").await, 3.0);
 }

@@ -264,7 +264,7 @@ async fn the_number_of_users_is_limited() {
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let (proxy, hands) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
+    let (proxy, clock_control) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
     for uid in ["a", "b"] {
         assert_eq!(search(&proxy, bot, &format!("?uid={uid}"), "").await.status(), 200);
     }
@@ -281,7 +281,7 @@ async fn the_number_of_users_is_limited() {
     }
     assert_eq!(taken(&proxy, bot, "").await, (4, 0));
     // Users without a debit in the window no longer count.
-    hands.advance(HOUR.saturating_mul(25));
+    clock_control.advance(HOUR.saturating_mul(25));
     for uid in ["c", "d"] {
         assert_eq!(search(&proxy, bot, &format!("?uid={uid}"), "").await.status(), 200);
     }
@@ -425,7 +425,7 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
     };
     let (folder, keys) = stored(vec![sponsor]);
     let key = keys.of("sponsor");
-    let (proxy, hands) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
+    let (proxy, clock_control) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
     let terms = async || {
         let me = me(&proxy, key).await;
         json!([
@@ -438,7 +438,7 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
     };
     assert_eq!(search(&proxy, key, "", "").await.status(), 200);
     assert_eq!(terms().await, json!(["high", 6, 50, 40, 1]));
-    hands.advance(HOUR);
+    clock_control.advance(HOUR);
     assert_eq!(terms().await, json!(["low", 0, 1, 2, 1]));
     assert_eq!(search(&proxy, key, "", "").await.status(), 200);
     search(&proxy, key, "", "").await.assert_refused(402, "quota_depleted");
@@ -447,7 +447,7 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
         (0, 0),
         "other callers of its network are counted separately"
     );
-    hands.advance(HOUR.saturating_mul(25));
+    clock_control.advance(HOUR.saturating_mul(25));
     assert_eq!(terms().await, json!(["low", 0, 1, 2, 0]));
 }
 
@@ -461,11 +461,11 @@ async fn a_demoted_caller_may_have_used_more_than_allowed() {
     };
     let (folder, keys) = stored(vec![sponsor]);
     let key = keys.of("sponsor");
-    let (proxy, hands) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
+    let (proxy, clock_control) = Proxy::start_in_at(folder, NOON, &yaml(server.address, 4, 8));
     for _ in 0..5 {
         assert_eq!(search(&proxy, key, "", "").await.status(), 200);
     }
-    hands.advance(HOUR);
+    clock_control.advance(HOUR);
     let quota = &me(&proxy, key).await["quotas"][0];
     assert_eq!(
         json!([quota["limit"], quota["used"], quota["remaining"]]),
@@ -475,7 +475,7 @@ async fn a_demoted_caller_may_have_used_more_than_allowed() {
     refused.assert_refused(402, "quota_depleted");
     assert_eq!(field(&refused.head, "ratelimit")["daily"]["r"], 0);
     let after: u64 = refused.get("retry-after").expect("a time").parse().expect("seconds");
-    hands.advance(Span::from_secs(after));
+    clock_control.advance(Span::from_secs(after));
     assert_eq!(search(&proxy, key, "", "").await.status(), 200);
 }
 

@@ -71,13 +71,13 @@ pub fn flood(limiter: &Limiter, rules: &Arc<Rules>, names: &Pseudonyms, addresse
 }
 
 fn counter(names: &Pseudonyms, network: Network) -> Counter {
-    let whereabouts = names.whereabouts(network);
+    let hashed_origin = names.hashed_origin(network);
     Counter {
         limit: LimitId(0),
         subject: Subject {
-            id: whereabouts.network.0,
-            wider: whereabouts.prefix.0,
-            region: whereabouts.region,
+            id: hashed_origin.network.0,
+            wider: hashed_origin.prefix.0,
+            region: hashed_origin.region,
             is_network: true,
         },
         number: NUMBER,

@@ -56,8 +56,8 @@ pub fn measured(what: &str) -> Option<f64> {
     let names = Pseudonyms::new([7; 16]);
     let hashed = |number: u32| {
         let spread = u64::from(number.wrapping_mul(0x9E37_79B9));
-        let whereabouts = names.whereabouts(Network::V6(0x2001_0DB8_0000_0000 | spread));
-        (whereabouts.network.0, whereabouts.prefix.0)
+        let hashed_origin = names.hashed_origin(Network::V6(0x2001_0DB8_0000_0000 | spread));
+        (hashed_origin.network.0, hashed_origin.prefix.0)
     };
     // In each shard one after the other.
     let even = |number: u32| (u64::from(number / 64) + 1, u64::from(number % 64) << 58);

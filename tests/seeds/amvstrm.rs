@@ -8,7 +8,7 @@ use crate::support::fast::FastServer;
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
-fn open(server: &FastServer) -> (Proxy, &'static tiergate::clock::Hands) {
+fn open(server: &FastServer) -> (Proxy, &'static tiergate::clock::ClockControl) {
     Proxy::start_preset("amvstrm", str::to_owned, &[("api", server.address)], NOON)
 }
 
@@ -38,7 +38,7 @@ async fn sixty_requests_a_minute_to_all_endpoints_together() {
 #[tokio::test]
 async fn every_answer_states_the_limit_of_a_minute() {
     let server = FastServer::start();
-    let (proxy, hands) = open(&server);
+    let (proxy, clock_control) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     let first = told(&visitor.get("/").await);
     let reset = first.reset.expect("a reset");
@@ -54,7 +54,7 @@ async fn every_answer_states_the_limit_of_a_minute() {
         (refused.limit, refused.remaining, refused.reset),
         (Some(60), Some(0), Some(reset))
     );
-    hands.advance(Span::from_secs(60));
+    clock_control.advance(Span::from_secs(60));
     assert_eq!(told(&visitor.get("/").await).remaining, Some(59), "another minute");
 }
 
@@ -64,10 +64,10 @@ async fn every_answer_states_the_limit_of_a_minute() {
 #[tokio::test]
 async fn the_refusal_says_to_stop_and_when_to_come_back() {
     let server = FastServer::start();
-    let (proxy, hands) = open(&server);
+    let (proxy, clock_control) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     visitor.passes(60, "/").await;
-    hands.advance(Span::from_secs(20));
+    clock_control.advance(Span::from_secs(20));
     let refused = visitor.get("/").await;
     assert_eq!((refused.status(), &refused.json()["code"]), (429, &429.into()));
     assert_eq!(refused.head.get("content-type"), Some("application/json"));
@@ -82,7 +82,7 @@ async fn the_refusal_says_to_stop_and_when_to_come_back() {
     let wait = retry_after(&refused);
     assert!((20..=40).contains(&wait), "{wait}");
     assert!(message.contains(&format!("{wait} seconds")), "{message}");
-    hands.advance(Span::from_secs(wait));
+    clock_control.advance(Span::from_secs(wait));
     assert_eq!(visitor.get("/").await.status(), 200);
 }
 
@@ -91,7 +91,7 @@ async fn the_refusal_says_to_stop_and_when_to_come_back() {
 async fn misuse_is_blocked_without_notice() {
     let server = FastServer::start();
     let listed = |text: &str| text.replace("blocked_networks: []", "blocked_networks: [127.0.0.7]");
-    let (proxy, hands) = Proxy::start_preset("amvstrm", listed, &[("api", server.address)], NOON);
+    let (proxy, clock_control) = Proxy::start_preset("amvstrm", listed, &[("api", server.address)], NOON);
     let mut other = Visitor::at(8, &proxy).await;
     other.passes(1, "/").await;
     let block = r#"{ "block": { "for": "7d", "why": "scraping" } }"#;
@@ -109,7 +109,7 @@ async fn misuse_is_blocked_without_notice() {
         assert!(message.contains("misused") && message.contains("Stop"), "{message}");
     }
     assert_eq!(Visitor::at(9, &proxy).await.get("/").await.status(), 200);
-    hands.advance(Span::from_secs(7 * 86_400));
+    clock_control.advance(Span::from_secs(7 * 86_400));
     assert_eq!(
         Visitor::at(8, &proxy).await.get("/").await.status(),
         200,

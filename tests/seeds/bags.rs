@@ -1,6 +1,6 @@
 //! bags, "Rate Limits", sentence by sentence, as far as a machine can check it.
 
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::visitor::{Told, Visitor, is_about, retry_after, tells_nothing, told};
@@ -12,7 +12,7 @@ const MINUTE: Span = Span::from_secs(60);
 const LAUNCH: &str = "/api/v1/token-launch/create";
 
 /// With two accounts; ann has two keys.
-fn open(server: &FastServer) -> (Proxy, &'static Hands) {
+fn open(server: &FastServer) -> (Proxy, &'static ClockControl) {
     let with_accounts = |text: &str| {
         format!(
             "{text}\naccounts:\n  - {{ name: ann, tier: user, key_sha256: [{}, {}] }}\n  - {{ name: bob, tier: user, key_sha256: {} }}\n",
@@ -114,13 +114,13 @@ async fn every_answer_has_the_headers() {
 #[tokio::test]
 async fn the_hour_slides() {
     let server = FastServer::start();
-    let (proxy, hands) = open(&server);
+    let (proxy, clock_control) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
     ann.passes(600, "/ping").await;
-    hands.advance(MINUTE.saturating_mul(30));
+    clock_control.advance(MINUTE.saturating_mul(30));
     ann.passes(400, "/ping").await;
     // At 1:00 nothing happens.
-    hands.advance(MINUTE.saturating_mul(28));
+    clock_control.advance(MINUTE.saturating_mul(28));
     let refused = ann.get("/ping").await;
     assert_eq!(refused.status(), 429);
     let wait = retry_after(&refused);
@@ -128,10 +128,10 @@ async fn the_hour_slides() {
         (61..=181).contains(&wait),
         "{wait}: the 600 leave after an hour, by the minute"
     );
-    hands.advance(Span::from_secs(wait));
+    clock_control.advance(Span::from_secs(wait));
     ann.passes(600, "/ping").await;
     assert_eq!(ann.get("/ping").await.status(), 429, "the 400 are half an hour old");
-    hands.advance(MINUTE.saturating_mul(32));
+    clock_control.advance(MINUTE.saturating_mul(32));
     ann.passes(400, "/ping").await;
     assert_eq!(ann.get("/ping").await.status(), 429);
 }
@@ -161,7 +161,7 @@ async fn a_refusal_with_additional_information() {
 #[tokio::test]
 async fn an_endpoint_has_an_undisclosed_limit() {
     let server = FastServer::start();
-    let (proxy, hands) = open(&server);
+    let (proxy, clock_control) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
     for number in 1..=10 {
         let answer = ann.post(LAUNCH).await;
@@ -186,7 +186,7 @@ async fn an_endpoint_has_an_undisclosed_limit() {
     // Only the affected endpoint and its method are limited, and the refused request was not charged.
     assert_eq!(told(&ann.get(LAUNCH).await).remaining, Some(989));
     assert_eq!(told(&ann.post("/ping").await).remaining, Some(988));
-    hands.advance(MINUTE.saturating_mul(2));
+    clock_control.advance(MINUTE.saturating_mul(2));
     assert_eq!(ann.post(LAUNCH).await.status(), 200);
 }
 

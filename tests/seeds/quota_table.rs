@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::config::Config;
 use tiergate::config::presets::Preset;
 use tiergate::policy::caller::{AccountId, Caller};
@@ -26,7 +26,7 @@ const PACE: u64 = 2;
 /// A preset's proxy whose clock advances with each request, so that none meets a limit of requests per minute.
 pub struct Deployment {
     pub proxy: Proxy,
-    hands: &'static Hands,
+    clock_control: &'static ClockControl,
     opened: UnixTime,
     /// Seconds by which the clock was advanced.
     moved: Cell<u64>,
@@ -58,10 +58,10 @@ impl Deployment {
         opened: UnixTime,
     ) -> Self {
         let edited = |text: &str| edited(with_sponsors(text));
-        let (proxy, hands) = Proxy::start_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
+        let (proxy, clock_control) = Proxy::start_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
         Self {
             proxy,
-            hands,
+            clock_control,
             opened,
             moved: Cell::new(0),
             host,
@@ -86,7 +86,7 @@ impl Deployment {
 
     pub fn advance(&self, seconds: u64) {
         self.moved.set(self.moved.get() + seconds);
-        self.hands.advance(Span::from_secs(seconds));
+        self.clock_control.advance(Span::from_secs(seconds));
     }
 
     /// Advances the clock to this time, plus the little that the test itself has taken.

@@ -5,7 +5,7 @@
 //! > queue 5 is full, regardless of the queues below you. If you have priority 0, you'll only have your request processed
 //! > when all the queue has empty slots left.
 
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
@@ -96,7 +96,7 @@ fn open(server: &FastServer) -> Deployment {
 }
 
 /// The preset with sponsors: its three servers, and a clock that the test advances.
-fn three_servers(web: &FastServer, api: &FastServer, media: &FastServer) -> (Proxy, &'static Hands) {
+fn three_servers(web: &FastServer, api: &FastServer, media: &FastServer) -> (Proxy, &'static ClockControl) {
     let upstreams = [("web", web.address), ("api", api.address), ("media", media.address)];
     Proxy::start_preset("shotit", with_sponsors, &upstreams, NOON)
 }
@@ -113,7 +113,7 @@ async fn use_up(deployment: &Deployment, tier: &str, searches: u64) {
 #[tokio::test]
 async fn three_servers_by_host_with_a_limit_each() {
     let (web, api, media) = (FastServer::start(), FastServer::start(), FastServer::start());
-    let (proxy, hands) = three_servers(&web, &api, &media);
+    let (proxy, clock_control) = three_servers(&web, &api, &media);
     let mut visitor = Visitor::at(1, &proxy).await;
     // | Web server | shotit | 600/min |, | API server | api.shotit | 60/min |, | Media server | media.shotit | 60/min |
     let servers = [("shotit", 600, &web), (API, 60, &api), ("media.shotit", 60, &media)];
@@ -135,7 +135,7 @@ async fn three_servers_by_host_with_a_limit_each() {
         .ask("GET", "another.shotit", "/")
         .await
         .assert_refused(421, "unknown_host");
-    hands.advance(MINUTE);
+    clock_control.advance(MINUTE);
     for (host, ..) in servers {
         assert_eq!(visitor.ask("GET", host, "/some/page").await.status(), 200, "{host}");
     }
@@ -191,7 +191,7 @@ async fn sixty_a_minute_by_address_for_any_path_and_key() {
 #[tokio::test]
 async fn the_headers_as_they_are_spelled() {
     let server = FastServer::start();
-    let (proxy, hands) = three_servers(&server, &server, &server);
+    let (proxy, clock_control) = three_servers(&server, &server, &server);
     let mut client = Client::connect(proxy.address).await;
     client
         .send(format!("GET /x HTTP/1.1\r\nhost: {API}\r\nconnection: close\r\n\r\n"))
@@ -216,7 +216,7 @@ async fn the_headers_as_they_are_spelled() {
     let refused = visitor.ask("GET", API, "/x").await;
     assert_eq!(refused.head.line, "HTTP/1.1 429 Too Many Requests");
     assert!((40..=60).contains(&retry_after(&refused)), "{}", retry_after(&refused));
-    hands.advance(MINUTE);
+    clock_control.advance(MINUTE);
     assert_eq!(told(&visitor.ask("GET", API, "/x").await).remaining, Some(59));
 }
 

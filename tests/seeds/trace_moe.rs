@@ -5,7 +5,7 @@
 //! > queue 5 are full, regardless of the queues below you. If you have priority 0, you'll only have your request processed
 //! > when all the queues have empty slots left.
 
-use tiergate::clock::Hands;
+use tiergate::clock::ClockControl;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
@@ -85,7 +85,7 @@ fn open(server: &FastServer) -> Deployment {
 }
 
 /// The same behind a proxy on this machine, with a clock that the test advances.
-fn open_behind_a_proxy(server: &FastServer) -> (Proxy, &'static Hands) {
+fn open_behind_a_proxy(server: &FastServer) -> (Proxy, &'static ClockControl) {
     let edited = |text: &str| format!("{}\ntrusted_proxies: [127.0.0.1]\n", with_sponsors(text));
     Proxy::start_preset("trace-moe", edited, &[("search", server.address)], NOON)
 }
@@ -94,7 +94,7 @@ fn open_behind_a_proxy(server: &FastServer) -> (Proxy, &'static Hands) {
 #[tokio::test]
 async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
     let server = FastServer::start();
-    let (proxy, hands) = open_behind_a_proxy(&server);
+    let (proxy, clock_control) = open_behind_a_proxy(&server);
     let mut without = Visitor::behind_a_proxy("192.0.2.1", &proxy).await;
     let mut with = Visitor::behind_a_proxy("192.0.2.1", &proxy)
         .await
@@ -111,7 +111,7 @@ async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
     other.passes(100, "/image/1").await;
     assert_eq!(other.get("/image/1").await.status(), 429, "a key is worth no more");
     assert_eq!(server.requests(), 200);
-    hands.advance(MINUTE);
+    clock_control.advance(MINUTE);
     without.passes(1, "/image/1").await;
 }
 
@@ -139,7 +139,7 @@ async fn an_ipv6_block_of_64_bits_is_one_address() {
 #[tokio::test]
 async fn every_answer_states_the_limit() {
     let server = FastServer::start();
-    let (proxy, hands) = open_behind_a_proxy(&server);
+    let (proxy, clock_control) = open_behind_a_proxy(&server);
     let mut visitor = Visitor::behind_a_proxy("192.0.2.1", &proxy).await;
     let reset = told(&visitor.get("/image/1").await).reset.expect("a reset");
     assert!(is_about(reset, NOON, 60), "{reset}");
@@ -153,7 +153,7 @@ async fn every_answer_states_the_limit() {
     assert_eq!(refused.head.line, "HTTP/1.1 429 Too Many Requests");
     assert_eq!((told(&refused).remaining, told(&refused).reset), (Some(0), Some(reset)));
     assert!((40..=60).contains(&retry_after(&refused)), "{}", retry_after(&refused));
-    hands.advance(MINUTE);
+    clock_control.advance(MINUTE);
     assert_eq!(told(&visitor.get("/image/1").await).remaining, Some(99));
 }
 

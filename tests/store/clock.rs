@@ -7,7 +7,7 @@ use std::path::Path;
 use tiergate::policy::Policy;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::store::{Debited, History, Ledger, Past, RestoredUsage};
+use tiergate::store::{DebitHistory, Debited, History, Ledger, RestoredUsage};
 
 use crate::kit::{self, DAY, HOUR, MONTH, Site, calendar, count, debit, rules, success, until, used, windows};
 
@@ -49,7 +49,7 @@ impl Site {
 
     /// The clock was set back to its current time, and windows are filled again.
     fn correct(&self) {
-        let past = self.database().corrected_past(self.wall.now());
+        let past = self.database().corrected_history(self.wall.now());
         let fence = self.database().fence();
         let filled = past.recall(&windows().into(), fence, &mut |_| ControlFlow::Continue(()));
         filled.expect("it can be written");
@@ -293,7 +293,7 @@ fn a_correction_that_cannot_be_written_changes_nothing() {
     site.wall.set(NOON);
     let gone: &Path = &site.folder.path().join("tiergate.db");
     let away = site.folder.path().join("away");
-    let past = site.database().corrected_past(NOON);
+    let past = site.database().corrected_history(NOON);
     let fence = site.database().fence();
     // The fence has been reached, and then the file is moved away.
     site.work(1, 1);

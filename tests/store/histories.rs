@@ -14,7 +14,7 @@ use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::statistics::Period;
 use tiergate::store::usage::{By, UsageQuery};
-use tiergate::store::{Database, History, Ledger, LedgerEntry, Past, Record, View};
+use tiergate::store::{Database, DebitHistory, History, Ledger, LedgerEntry, Record, View};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, Die, HOUR, MONTH, WallClock, calendar, rules, seeds, success, wait};
@@ -138,7 +138,7 @@ impl ModelledDatabase {
             return self.wall.advance(ahead[die.below(4) as usize]);
         };
         self.wall.set(right);
-        let (past, fence) = (self.database().corrected_past(right), self.database().fence());
+        let (past, fence) = (self.database().corrected_history(right), self.database().fence());
         let filled = past.recall(&windows().into(), fence, &mut |_| ControlFlow::Continue(()));
         filled.expect("it can be written");
         for debit in &mut self.debits {

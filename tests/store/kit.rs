@@ -14,14 +14,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 
 use rusqlite::Connection;
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::{Clock, ClockControl};
 use tiergate::policy::End;
 use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::rules::{Priority, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::{
-    Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, LedgerSettings, OpenError, Past, Record,
-    Unavailable,
+    Commit, DATABASE_FILE, DataDir, Database, DebitHistory, Debited, History, Ledger, LedgerSettings, OpenError,
+    Record, Unavailable,
 };
 use tiergate::telemetry::DatabaseMeters;
 
@@ -107,7 +107,7 @@ pub fn open(folder: &Path, wall: &WallClock) -> Result<Arc<Database>, OpenError>
 pub struct Site {
     pub folder: Folder,
     pub wall: WallClock,
-    hands: &'static Hands,
+    clock_control: &'static ClockControl,
     history: History,
     database: Option<Arc<Database>>,
 }
@@ -118,7 +118,7 @@ impl Site {
         let mut site = Self {
             folder: Folder::in_memory(),
             wall: WallClock::at(wall),
-            hands: Box::leak(Box::default()),
+            clock_control: Box::leak(Box::default()),
             history,
             database: None,
         };
@@ -129,9 +129,9 @@ impl Site {
     /// The process ends and another begins, with a monotonic clock of its own.
     pub fn reopen(&mut self) {
         self.database = None;
-        self.hands = Box::leak(Box::default());
+        self.clock_control = Box::leak(Box::default());
         let settings = LedgerSettings {
-            clock: Clock::moved_by(self.hands, self.wall.now()),
+            clock: Clock::moved_by(self.clock_control, self.wall.now()),
             ..settings(&self.wall)
         };
         let opened = open_with(self.folder.path(), settings, &windows(), self.history);
@@ -144,7 +144,7 @@ impl Site {
 
     /// Both clocks.
     pub fn advance(&self, span: Span) {
-        self.hands.advance(span);
+        self.clock_control.advance(span);
         self.wall.advance(span);
     }
 }
@@ -189,10 +189,12 @@ pub fn used(database: &Database, now: UnixTime) -> (BTreeMap<u32, u64>, BTreeMap
 pub fn told(database: &Database, windows: &[Window]) -> Vec<Debited> {
     let mut all = Vec::new();
     let fence = database.fence();
-    let recalled = database.past().recall(&windows.to_vec().into(), fence, &mut |debit| {
-        all.push(debit);
-        ControlFlow::Continue(())
-    });
+    let recalled = database
+        .debit_history()
+        .recall(&windows.to_vec().into(), fence, &mut |debit| {
+            all.push(debit);
+            ControlFlow::Continue(())
+        });
     recalled.expect("the database can be read");
     all
 }

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::{Clock, ClockControl};
 use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Permit};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
@@ -87,17 +87,17 @@ struct Instance {
     /// Dropped before the store, which its database writes to until then.
     gate: Option<Arc<Gate>>,
     store: Box<dyn Store>,
-    hands: &'static Hands,
+    clock_control: &'static ClockControl,
     clock: Clock,
 }
 
 impl Instance {
     fn open(store: Box<dyn Store>) -> Self {
-        let hands: &'static Hands = Box::leak(Box::default());
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
         let mut instance = Self {
             store,
-            hands,
-            clock: Clock::moved_by(hands, MONTH + HOUR),
+            clock_control,
+            clock: Clock::moved_by(clock_control, MONTH + HOUR),
             gate: None,
         };
         instance.reopen();
@@ -224,7 +224,7 @@ fn windows_expire_whether_or_not_the_proxy_ran() {
             instance.succeed(&ask(STRANGER)).await;
         }
         instance.leave();
-        instance.hands.advance(HOUR.saturating_mul(25));
+        instance.clock_control.advance(HOUR.saturating_mul(25));
         instance.reopen();
         assert_eq!(instance.taken(STRANGER), [(0, 0), (5, 0)], "a day has passed");
         for _ in 0..10 {
@@ -234,7 +234,7 @@ fn windows_expire_whether_or_not_the_proxy_ran() {
         let refusal = instance.enter(&ask(STRANGER)).expect_err("the month's are used");
         assert_eq!(refusal.reason(), Reason::QuotaDepleted);
         instance.leave();
-        instance.hands.advance(HOUR.saturating_mul(24 * 30));
+        instance.clock_control.advance(HOUR.saturating_mul(24 * 30));
         instance.reopen();
         assert_eq!(instance.taken(STRANGER), [(0, 0), (0, 0)], "a month has begun");
     });
@@ -284,9 +284,9 @@ fn sixty_four_concurrent_searches_take_the_ten_left() {
 #[test]
 fn a_search_counts_in_the_month_it_was_admitted() {
     over_every_store(async |mut instance| {
-        instance.hands.advance(HOUR.saturating_mul(24 * 30 - 2));
+        instance.clock_control.advance(HOUR.saturating_mul(24 * 30 - 2));
         let begun = instance.enter(&ask(STRANGER)).expect("room");
-        instance.hands.advance(HOUR.saturating_mul(2));
+        instance.clock_control.advance(HOUR.saturating_mul(2));
         assert_eq!(instance.taken(STRANGER)[1], (0, 0), "what it holds is the old month's");
         begun.succeed(200).await.expect("the store is well");
         assert_eq!(instance.taken(STRANGER), [(1, 0), (0, 0)]);

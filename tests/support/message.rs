@@ -111,6 +111,20 @@ impl Answer {
         );
     }
 
+    /// The refusal in JSON without the request's id, which is that of the header.
+    #[track_caller]
+    pub fn explanation(&self) -> serde_json::Value {
+        let mut json = self.json();
+        let id = json.as_object_mut().and_then(|members| members.remove("request_id"));
+        assert_eq!(
+            id.as_ref().and_then(|id| id.as_str()),
+            self.get("x-request-id"),
+            "{}",
+            self.text()
+        );
+        json
+    }
+
     pub fn reason(&self) -> String {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
     }

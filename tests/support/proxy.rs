@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::{Clock, ClockControl};
 use tiergate::config::presets::Preset;
 use tiergate::config::{Config, LimitHeaders, LimitRoute, Overrides};
 use tiergate::policy::time::{Span, UnixTime};
@@ -40,15 +40,18 @@ impl Proxy {
     }
 
     /// Starts a proxy at that time, by a clock with these hands to move it. Timers that run already don't notice them.
-    pub fn start_at(wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
+    pub fn start_at(wall: UnixTime, yaml: &str) -> (Self, &'static ClockControl) {
         Self::start_in_at(Folder::new(), wall, yaml)
     }
 
     /// The same, with that folder as its `data_dir`.
-    pub fn start_in_at(folder: Folder, wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
+    pub fn start_in_at(folder: Folder, wall: UnixTime, yaml: &str) -> (Self, &'static ClockControl) {
         // As long as the program lives, as a clock's hands must.
-        let hands: &'static Hands = Box::leak(Box::default());
-        (Self::start_by(Clock::moved_by(hands, wall), folder, yaml), hands)
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
+        (
+            Self::start_by(Clock::moved_by(clock_control, wall), folder, yaml),
+            clock_control,
+        )
     }
 
     /// Starts the proxy that this preset describes, at that time, with upstream servers at these addresses (of the upstreams of
@@ -58,7 +61,7 @@ impl Proxy {
         edited: impl FnOnce(&str) -> String,
         upstreams: &[(&str, SocketAddr)],
         wall: UnixTime,
-    ) -> (Self, &'static Hands) {
+    ) -> (Self, &'static ClockControl) {
         let preset = Preset::named(name).expect("a preset that there is");
         let yaml = edited(preset.text);
         let mut config = Config::parse(name, yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
@@ -68,18 +71,25 @@ impl Proxy {
         }
         config.listen.set_port(0);
         config.admin.listen.set_port(0);
-        let hands: &'static Hands = Box::leak(Box::default());
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
         (
-            Self::start_config(Clock::moved_by(hands, wall), Folder::new(), config),
-            hands,
+            Self::start_config(Clock::moved_by(clock_control, wall), Folder::new(), config),
+            clock_control,
         )
     }
 
     /// Starts a proxy with this tiers.yaml, of which something is then changed, at that time.
-    pub fn start_changed(wall: UnixTime, yaml: &str, change: impl FnOnce(&mut Config)) -> (Self, &'static Hands) {
-        let hands: &'static Hands = Box::leak(Box::default());
-        let clock = Clock::moved_by(hands, wall);
-        (Self::start_config(clock, Folder::new(), config(yaml, change)), hands)
+    pub fn start_changed(
+        wall: UnixTime,
+        yaml: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> (Self, &'static ClockControl) {
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
+        let clock = Clock::moved_by(clock_control, wall);
+        (
+            Self::start_config(clock, Folder::new(), config(yaml, change)),
+            clock_control,
+        )
     }
 
     fn start_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
@@ -97,8 +107,8 @@ impl Proxy {
 
     /// The same, at that time.
     pub fn start_live_at(wall: UnixTime, yaml: &str) -> Self {
-        let hands: &'static Hands = Box::leak(Box::default());
-        Self::start_live_by(Clock::moved_by(hands, wall), yaml)
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
+        Self::start_live_by(Clock::moved_by(clock_control, wall), yaml)
     }
 
     fn start_live_by(clock: Clock, yaml: &str) -> Self {

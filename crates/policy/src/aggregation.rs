@@ -9,7 +9,7 @@
 //! Request limits have a table of their own (`limits`). Accounts and users need none of this: clients can't create them.
 
 use super::Policy;
-use super::caller::{Caller, NetworkId, Whereabouts};
+use super::caller::{Caller, HashedOrigin, NetworkId};
 use super::time::Timestamp;
 
 /// Groups, with the lowest network ids.
@@ -30,28 +30,28 @@ impl Policy {
     }
 
     /// The id under which a network is counted.
-    pub fn counted_as(&mut self, whereabouts: Whereabouts, now: Timestamp) -> NetworkId {
-        let Whereabouts {
+    pub fn counted_as(&mut self, hashed_origin: HashedOrigin, now: Timestamp) -> NetworkId {
+        let HashedOrigin {
             network,
             prefix,
             region,
-        } = whereabouts;
+        } = hashed_origin;
         if !self.is_aggregating(now) || self.knows(network) {
             return network;
         }
         let group = NetworkId(u64::from(region % GROUPS));
         // From the narrowest level to the widest: the first with capacity, and the first that may have usage.
         let levels = [network, prefix, group];
-        let room = self.level_with_room();
+        let free = self.level_with_capacity();
         let used = (1..levels.len()).find(|level| self.knows(levels[*level]));
         let level = match used {
-            Some(used) if room < used && self.jobs_of(&Caller::Network(levels[used])) == 0 => {
-                let (from, to) = (Caller::Network(levels[used]), Caller::Network(levels[room]));
+            Some(used) if free < used && self.jobs_of(&Caller::Network(levels[used])) == 0 => {
+                let (from, to) = (Caller::Network(levels[used]), Caller::Network(levels[free]));
                 self.quotas.copy(&from, to);
-                room
+                free
             }
             Some(used) => used,
-            None => room,
+            None => free,
         };
         if level > 0 {
             // Its usage may be shared for this long.
@@ -61,7 +61,7 @@ impl Policy {
     }
 
     /// The level with capacity: one more network (0), one more prefix (1), or neither (2).
-    fn level_with_room(&self) -> usize {
+    fn level_with_capacity(&self) -> usize {
         let (networks, max) = (self.networks(), self.rules.callers_max as usize);
         let bounds = [max, max + max / PREFIXES_PART];
         bounds.iter().take_while(|bound| networks >= **bound).count()

@@ -33,7 +33,7 @@ pub enum Network {
 
 /// The origin of a request, as keyed hashes that clients can't choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
+pub struct HashedOrigin {
     /// Its network.
     pub network: NetworkId,
     /// Its wider prefix: IPv4 /24, IPv6 /48.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::caller::{AccountId, Caller, Network};
 use super::jobs::JobId;
 use super::refusal::Refusal;
-use super::rules::{Priority, Raise, ServerId, TierId, UpstreamId};
+use super::rules::{LimitOverride, Priority, ServerId, TierId, UpstreamId};
 use super::time::{Span, Timestamp, UnixTime};
 
 /// A metered request that asks for admission.
@@ -20,7 +20,7 @@ pub struct AdmissionRequest {
     /// The tier whose terms apply.
     pub tier: TierId,
     /// The account's overrides of its tier's terms.
-    pub own: Option<Arc<Own>>,
+    pub own: Option<Arc<AccountOverrides>>,
     /// The delegating account, if the caller is one of its users: the job counts against its terms as well (rules §5.9).
     pub delegate: Option<Box<Delegate>>,
     /// Units of quota that it takes if it succeeds. 0 is a peek.
@@ -39,16 +39,16 @@ pub struct AdmissionRequest {
 
 /// An account's overrides of its tier's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct AccountOverrides {
     /// Concurrent jobs.
     pub concurrency: Option<u32>,
     /// Limits of the tier's quotas, by name.
     pub quotas: Vec<(Arc<str>, u64)>,
     /// Numbers for request limits, by name.
-    pub limits: Vec<(Arc<str>, Raise)>,
+    pub limits: Vec<(Arc<str>, LimitOverride)>,
 }
 
-impl Own {
+impl AccountOverrides {
     /// Whether nothing is overridden.
     pub fn is_empty(&self) -> bool {
         self.concurrency.is_none() && self.quotas.is_empty() && self.limits.is_empty()
@@ -61,7 +61,7 @@ impl Own {
     }
 
     /// The overridden number of that request limit.
-    pub fn raise(&self, name: &str) -> Option<Raise> {
+    pub fn raise(&self, name: &str) -> Option<LimitOverride> {
         let (_, raise) = self.limits.iter().find(|(of, _)| **of == *name)?;
         Some(*raise)
     }
@@ -75,7 +75,7 @@ pub struct Delegate {
     /// Its tier.
     pub tier: TierId,
     /// The account's overrides.
-    pub own: Option<Arc<Own>>,
+    pub own: Option<Arc<AccountOverrides>>,
     /// The maximum number of its users.
     pub users_max: u32,
 }

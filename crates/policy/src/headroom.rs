@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Policy;
 use super::caller::Caller;
-use super::event::{AdmissionRequest, Own, UnenforcedQuotas};
+use super::event::{AccountOverrides, AdmissionRequest, UnenforcedQuotas};
 use super::refusal::Refusal;
 use super::rules::{Quota, Rules, Tier};
 use super::time::{Timestamp, UnixTime};
@@ -106,7 +106,7 @@ impl Policy {
 pub(super) struct QuotaSubject<'a> {
     caller: Caller,
     tier: &'a Tier,
-    own: Option<&'a Own>,
+    own: Option<&'a AccountOverrides>,
 }
 
 /// With their tiers under these rules.

@@ -52,7 +52,7 @@ use concurrency::Concurrency;
 use delegated_users::DelegatedUsers;
 use displacement::Displacements;
 pub use event::{
-    Admission, AdmissionRequest, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Own, Relocation,
+    AccountOverrides, Admission, AdmissionRequest, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Relocation,
     UnenforcedQuotas,
 };
 use headroom::quota_subjects;

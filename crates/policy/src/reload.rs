@@ -13,19 +13,19 @@ use super::{DebitNumber, Grant, Policy, State};
 impl Policy {
     /// Replaces the rules. Jobs in flight keep their terms, but queued ones get their tier's new priority and keep their order
     /// of arrival; none loses its queue place or slot. A job whose tier was removed continues in the tier in which its account
-    /// is `listed` now, otherwise in the anonymous tier.
+    /// is `declared` now, otherwise in the anonymous tier.
     ///
     /// A removed upstream stays as it is while jobs use it. A new window begins empty ([`Self::count_from`]).
     pub fn reload(
         &mut self,
         rules: Arc<Rules>,
-        listed: impl Fn(AccountId) -> Option<TierId>,
+        declared: impl Fn(AccountId) -> Option<TierId>,
         now: Timestamp,
     ) -> Vec<Grant> {
         let mut in_use = BTreeSet::new();
         for job in self.jobs.iter_mut() {
             in_use.insert(job.pool);
-            job.tier = rules.heir(job.tier, &job.caller, &listed);
+            job.tier = rules.tier_after_reload(job.tier, &job.caller, &declared);
             if matches!(job.state, State::Uploading | State::Waiting) {
                 job.priority = rules.tier(job.tier).priority;
             }

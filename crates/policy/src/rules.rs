@@ -5,7 +5,7 @@ mod limit;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitSet, Per, Raise};
+pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitOverride, LimitSet, Per};
 
 use super::caller::{AccountId, Caller};
 use super::table::{Id, Table};
@@ -176,7 +176,7 @@ pub struct Tier {
     /// Queued jobs that one caller may displace within any 60 seconds (rules §3.4).
     pub displacements_per_minute: u32,
     /// Overrides of request limits for its callers, at most one for each limit.
-    pub limits: Vec<(LimitId, Raise)>,
+    pub limits: Vec<(LimitId, LimitOverride)>,
 }
 
 /// One upstream.
@@ -249,14 +249,19 @@ impl Rules {
     }
 
     /// The tier in which a job of `tier` continues after a reload: the same, if it still exists; otherwise the one in which its
-    /// account is `listed` now; otherwise the anonymous one.
-    pub fn heir(&self, tier: TierId, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {
-        let listed = || match caller {
-            Caller::Account(account) => listed(*account),
+    /// account is `declared` now; otherwise the anonymous one.
+    pub fn tier_after_reload(
+        &self,
+        tier: TierId,
+        caller: &Caller,
+        declared: impl Fn(AccountId) -> Option<TierId>,
+    ) -> TierId {
+        let declared = || match caller {
+            Caller::Account(account) => declared(*account),
             Caller::Network(_) | Caller::User { .. } => None,
         };
         let same = Some(tier).filter(|tier| self.tiers.contains(*tier));
-        same.or_else(listed).unwrap_or(self.anonymous)
+        same.or_else(declared).unwrap_or(self.anonymous)
     }
 
     /// The names of request limits and quotas that aren't enforced, each once.

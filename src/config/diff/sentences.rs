@@ -122,7 +122,7 @@ static SENTENCES: [Sentence; 36] = [
         format!("{refusals} refusals within {within}, for {lasts}")
     }),
     Sentence {
-        removed: Some(|_| "told as usual".to_owned()),
+        removed: Some(|_| "reset to the default".to_owned()),
         ..entry("answers.*", "answer `{}`", answer)
     },
     absent("answers.*.status", "usual"),

@@ -167,7 +167,7 @@ fn one_priority(read: &LintInput<'_>, paid: &[(u64, &Tier)], report: &mut Report
         return;
     }
     let priority = first.priority.get();
-    let message = format!("all tiers have priority {priority}: nobody goes before another, and nobody is displaced");
+    let message = format!("all tiers have priority {priority}: no job goes before another, and none is displaced");
     let advice = "give tiers that cost more a higher priority, from 0 to 6";
     report.warn(read.tier_place(first, "priority"), message, advice);
 }

@@ -32,7 +32,7 @@ fn without_effect(read: &LintInput<'_>, queue: &QueueRules, report: &mut Report)
     for (wait, called, place) in tiers.chain(routes) {
         if let Some(wait) = wait.filter(|wait| *wait > queue.max_wait) {
             let wait = words::span(wait);
-            let message = format!("{called} may wait {wait}, and nobody waits longer than the queue's {longest}");
+            let message = format!("{called} may wait {wait}, but no job waits longer than the queue's {longest}");
             report.warn(place, message, WITHOUT_EFFECT);
         }
     }

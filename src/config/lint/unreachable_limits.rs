@@ -66,7 +66,7 @@ fn for_all_alone(read: &LintInput<'_>, report: &mut Report) {
     };
     let [first, ..] = read.limits else { return };
     if read.limits.iter().all(|limit| limit.per == GLOBAL) {
-        let message = "all request limits are `per: global`: one caller alone can use them up for everybody";
+        let message = "all request limits are `per: global`: one caller can use them up for everyone";
         let advice = "add one by address: { name: http, per: network, limit: 100, window: 60s }";
         report.warn(place(read, first, &["per"]), message, advice);
     }
@@ -81,7 +81,7 @@ fn preflights(read: &LintInput<'_>, limit: &Limit, report: &mut Report) {
         .filter(|item| item.text() == Some(Method::OPTIONS.as_str()))
     {
         let message = format!("limit {} never meets `OPTIONS`", quoted(&limit.name));
-        let advice = "leave it out: tiergate answers preflights itself, and they are charged to nobody";
+        let advice = "leave it out: tiergate answers preflights itself, and they are charged to no limit";
         report.warn(item.place, message, advice);
     }
 }

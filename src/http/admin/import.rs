@@ -380,7 +380,7 @@ fn import_line(mut object: Map<String, Value>) -> Result<ImportLine, String> {
         Some(FieldError::Other(BodyField { name, holds, .. })) => {
             format!("its `{name}` must be {holds}")
         }
-        _ => format!("it has a field that is none of {}", json_fields()),
+        _ => format!("it has a field other than {}", json_fields()),
     })?;
     Ok(ImportLine {
         name: name.ok_or("it lacks `name`")?,

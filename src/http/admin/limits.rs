@@ -23,7 +23,7 @@ pub fn check<'n>(names: impl Iterator<Item = &'n String>, rules: &Rules) -> Resu
                 let known = rules.limits.iter().filter(counts_one).map(|limit| &*limit.name);
                 match known.collect::<Vec<_>>().as_slice() {
                     [] => "tiers.yaml has no request limits that allow individual numbers".to_owned(),
-                    known => format!("there is no such request limit; there are {}", known.join(", ")),
+                    known => format!("there is no such request limit, only {}", known.join(", ")),
                 }
             }
         };

@@ -88,7 +88,7 @@ impl NetworkLine {
             limits: limits.map(|(name, number)| (name.to_string(), *number)).collect(),
             note: entry.note.clone(),
             block,
-            listed: entry.listed,
+            listed: entry.declared,
         }
     }
 }
@@ -102,7 +102,7 @@ impl NetworkDetails {
             .filter(|entry| entry.is_blocked(now))
             .map(|entry| BlockedBy {
                 network: entry.network.to_string(),
-                origin: if entry.listed { "listed" } else { "stored" },
+                origin: if entry.declared { "listed" } else { "stored" },
             });
         Self {
             line: NetworkLine::of(entry, now),
@@ -311,7 +311,7 @@ fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> boo
 
 /// Whether the entry has any effect at that time. An expired block stays stored until the next change.
 fn is_still(entry: &NetworkEntry, now: UnixTime) -> bool {
-    entry.listed || !entry.at(now).is_bare()
+    entry.declared || !entry.at(now).is_bare()
 }
 
 /// Whether it is so wide that blocking it locks out a large part of all clients.

@@ -156,7 +156,7 @@ impl From<ChangeError> for Problem {
         let (status, reason) = match &error {
             ChangeError::UnknownAccount => (StatusCode::NOT_FOUND, "unknown_account"),
             ChangeError::UnknownKey => (StatusCode::NOT_FOUND, "unknown_key"),
-            ChangeError::Listed => (StatusCode::CONFLICT, "listed"),
+            ChangeError::Declared => (StatusCode::CONFLICT, "listed"),
             ChangeError::NameTaken | ChangeError::NotUpdating => (StatusCode::CONFLICT, "name_taken"),
             ChangeError::TooManyAccounts => (StatusCode::CONFLICT, "too_many_accounts"),
             ChangeError::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
@@ -166,7 +166,7 @@ impl From<ChangeError> for Problem {
             ChangeError::NoTier => (StatusCode::BAD_REQUEST, "bad_request"),
             ChangeError::TooManyRemoved { .. } => (StatusCode::CONFLICT, "too_many_removed"),
             ChangeError::UnknownNetwork => (StatusCode::NOT_FOUND, "unknown_network"),
-            ChangeError::ListedNetwork => (StatusCode::CONFLICT, "listed"),
+            ChangeError::DeclaredNetwork => (StatusCode::CONFLICT, "listed"),
             ChangeError::TooManyNetworks => (StatusCode::CONFLICT, "too_many_networks"),
             ChangeError::Illegal(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             ChangeError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

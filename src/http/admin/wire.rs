@@ -95,7 +95,7 @@ impl AccountLine {
             keys: account.keys().len(),
             created: times::written(account.created),
             origin: match account.origin {
-                Origin::Listed => "listed",
+                Origin::Declared => "listed",
                 Origin::Stored => "stored",
             },
         }

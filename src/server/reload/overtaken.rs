@@ -25,7 +25,7 @@ const NOBODYS: &str = "000000000000000000000000000000000000000000000000000000000
 /// The parts in which a test's files differ.
 struct TestConfig<'f> {
     tiers: &'f str,
-    /// The tier and key of the listed account; `None`: it isn't listed.
+    /// The tier and key of the declared account; `None`: it isn't declared.
     account: Option<(&'f str, &'f str)>,
     limits: &'f str,
     more: &'f str,
@@ -244,7 +244,7 @@ async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
     }
 }
 
-/// While it isn't listed, its key is invalid and it keeps its terms; listed again, it has those of the newest file.
+/// While it isn't declared, its key is invalid and it keeps its terms; declared again, it has those of the newest file.
 #[tokio::test]
 async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
     let mut fixture = Fixture::open(&FILE).await;
@@ -252,11 +252,11 @@ async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
     fixture.reload(&TestConfig { account: None, ..FILE }).await;
     assert_answer(&fixture.search(&fixture.site()).await, 403, "invalid_key");
     assert_answer(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
-    let listed = TestConfig {
+    let declared = TestConfig {
         account: Some(("paid", NOBODYS)),
         ..FILE
     };
-    fixture.reload(&listed).await;
+    fixture.reload(&declared).await;
     assert_answer(&fixture.search(&came_to).await, 200, "x-tiergate-tier: paid");
 }
 
@@ -461,9 +461,9 @@ async fn a_reload_after_the_limits_charges_them_once() {
     let at = services.gate.clock().wall();
     services
         .store
-        .prepare_list(&data_dir::listed(&config), at)
+        .prepare_declared(&data_dir::declared(&config), at)
         .expect("it is right")
-        .take();
+        .publish();
     let accounts = Arc::new(AccountView::of(services.store.directory()));
     let generation = generation(&config, rules, accounts, &services.exposition);
     let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));

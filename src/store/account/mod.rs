@@ -11,9 +11,9 @@ pub use self::bounds::{EMAIL_BYTES_MAX, Illegal, NAME_CHARS, NOTE_BYTES_MAX, OWN
 pub(super) use self::fields::columns;
 pub use self::fields::{AccountPatch, AccountSpec, FIELDS, Field};
 pub use self::value::{Change, FieldKind, Numbers, OwnLimit, Until};
+use super::interner::Interner;
 use super::keys::{Key, KeyId};
-use super::words::Words;
-use crate::policy::Own;
+use crate::policy::AccountOverrides;
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
@@ -28,7 +28,7 @@ pub struct Account {
     pub tier: Arc<str>,
     /// The import source that owns it, if any: such an import may remove it.
     pub source: Option<Arc<str>>,
-    /// When it was created or first listed.
+    /// When it was created or first declared.
     pub created: UnixTime,
     /// Whether it is blocked.
     pub blocked: bool,
@@ -36,16 +36,16 @@ pub struct Account {
     pub origin: Origin,
     /// Oldest first.
     keys: Box<[Key]>,
-    rare: Option<Box<Rare>>,
+    rare: Option<Box<RareFields>>,
 }
 
 /// Rarely used fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Rare {
+struct RareFields {
     email: Option<Box<str>>,
     note: Option<Box<str>>,
     /// `None` rather than empty.
-    own: Option<Arc<Own>>,
+    own: Option<Arc<AccountOverrides>>,
     until: Option<UnixTime>,
     users_max: Option<u32>,
 }
@@ -54,12 +54,12 @@ struct Rare {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// In tiers.yaml.
-    Listed,
+    Declared,
     /// In the store.
     Stored,
 }
 
-impl Rare {
+impl RareFields {
     /// `None` if all fields are empty.
     fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
@@ -67,7 +67,7 @@ impl Rare {
 }
 
 /// Shared by the accounts without overrides.
-static NOTHING: Own = Own {
+static NO_OVERRIDES: AccountOverrides = AccountOverrides {
     concurrency: None,
     quotas: Vec::new(),
     limits: Vec::new(),
@@ -89,8 +89,8 @@ impl Account {
     }
 
     /// An account as tiers.yaml lists it: its tier's terms, without overrides.
-    pub fn listed(id: AccountId, name: &str, tier: impl Into<Arc<str>>, since: UnixTime) -> Self {
-        Self::bare(id, name, tier.into(), since, Origin::Listed)
+    pub fn declared(id: AccountId, name: &str, tier: impl Into<Arc<str>>, since: UnixTime) -> Self {
+        Self::bare(id, name, tier.into(), since, Origin::Declared)
     }
 
     /// The owner's email address; at most [`EMAIL_BYTES_MAX`] bytes.
@@ -114,13 +114,13 @@ impl Account {
     }
 
     /// What overrides its tier's terms.
-    pub fn own(&self) -> &Own {
+    pub fn overrides(&self) -> &AccountOverrides {
         let own = self.rare.as_ref().and_then(|rare| rare.own.as_deref());
-        own.unwrap_or(&NOTHING)
+        own.unwrap_or(&NO_OVERRIDES)
     }
 
     /// The same, shared; `None` if there is nothing.
-    pub fn shared_own(&self) -> Option<Arc<Own>> {
+    pub fn shared_overrides(&self) -> Option<Arc<AccountOverrides>> {
         self.rare.as_ref()?.own.clone()
     }
 
@@ -142,15 +142,15 @@ impl Account {
         self
     }
 
-    pub(super) fn of(spec: AccountSpec, id: AccountId, created: UnixTime, words: &Words) -> Self {
-        let tier = words.share(&spec.tier);
+    pub(super) fn of(spec: AccountSpec, id: AccountId, created: UnixTime, interner: &Interner) -> Self {
+        let tier = interner.share(&spec.tier);
         let bare = Self::bare(id, &spec.name, tier, created, Origin::Stored);
-        bare.with(spec, words)
+        bare.with(spec, interner)
     }
 
     /// Its terms in flat form.
     pub fn spec(&self) -> AccountSpec {
-        let own = self.own();
+        let own = self.overrides();
         AccountSpec {
             name: self.name.to_string(),
             tier: self.tier.to_string(),
@@ -166,25 +166,25 @@ impl Account {
         }
     }
 
-    fn with(self, spec: AccountSpec, words: &Words) -> Self {
-        let own = Own {
+    fn with(self, spec: AccountSpec, interner: &Interner) -> Self {
+        let own = AccountOverrides {
             concurrency: spec.concurrency,
             quotas: by_name(spec.quotas),
             limits: by_name(spec.limits),
         };
-        let rare = Rare {
+        let rare = RareFields {
             email: spec.email.map(Into::into),
             note: spec.note.map(Into::into),
-            own: match own == *self.own() {
-                true => self.shared_own(),
+            own: match own == *self.overrides() {
+                true => self.shared_overrides(),
                 false => (!own.is_empty()).then(|| Arc::new(own)),
             },
             until: spec.until.map(|Until(time)| time),
             users_max: spec.max_users,
         };
         Self {
-            tier: words.share(&spec.tier),
-            source: spec.source.map(|source| words.share(&source)),
+            tier: interner.share(&spec.tier),
+            source: spec.source.map(|source| interner.share(&source)),
             blocked: spec.blocked,
             rare: rare.boxed(),
             ..self
@@ -195,11 +195,11 @@ impl Account {
     ///
     /// # Errors
     /// A value would be out of bounds.
-    pub(super) fn changed(&self, patch: &AccountPatch, words: &Words) -> Result<Self, Illegal> {
+    pub(super) fn changed(&self, patch: &AccountPatch, interner: &Interner) -> Result<Self, Illegal> {
         let mut spec = self.spec();
         spec.patch(patch);
         spec.check()?;
-        Ok(self.clone().with(spec, words))
+        Ok(self.clone().with(spec, interner))
     }
 
     /// Whether the name, email or note contains that lower-case text.

@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::bounds::{Bounds, Illegal, check_numbers};
-use crate::policy::rules::Raise;
+use crate::policy::rules::LimitOverride;
 use crate::policy::time::UnixTime;
 use crate::store::calendar;
 use crate::store::rows::{millis, unix_time};
@@ -297,8 +297,8 @@ enum Lifts {
     Network,
 }
 
-impl From<Raise> for OwnLimit {
-    fn from(Raise { number, lifts_network }: Raise) -> Self {
+impl From<LimitOverride> for OwnLimit {
+    fn from(LimitOverride { number, lifts_network }: LimitOverride) -> Self {
         let lifts = Some(Lifts::Network);
         match lifts_network {
             false => Self::Number(number),
@@ -307,7 +307,7 @@ impl From<Raise> for OwnLimit {
     }
 }
 
-impl From<OwnLimit> for Raise {
+impl From<OwnLimit> for LimitOverride {
     fn from(limit: OwnLimit) -> Self {
         let (number, lifts_network) = match limit {
             OwnLimit::Number(number) => (number, false),
@@ -319,6 +319,6 @@ impl From<OwnLimit> for Raise {
 
 impl From<OwnLimit> for u64 {
     fn from(limit: OwnLimit) -> Self {
-        Raise::from(limit).number.into()
+        LimitOverride::from(limit).number.into()
     }
 }

@@ -1,7 +1,7 @@
-//! The accounts that tiers.yaml lists, with ids from the store.
+//! The accounts that tiers.yaml declares, with ids from the store.
 //!
-//! The database has none of their keys, only a row for each name, which holds its id. A list is checked, its new names get
-//! ids durably, and then the [`Directory`] takes it over, at once for all readers.
+//! The database has none of their keys, only a row for each name, which holds its id. A new list is checked, its new names get
+//! ids durably, and then the [`Directory`] publishes it, at once for all readers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 
 use super::tables;
-use super::{AccountStore, AccountsError, Changing, ListedAccount, NO_ID, SHOWN_MAX};
+use super::{AccountStore, AccountsError, Changing, DeclaredAccount, NO_ID, SHOWN_MAX};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 use crate::store::account::{Account, Origin};
@@ -19,74 +19,78 @@ use crate::store::directory::{Directory, Step};
 use crate::store::keys::{Key, KeyHash, KeyId};
 use crate::store::rows::{millis, unix_time};
 
-/// Names no longer listed whose ids are kept for their return. Beyond that, those unlisted longest keep their rows, for their
+/// Names no longer declared whose ids are kept for their return. Beyond that, those removed longest keep their rows, for their
 /// usage, but their names are free.
-const UNLISTED_MAX: i64 = 100_000;
+const REMOVED_NAMES_MAX: i64 = 100_000;
 
-/// The ids of a list, in its order, each with the time when its name was first listed.
+/// The ids of a list, in its order, each with the time when its name was first declared.
 pub(super) type Ids = Vec<(AccountId, UnixTime)>;
 
 /// The differences between two lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Relisted {
-    /// Newly listed accounts.
-    pub come: usize,
+pub struct DeclaredChanges {
+    /// Newly declared accounts.
+    pub added: usize,
     /// Accounts whose tier or keys changed.
     pub changed: usize,
-    /// Accounts no longer listed.
-    pub gone: usize,
+    /// Accounts no longer declared.
+    pub removed: usize,
 }
 
 /// A new list, checked and with durable ids, but not visible yet. Holds the store's lock, so no account can change meanwhile.
 #[derive(Debug)]
-#[must_use = "until it is taken the old list stands"]
-pub struct Relisting<'s> {
+#[must_use = "until it is published the old list stands"]
+pub struct PreparedAccounts<'s> {
     change: Changing<'s>,
-    relisted: Relisted,
+    changes: DeclaredChanges,
 }
 
-impl Relisting<'_> {
+impl PreparedAccounts<'_> {
     /// Makes the list visible, at once for all readers. Doesn't wait for the disk.
-    pub fn take(self) -> Relisted {
+    pub fn publish(self) -> DeclaredChanges {
         self.change.store.directory.take(&self.change.steps);
-        self.relisted
+        self.changes
     }
 }
 
 impl AccountStore {
-    /// Replaces the listed accounts, in one step for all requests. A name keeps its id: an account that leaves the list and
+    /// Replaces the declared accounts, in one step for all requests. A name keeps its id: an account that leaves the list and
     /// returns finds its usage. Waits for the disk unless the list is the same.
     ///
     /// # Errors
     /// A name or a key is also in the store, a key is twice in the list, or new names can't be written. Nothing has changed then.
-    pub fn relist(&self, listed: &[ListedAccount], now: UnixTime) -> Result<Relisted, AccountsError> {
-        Ok(self.prepare_list(listed, now)?.take())
+    pub fn declare(&self, declared: &[DeclaredAccount], now: UnixTime) -> Result<DeclaredChanges, AccountsError> {
+        Ok(self.prepare_declared(declared, now)?.publish())
     }
 
-    /// The same in two steps, for a caller with work in between: this does all that can fail or waits for the disk, and
-    /// [`Relisting::take`] makes it visible.
+    /// The first of two steps, for a caller with work in between: it does all that can fail or wait for the disk, and
+    /// [`PreparedAccounts::publish`] makes it visible.
     ///
     /// # Errors
-    /// As [`Self::relist`].
-    pub fn prepare_list(&self, listed: &[ListedAccount], now: UnixTime) -> Result<Relisting<'_>, AccountsError> {
+    /// As [`Self::declare`].
+    pub fn prepare_declared(
+        &self,
+        declared: &[DeclaredAccount],
+        now: UnixTime,
+    ) -> Result<PreparedAccounts<'_>, AccountsError> {
         let mut change = self.begin();
-        check(listed, &self.directory)?;
-        let news = News::of(&self.directory, listed);
-        let relisted = news.relisted();
-        if relisted != Relisted::default() {
-            let ids = change.name(listed, news.told(), now)?;
-            change.steps = steps(&self.directory, listed, &ids);
+        check(declared, &self.directory)?;
+        let names = NameChanges::of(&self.directory, declared);
+        let changes = names.counts();
+        if changes != DeclaredChanges::default() {
+            let ids = change.name(declared, names.audit_detail(), now)?;
+            change.steps = steps(&self.directory, declared, &ids);
         }
-        Ok(Relisting { change, relisted })
+        Ok(PreparedAccounts { change, changes })
     }
 }
 
 impl Changing<'_> {
     /// Gives each name its id, durably, with a row in the audit log.
-    fn name(&mut self, listed: &[ListedAccount], detail: Value, now: UnixTime) -> Result<Ids, AccountsError> {
-        let listed = listed.to_vec();
+    fn name(&mut self, declared: &[DeclaredAccount], detail: Value, now: UnixTime) -> Result<Ids, AccountsError> {
+        let declared = declared.to_vec();
         let named = self.store.database.write(move |transaction| {
-            let Some(named) = name_listed(transaction, &listed, now)? else {
+            let Some(named) = assign_ids(transaction, &declared, now)? else {
                 return Ok(None);
             };
             log(transaction, &detail, now)?;
@@ -101,16 +105,16 @@ impl Changing<'_> {
 
 /// Gives each name of the list at startup its id, and records in the audit log what changed since the last run. `None`: ids
 /// are used up.
-pub(super) fn name_at_start(
+pub(super) fn declare_at_startup(
     transaction: &Transaction<'_>,
-    listed: &[ListedAccount],
+    declared: &[DeclaredAccount],
     now: UnixTime,
 ) -> rusqlite::Result<Option<Ids>> {
-    let Some(named) = name_listed(transaction, listed, now)? else {
+    let Some(named) = assign_ids(transaction, declared, now)? else {
         return Ok(None);
     };
-    if named.news.relisted() != Relisted::default() {
-        log(transaction, &named.news.told(), now)?;
+    if named.changes.counts() != DeclaredChanges::default() {
+        log(transaction, &named.changes.audit_detail(), now)?;
     }
     Ok(Some(named.ids))
 }
@@ -122,47 +126,51 @@ fn log(transaction: &Transaction<'_>, detail: &Value, now: UnixTime) -> rusqlite
 
 /// The names that differ between two lists.
 #[derive(Debug, Default)]
-struct News {
-    come: Vec<String>,
+struct NameChanges {
+    added: Vec<String>,
     changed: Vec<String>,
-    gone: Vec<String>,
+    removed: Vec<String>,
 }
 
-impl News {
+impl NameChanges {
     /// Compares with the list in memory, keys included.
-    fn of(directory: &Directory, listed: &[ListedAccount]) -> Self {
-        let before = directory.listed();
+    fn of(directory: &Directory, declared: &[DeclaredAccount]) -> Self {
+        let before = directory.declared();
         let mut before: HashMap<&str, &Account> = before.iter().map(|account| (&*account.name, &**account)).collect();
-        let mut news = Self::default();
-        for wanted in listed {
+        let mut names = Self::default();
+        for wanted in declared {
             match before.remove(wanted.name.as_str()) {
-                None => news.come.push(wanted.name.clone()),
+                None => names.added.push(wanted.name.clone()),
                 Some(old) if *old.tier != *wanted.tier || !has_keys(old, &wanted.keys) => {
-                    news.changed.push(wanted.name.clone());
+                    names.changed.push(wanted.name.clone());
                 }
                 Some(_) => {}
             }
         }
-        news.gone = before.into_keys().map(str::to_owned).collect();
-        news.gone.sort();
-        news
+        names.removed = before.into_keys().map(str::to_owned).collect();
+        names.removed.sort();
+        names
     }
 
-    fn relisted(&self) -> Relisted {
-        Relisted {
-            come: self.come.len(),
+    fn counts(&self) -> DeclaredChanges {
+        DeclaredChanges {
+            added: self.added.len(),
             changed: self.changed.len(),
-            gone: self.gone.len(),
+            removed: self.removed.len(),
         }
     }
 
     /// For the audit log: the first names of each kind, and the counts.
-    fn told(&self) -> Value {
+    fn audit_detail(&self) -> Value {
         let first = |names: &[String]| names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>();
-        let Relisted { come, changed, gone } = self.relisted();
+        let DeclaredChanges {
+            added,
+            changed,
+            removed,
+        } = self.counts();
         json!({
-            "added": come, "changed": changed, "removed": gone, "names_added": first(&self.come),
-            "names_changed": first(&self.changed), "names_removed": first(&self.gone),
+            "added": added, "changed": changed, "removed": removed, "names_added": first(&self.added),
+            "names_changed": first(&self.changed), "names_removed": first(&self.removed),
         })
     }
 }
@@ -176,70 +184,70 @@ fn has_keys(account: &Account, hashes: &[KeyHash]) -> bool {
 struct AssignedIds {
     ids: Ids,
     /// Without changes to keys, which the database doesn't have.
-    news: News,
+    changes: NameChanges,
 }
 
-/// Gives every listed name an id that it keeps, so an account that leaves tiers.yaml and returns finds its usage. Writes only
+/// Gives every declared name an id that it keeps, so an account that leaves tiers.yaml and returns finds its usage. Writes only
 /// what changed. `None`: ids are used up, and nothing is written.
-fn name_listed(
+fn assign_ids(
     transaction: &Transaction<'_>,
-    listed: &[ListedAccount],
+    declared: &[DeclaredAccount],
     now: UnixTime,
 ) -> rusqlite::Result<Option<AssignedIds>> {
-    let mut before = listed_rows(transaction)?;
+    let mut before = declared_rows(transaction)?;
     let mut named = AssignedIds {
-        ids: Vec::with_capacity(listed.len()),
-        news: News::default(),
+        ids: Vec::with_capacity(declared.len()),
+        changes: NameChanges::default(),
     };
     let mut next = tables::next_id(transaction)?;
-    if u64::from(next) + listed.len() as u64 > u64::from(NO_ID) {
+    if u64::from(next) + declared.len() as u64 > u64::from(NO_ID) {
         return Ok(None);
     }
-    for wanted in listed {
+    for wanted in declared {
         let (id, since) = match before.remove(&wanted.name) {
             Some((id, tier, since)) => {
                 if tier != wanted.tier {
-                    list(transaction, id, &wanted.tier)?;
-                    named.news.changed.push(wanted.name.clone());
+                    set_row(transaction, id, &wanted.tier)?;
+                    named.changes.changed.push(wanted.name.clone());
                 }
                 (id, since)
             }
             None => {
-                named.news.come.push(wanted.name.clone());
-                list_anew(transaction, wanted, &mut next, now)?
+                named.changes.added.push(wanted.name.clone());
+                declare_name(transaction, wanted, &mut next, now)?
             }
         };
         named.ids.push((AccountId(id), unix_time(since)));
     }
-    let mut unlist = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
+    let mut remove = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
     for (name, (id, ..)) in before {
-        unlist.execute(params![id, millis(now)])?;
-        named.news.gone.push(name);
+        remove.execute(params![id, millis(now)])?;
+        named.changes.removed.push(name);
     }
-    if !named.news.gone.is_empty() {
-        named.news.gone.sort();
+    if !named.changes.removed.is_empty() {
+        named.changes.removed.sort();
         forget_names(transaction)?;
     }
     Ok(Some(named))
 }
 
-/// The listed accounts by name: id, tier, and the time since which they are listed.
-fn listed_rows(connection: &Connection) -> rusqlite::Result<HashMap<String, (u32, String, i64)>> {
+/// The declared accounts by name: id, tier, and the time since which they are declared.
+fn declared_rows(connection: &Connection) -> rusqlite::Result<HashMap<String, (u32, String, i64)>> {
     let mut select = connection
         .prepare("SELECT name, id, tier, created FROM account WHERE origin = 'listed' AND removed_at IS NULL")?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;
     rows.collect()
 }
 
-fn list(transaction: &Transaction<'_>, id: u32, tier: &str) -> rusqlite::Result<()> {
+fn set_row(transaction: &Transaction<'_>, id: u32, tier: &str) -> rusqlite::Result<()> {
     let mut update = transaction.prepare_cached("UPDATE account SET removed_at = NULL, tier = ?2 WHERE id = ?1")?;
     update.execute(params![id, tier]).map(drop)
 }
 
-/// The id of a newly listed name, its former one or a new one, and the time when it was first listed.
-fn list_anew(
+/// The id of a newly declared name, its former one or a new one, and the time when it was first declared.
+fn declare_name(
     transaction: &Transaction<'_>,
-    wanted: &ListedAccount,
+    wanted: &DeclaredAccount,
     next: &mut u32,
     now: UnixTime,
 ) -> rusqlite::Result<(u32, i64)> {
@@ -248,7 +256,7 @@ fn list_anew(
     )?;
     let found = find.query_row([&wanted.name], |row| Ok((row.get(0)?, row.get(1)?)));
     if let Some((id, since)) = found.optional()? {
-        list(transaction, id, &wanted.tier)?;
+        set_row(transaction, id, &wanted.tier)?;
         return Ok((id, since));
     }
     let (id, since) = (*next, millis(now));
@@ -260,54 +268,54 @@ fn list_anew(
     Ok((id, since))
 }
 
-/// Beyond [`UNLISTED_MAX`], the names unlisted longest lose their ids.
+/// Beyond [`REMOVED_NAMES_MAX`], the names removed longest lose their ids.
 fn forget_names(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let count: i64 = transaction.query_row(
         "SELECT count(*) FROM account WHERE origin = 'listed' AND removed_at IS NOT NULL",
         [],
         |row| row.get(0),
     )?;
-    if count <= UNLISTED_MAX {
+    if count <= REMOVED_NAMES_MAX {
         return Ok(());
     }
     transaction
         .execute(
             "UPDATE account SET origin = 'unlisted' WHERE id IN (SELECT id FROM account \
              WHERE origin = 'listed' AND removed_at IS NOT NULL ORDER BY removed_at, id LIMIT ?1)",
-            [count - UNLISTED_MAX],
+            [count - REMOVED_NAMES_MAX],
         )
         .map(drop)
 }
 
-/// Adds the listed accounts to a directory that has only stored ones.
+/// Adds the declared accounts to a directory that has only stored ones.
 ///
 /// # Errors
 /// A name or a key is also stored, or a key is twice in the list.
-pub(super) fn fill(directory: &Directory, listed: &[ListedAccount], ids: &Ids) -> Result<(), AccountsError> {
-    check(listed, directory)?;
-    directory.take(&steps(directory, listed, ids));
+pub(super) fn fill(directory: &Directory, declared: &[DeclaredAccount], ids: &Ids) -> Result<(), AccountsError> {
+    check(declared, directory)?;
+    directory.take(&steps(directory, declared, ids));
     Ok(())
 }
 
 /// Checks the list against the stored accounts and against itself.
-fn check(listed: &[ListedAccount], directory: &Directory) -> Result<(), AccountsError> {
+fn check(declared: &[DeclaredAccount], directory: &Directory) -> Result<(), AccountsError> {
     let is_stored = |account: &Arc<Account>| account.origin == Origin::Stored;
-    let both = listed
+    let both = declared
         .iter()
         .filter(|account| directory.by_name(&account.name).as_ref().is_some_and(is_stored));
     let both: Vec<String> = both.map(|account| account.name.clone()).take(SHOWN_MAX).collect();
     if !both.is_empty() {
-        return Err(AccountsError::ListedAndStored(both));
+        return Err(AccountsError::DeclaredAndStored(both));
     }
     let mut owners: HashMap<KeyId, &str> = HashMap::new();
-    for account in listed {
+    for account in declared {
         for hash in &account.keys {
             let stored = directory.owner(KeyId::of(hash)).filter(is_stored);
             let stored = stored.map(|owner| owner.name.to_string());
             let earlier = owners.insert(KeyId::of(hash), &account.name);
             if let Some(other) = stored.or_else(|| earlier.map(str::to_owned)) {
-                let listed = account.name.clone();
-                return Err(AccountsError::KeyOfTwo { listed, other });
+                let declared = account.name.clone();
+                return Err(AccountsError::SharedKey { declared, other });
             }
         }
     }
@@ -315,17 +323,17 @@ fn check(listed: &[ListedAccount], directory: &Directory) -> Result<(), Accounts
 }
 
 /// The steps from the directory's list to this one.
-fn steps(directory: &Directory, listed: &[ListedAccount], ids: &Ids) -> Vec<Step> {
+fn steps(directory: &Directory, declared: &[DeclaredAccount], ids: &Ids) -> Vec<Step> {
     let mut before: HashMap<AccountId, Arc<Account>> = directory
-        .listed()
+        .declared()
         .into_iter()
         .map(|account| (account.id, account))
         .collect();
     let mut steps = Vec::new();
-    for (wanted, (id, since)) in listed.iter().zip(ids) {
+    for (wanted, (id, since)) in declared.iter().zip(ids) {
         let keys = wanted.keys.iter().map(|hash| Key::plain(*hash, *since)).collect();
-        let tier = directory.words().share(&wanted.tier);
-        let account = Arc::new(Account::listed(*id, &wanted.name, tier, *since).with_keys(keys));
+        let tier = directory.interner().share(&wanted.tier);
+        let account = Arc::new(Account::declared(*id, &wanted.name, tier, *since).with_keys(keys));
         match before.remove(id) {
             None => steps.push(Step::add(account)),
             Some(old) if old != account => steps.push(Step::change(old, account)),

@@ -15,11 +15,11 @@ pub enum AccountsError {
     /// A disk error.
     Disk(String),
     /// These names are both in tiers.yaml and in the store; at most 20 of them.
-    ListedAndStored(Vec<String>),
+    DeclaredAndStored(Vec<String>),
     /// Two accounts have the same key.
-    KeyOfTwo {
+    SharedKey {
         /// The one in tiers.yaml.
-        listed: String,
+        declared: String,
         /// The other one, in tiers.yaml or in the store.
         other: String,
     },
@@ -34,15 +34,15 @@ impl fmt::Display for AccountsError {
         match self {
             Self::Damaged(what) => write!(f, "the stored accounts are damaged ({what}); restore a backup"),
             Self::Disk(error) => f.write_str(error),
-            Self::ListedAndStored(names) => write!(
+            Self::DeclaredAndStored(names) => write!(
                 f,
                 "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from \
                  the store (`tiergate account remove NAME --yes`; if no server runs, start one without the list first)",
                 names.join(", ")
             ),
-            Self::KeyOfTwo { listed, other } => write!(
+            Self::SharedKey { declared, other } => write!(
                 f,
-                "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
+                "the account {declared} of tiers.yaml has a key that {other} has too; give each account keys of its own"
             ),
             Self::NoIds => f.write_str("all account ids are used up"),
             Self::Unavailable(why) => write!(
@@ -60,8 +60,8 @@ impl std::error::Error for AccountsError {}
 pub enum ChangeError {
     /// No account has that name.
     UnknownAccount,
-    /// The account is listed in tiers.yaml, and is changed there.
-    Listed,
+    /// The account is declared in tiers.yaml, and is changed there.
+    Declared,
     /// Another account has that name.
     NameTaken,
     /// An import without `update` names an existing account.
@@ -79,7 +79,7 @@ pub enum ChangeError {
     /// That network has no entry.
     UnknownNetwork,
     /// tiers.yaml blocks that network, and unblocks it.
-    ListedNetwork,
+    DeclaredNetwork,
     /// There are [`NETWORKS_MAX`] network entries.
     TooManyNetworks,
     /// Two lines of an import give the same name different terms.
@@ -105,24 +105,24 @@ impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownAccount => f.write_str("there is no such account"),
-            Self::Listed => f.write_str("the account is listed in tiers.yaml: change it there"),
-            Self::NameTaken => f.write_str("an account of that name exists already"),
+            Self::Declared => f.write_str("the account is listed in tiers.yaml: change it there"),
+            Self::NameTaken => f.write_str("an account with that name already exists"),
             Self::NotUpdating => f.write_str(
-                "an account of that name exists already; import with --update (`update=1`) to update existing accounts",
+                "an account with that name already exists; import with --update (`update=1`) to update existing accounts",
             ),
             Self::TooManyAccounts => write!(
                 f,
                 "there are {ACCOUNTS_MAX} accounts in the store, and there can't be more: remove some"
             ),
             Self::UnknownKey => f.write_str("there is no such key"),
-            Self::KeyTaken => f.write_str("an account has that key already"),
+            Self::KeyTaken => f.write_str("an account already has that key"),
             Self::TooManyKeys => write!(
                 f,
                 "the account has {KEYS_PER_ACCOUNT_MAX} keys, and can't have more: revoke one first"
             ),
             Self::KeyExpired => f.write_str("the key has expired: add a new one instead"),
             Self::UnknownNetwork => f.write_str("there is no entry for that network"),
-            Self::ListedNetwork => {
+            Self::DeclaredNetwork => {
                 f.write_str("the network is blocked in tiers.yaml: take it out of `blocked_networks` there")
             }
             Self::TooManyNetworks => write!(

@@ -75,7 +75,7 @@ pub struct Changed {
 }
 
 impl AccountStore {
-    /// Applies the lines, each with its number. Several lines with the same name and terms give one account several keys. Listed
+    /// Applies the lines, each with its number. Several lines with the same name and terms give one account several keys. Declared
     /// accounts are never touched. Consumes the lines under the store's lock.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl<'s> ImportPlan<'s, '_> {
             Some(at) => {
                 row.terms.source = Change::Keep;
                 let known = account_of(&self.change.steps[*at]);
-                let again = known.changed(&row.terms, self.change.store.directory.words())?;
+                let again = known.changed(&row.terms, self.change.store.directory.interner())?;
                 if again != **known {
                     return Err(ChangeError::Differs);
                 }
@@ -178,22 +178,22 @@ impl<'s> ImportPlan<'s, '_> {
 
     /// The account that a line names, before and after.
     fn step(&mut self, row: &mut ImportRow) -> Result<Step, ChangeError> {
-        let (directory, words) = (&self.change.store.directory, self.change.store.directory.words());
+        let (directory, interner) = (&self.change.store.directory, self.change.store.directory.interner());
         let Some(before) = directory.by_name(&row.name) else {
             let tier = row.terms.tier.as_deref().ok_or(ChangeError::NoTier)?;
-            let (tier, id) = (words.share(tier), self.change.next_id()?);
+            let (tier, id) = (interner.share(tier), self.change.next_id()?);
             let account = Account::bare(id, &row.name, tier, self.now, Origin::Stored);
             if let Some(source) = &self.options.source {
                 row.terms.source = Change::Set(source.clone());
             }
-            return Ok(Step::add(Arc::new(account.changed(&row.terms, words)?)));
+            return Ok(Step::add(Arc::new(account.changed(&row.terms, interner)?)));
         };
         match before.origin {
             _ if !self.options.update => Err(ChangeError::NotUpdating),
-            Origin::Listed => Err(ChangeError::Listed),
+            Origin::Declared => Err(ChangeError::Declared),
             Origin::Stored => {
                 row.terms.source = Change::Keep;
-                let after = before.changed(&row.terms, words)?;
+                let after = before.changed(&row.terms, interner)?;
                 let after = match after == *before {
                     true => Arc::clone(&before),
                     false => Arc::new(after),

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-pub use self::declared::{Relisted, Relisting};
+pub use self::declared::{DeclaredChanges, PreparedAccounts};
 pub use self::error::{AccountsError, ChangeError, ImportError};
 pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
 pub use self::used::AccountUse;
@@ -42,7 +42,7 @@ const SHOWN_MAX: usize = 20;
 
 /// An account as tiers.yaml lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedAccount {
+pub struct DeclaredAccount {
     /// Its name.
     pub name: String,
     /// The name of its tier.
@@ -76,28 +76,28 @@ pub struct Minted {
 }
 
 impl AccountStore {
-    /// Loads the accounts and network entries of that database, and adds the accounts that tiers.yaml lists and the networks that
-    /// it has `blocked`. Blocks on the disk.
+    /// Loads the accounts and network entries of that database, and adds the accounts that tiers.yaml declares and the networks that
+    /// it blocks. Blocks on the disk.
     ///
     /// # Errors
-    /// The database can't be read or written, no id is left for a listed name, or a name or a key is in both places.
+    /// The database can't be read or written, no id is left for a declared name, or a name or a key is in both places.
     pub fn open(
         database: Arc<Database>,
-        listed: &[ListedAccount],
+        declared: &[DeclaredAccount],
         blocked: Vec<IpNet>,
         now: UnixTime,
     ) -> Result<Self, AccountsError> {
-        let named = listed.to_vec();
+        let named = declared.to_vec();
         let named = database.write(move |transaction| {
-            tables::drop_what_is_over(transaction, now)?;
-            declared::name_at_start(transaction, &named, now)
+            tables::delete_expired(transaction, now)?;
+            declared::declare_at_startup(transaction, &named, now)
         });
         let named = named.map_err(|error| AccountsError::Disk(error.to_string()))?;
         let ids = named.ok_or(AccountsError::NoIds)?;
         let read = database.read(tables::read);
         let read = read.map_err(|error| AccountsError::Disk(error.to_string()))??;
-        let directory = Directory::of(read.accounts, read.words);
-        declared::fill(&directory, listed, &ids)?;
+        let directory = Directory::of(read.accounts, read.interner);
+        declared::fill(&directory, declared, &ids)?;
         let networks = Networks::new(blocked);
         networks.restore(read.networks);
         Ok(Self {
@@ -129,7 +129,7 @@ impl AccountStore {
             return Err(ChangeError::NameTaken);
         }
         new.check()?;
-        let account = Account::of(new, change.next_id()?, stamp.at, self.directory.words());
+        let account = Account::of(new, change.next_id()?, stamp.at, self.directory.interner());
         let account = Arc::new(account);
         change.steps.push(Step::add(Arc::clone(&account)));
         let detail = json!({ "id": account.id.0, "tier": &*account.tier });
@@ -140,7 +140,7 @@ impl AccountStore {
     /// Changes the account of that name and returns the result. Writes nothing if nothing changes.
     ///
     /// # Errors
-    /// There is no such account, it is listed, or a value would be out of bounds.
+    /// There is no such account, it is declared, or a value would be out of bounds.
     pub fn change(
         &self,
         name: &str,
@@ -149,7 +149,7 @@ impl AccountStore {
     ) -> Result<Arc<Account>, ChangeError> {
         let mut change = self.begin();
         let before = self.stored(name)?;
-        let account = Arc::new(before.changed(what, self.directory.words())?);
+        let account = Arc::new(before.changed(what, self.directory.interner())?);
         let fields = before.spec().differences(&account.spec());
         if fields.is_empty() {
             return Ok(before);
@@ -170,7 +170,7 @@ impl AccountStore {
     /// database keeps the id, name and tier of the removed one, to identify its usage.
     ///
     /// # Errors
-    /// There is no such account, or it is listed.
+    /// There is no such account, or it is declared.
     pub fn remove(&self, name: &str, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
         let mut change = self.begin();
         let account = self.stored(name)?;
@@ -183,7 +183,7 @@ impl AccountStore {
     /// Creates a key for the account of that name. Expired keys are dropped if they are in the way.
     ///
     /// # Errors
-    /// There is no such account, it is listed or has too many keys, or the label is out of bounds.
+    /// There is no such account, it is declared or has too many keys, or the label is out of bounds.
     pub fn mint(
         &self,
         name: &str,
@@ -205,7 +205,7 @@ impl AccountStore {
     /// unless it expires sooner. Returns both.
     ///
     /// # Errors
-    /// There is no such key, it has expired, or its account is listed or has too many keys.
+    /// There is no such key, it has expired, or its account is declared or has too many keys.
     pub fn rotate(&self, id: KeyId, overlap: Span, stamp: impl Into<Stamp>) -> Result<(Minted, Key), ChangeError> {
         let stamp = stamp.into();
         let now = stamp.at;
@@ -234,7 +234,7 @@ impl AccountStore {
     /// Revokes a key at once and for good, and returns what it was.
     ///
     /// # Errors
-    /// There is no such key, or its account is listed.
+    /// There is no such key, or its account is declared.
     pub fn revoke(&self, id: KeyId, stamp: impl Into<Stamp>) -> Result<Key, ChangeError> {
         let mut change = self.begin();
         let (account, key) = self.stored_key(id)?;
@@ -276,7 +276,7 @@ impl AccountStore {
         let account = self.directory.by_name(name).ok_or(ChangeError::UnknownAccount)?;
         match account.origin {
             Origin::Stored => Ok(account),
-            Origin::Listed => Err(ChangeError::Listed),
+            Origin::Declared => Err(ChangeError::Declared),
         }
     }
 
@@ -285,7 +285,7 @@ impl AccountStore {
         let key = account.key(id).cloned().ok_or(ChangeError::UnknownKey)?;
         match account.origin {
             Origin::Stored => Ok((account, key)),
-            Origin::Listed => Err(ChangeError::Listed),
+            Origin::Declared => Err(ChangeError::Declared),
         }
     }
 

@@ -27,8 +27,8 @@ impl AccountStore {
         let mut change = self.begin();
         let old = self.networks.get(network);
         let old = old.unwrap_or_else(|| Arc::new(self.networks.bare(network)));
-        if old.listed && what.block == Change::Clear {
-            return Err(ChangeError::ListedNetwork);
+        if old.declared && what.block == Change::Clear {
+            return Err(ChangeError::DeclaredNetwork);
         }
         let new = Arc::new(old.changed(what, now)?);
         if new == old {
@@ -51,7 +51,7 @@ impl AccountStore {
         let mut change = self.begin();
         let old = self.networks.get(network).ok_or(ChangeError::UnknownNetwork)?;
         if old.is_bare() {
-            return Err(ChangeError::ListedNetwork);
+            return Err(ChangeError::DeclaredNetwork);
         }
         change.networks.push(Arc::new(self.networks.bare(network)));
         change.commit(

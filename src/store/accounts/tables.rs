@@ -9,18 +9,18 @@ use rusqlite::{Connection, Row, ToSql, Transaction, params, params_from_iter};
 
 use super::{AccountsError, NO_ID};
 use crate::policy::caller::AccountId;
-use crate::policy::rules::Raise;
+use crate::policy::rules::LimitOverride;
 use crate::policy::time::UnixTime;
 use crate::store::account::{Account, AccountSpec, Numbers, OwnLimit, columns};
 use crate::store::directory::Step;
+use crate::store::interner::Interner;
 use crate::store::keys::{Key, KeyHash};
 use crate::store::network::{Block, NetworkEntry};
 use crate::store::rows::{millis, unix_time};
-use crate::store::words::Words;
 
 pub(super) struct Stored {
     pub(super) accounts: Vec<Arc<Account>>,
-    pub(super) words: Words,
+    pub(super) interner: Interner,
     pub(super) networks: Vec<NetworkEntry>,
     /// The lowest unused id.
     pub(super) next_id: u32,
@@ -28,14 +28,14 @@ pub(super) struct Stored {
 
 /// Reads everything. There may be a million accounts, so each is built in its final form.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Result<Stored, AccountsError>> {
-    let words = Words::default();
-    let accounts = match accounts(connection, &words)? {
+    let interner = Interner::default();
+    let accounts = match accounts(connection, &interner)? {
         Ok(accounts) => accounts,
         Err(error) => return Ok(Err(error)),
     };
     Ok(Ok(Stored {
         accounts,
-        words,
+        interner,
         networks: networks(connection)?,
         next_id: next_id(connection)?,
     }))
@@ -48,7 +48,10 @@ pub(super) fn next_id(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 /// The accounts by id, with their overrides and keys.
-fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<Vec<Arc<Account>>, AccountsError>> {
+fn accounts(
+    connection: &Connection,
+    interner: &Interner,
+) -> rusqlite::Result<Result<Vec<Arc<Account>>, AccountsError>> {
     let mut own = own_numbers(connection)?;
     let mut keys = keys(connection)?.into_iter().peekable();
     let fields = columns().collect::<Vec<_>>().join(", ");
@@ -65,7 +68,7 @@ fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<V
             limits,
             ..AccountSpec::read(name, row, 3)?
         };
-        let account = Account::of(spec, AccountId(id), unix_time(created), words);
+        let account = Account::of(spec, AccountId(id), unix_time(created), interner);
         let its = std::iter::from_fn(|| keys.next_if(|(of, _)| *of == id).map(|(_, key)| key));
         accounts.push(Arc::new(account.with_keys(its.collect())));
     }
@@ -93,7 +96,7 @@ fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, OwnNumb
     let mut limits = connection.prepare("SELECT account, request_limit, requests, lifts_network FROM account_limit")?;
     let mut rows = limits.query([])?;
     while let Some(row) = rows.next()? {
-        let raise = Raise {
+        let raise = LimitOverride {
             number: row.get(2)?,
             lifts_network: row.get(3)?,
         };
@@ -237,7 +240,7 @@ fn put_own_numbers(transaction: &Transaction<'_>, account: AccountId, spec: &Acc
             "INSERT INTO account_limit (account, request_limit, requests, lifts_network) VALUES (?1, ?2, ?3, ?4)",
         )?;
         for (name, own) in &spec.limits {
-            let raise = Raise::from(*own);
+            let raise = LimitOverride::from(*own);
             limit.execute(params![account.0, name, raise.number, raise.lifts_network])?;
         }
     }
@@ -319,7 +322,7 @@ fn put_network(transaction: &Transaction<'_>, entry: &NetworkEntry) -> rusqlite:
 }
 
 /// Deletes expired blocks, and entries that are empty without them.
-pub(super) fn drop_what_is_over(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<()> {
+pub(super) fn delete_expired(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<()> {
     let over: Vec<NetworkEntry> = networks(transaction)?
         .into_iter()
         .filter(|entry| entry.has_block_over(now))

@@ -115,7 +115,7 @@ impl Checkpoints {
         if !told && now.since(since) >= TOO_LONG {
             tracing::warn!(
                 bytes = log,
-                "can't restart the write-ahead log: a reader holds it for long, or the disk fails"
+                "can't restart the write-ahead log: a reader has held it for long, or the disk is failing"
             );
             self.too_large = Some((since, true));
         }

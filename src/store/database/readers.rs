@@ -16,7 +16,7 @@ pub(in crate::store) struct Readers {
     file: PathBuf,
     state: Mutex<ReadersState>,
     /// Used with `state`.
-    given_back: Condvar,
+    returned: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Readers {
         Self {
             file,
             state: Mutex::default(),
-            given_back: Condvar::new(),
+            returned: Condvar::new(),
         }
     }
 
@@ -41,11 +41,11 @@ impl Readers {
     pub fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let idle = self.take()?;
         // Returns the connection on drop, after a panic too.
-        let mut lent = Lent {
+        let mut pooled = PooledConnection {
             readers: self,
             connection: idle,
         };
-        let connection = match &mut lent.connection {
+        let connection = match &mut pooled.connection {
             Some(connection) => connection,
             none => none.insert(connection::reading(&self.file)?),
         };
@@ -53,14 +53,14 @@ impl Readers {
             .transaction_with_behavior(TransactionBehavior::Deferred)
             .and_then(|view| work(&view));
         if read.is_err() {
-            lent.connection = None;
+            pooled.connection = None;
         }
         Ok(read?)
     }
 
     fn take(&self) -> Result<Option<Connection>, ReadError> {
         let mut state = self.state.lock();
-        self.given_back
+        self.returned
             .wait_while(&mut state, |state| state.out >= READERS_MAX && !state.closed);
         if state.closed {
             return Err(ReadError("the database is closed".to_owned()));
@@ -76,18 +76,18 @@ impl Readers {
             state.closed = true;
             std::mem::take(&mut state.idle)
         };
-        self.given_back.notify_all();
+        self.returned.notify_all();
         drop(idle);
     }
 }
 
 /// A connection in use; `None`: not open yet, or not to be reused.
-struct Lent<'r> {
+struct PooledConnection<'r> {
     readers: &'r Readers,
     connection: Option<Connection>,
 }
 
-impl Drop for Lent<'_> {
+impl Drop for PooledConnection<'_> {
     fn drop(&mut self) {
         let mut state = self.readers.state.lock();
         state.out -= 1;
@@ -100,6 +100,6 @@ impl Drop for Lent<'_> {
         };
         drop(state);
         drop(unwanted);
-        self.readers.given_back.notify_one();
+        self.readers.returned.notify_one();
     }
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::wake_batch::{Bell, WakeBatch};
+use super::wake_batch::{LoopWaker, WakeBatch};
 use crate::policy::DebitNumber;
 use crate::sync::Mutex;
 
@@ -26,31 +26,31 @@ impl std::error::Error for Unavailable {}
 
 /// The ledger's end, which reports what became of a record. Dropping it unsettled means failure.
 #[derive(Debug)]
-pub struct Ticket(Arc<Mutex<Slip>>);
+pub struct Ticket(Arc<Mutex<CommitState>>);
 
 /// Resolves when the record is durable. Dropping it does not cancel the write: only [`Self::withdraw`] does.
 #[derive(Debug)]
 #[must_use = "the record counts only once this has resolved"]
 pub struct Commit {
-    slip: Arc<Mutex<Slip>>,
+    state: Arc<Mutex<CommitState>>,
     number: DebitNumber,
 }
 
 #[derive(Debug, Default)]
-struct Slip {
+struct CommitState {
     settled: Option<Result<(), Unavailable>>,
     withdrawn: bool,
-    /// The waiting task, and the bell of its event loop.
-    waiter: Option<(Waker, Option<Arc<Bell>>)>,
+    /// The waiting task, and the waker of its event loop.
+    waiter: Option<(Waker, Option<Arc<LoopWaker>>)>,
 }
 
 impl Commit {
     /// A pending record, and the ticket to settle it with.
     pub fn pending() -> (Self, Ticket) {
-        let slip = Arc::new(Mutex::new(Slip::default()));
+        let state = Arc::new(Mutex::new(CommitState::default()));
         let number = DebitNumber::LAST;
-        let ticket = Ticket(Arc::clone(&slip));
-        (Self { slip, number }, ticket)
+        let ticket = Ticket(Arc::clone(&state));
+        (Self { state, number }, ticket)
     }
 
     /// Attaches the number of its debit.
@@ -67,7 +67,7 @@ impl Commit {
     pub fn done() -> Self {
         let (commit, ticket) = Self::pending();
         // The other end was just created, so it can't have been withdrawn.
-        let _stands = ticket.settle(Ok(()));
+        let _settlement = ticket.settle(Ok(()));
         commit
     }
 
@@ -82,9 +82,9 @@ impl Commit {
     /// # Errors
     /// The record is not durable, or is withdrawn now.
     pub fn withdraw(self) -> Result<(), Unavailable> {
-        let mut slip = self.slip.lock();
-        slip.withdrawn = true;
-        slip.settled.unwrap_or(Err(Unavailable))
+        let mut state = self.state.lock();
+        state.withdrawn = true;
+        state.settled.unwrap_or(Err(Unavailable))
     }
 }
 
@@ -92,13 +92,13 @@ impl Future for Commit {
     type Output = Result<(), Unavailable>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut slip = self.slip.lock();
-        match slip.settled {
+        let mut state = self.state.lock();
+        match state.settled {
             Some(settled) => Poll::Ready(settled),
             None => {
                 let waits = |(waker, _): &(Waker, _)| waker.will_wake(cx.waker());
-                if !slip.waiter.as_ref().is_some_and(waits) {
-                    slip.waiter = Some((cx.waker().clone(), Bell::nearest()));
+                if !state.waiter.as_ref().is_some_and(waits) {
+                    state.waiter = Some((cx.waker().clone(), LoopWaker::current()));
                 }
                 Poll::Pending
             }
@@ -133,15 +133,15 @@ impl Ticket {
     }
 
     fn put(&self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Settlement {
-        let mut slip = self.0.lock();
-        if slip.withdrawn {
+        let mut state = self.0.lock();
+        if state.withdrawn {
             return Settlement::Withdrawn;
         }
-        slip.settled = Some(outcome);
-        let waiter = slip.waiter.take();
-        drop(slip);
-        if let Some((waker, bell)) = waiter {
-            wakes.push(waker, bell);
+        state.settled = Some(outcome);
+        let waiter = state.waiter.take();
+        drop(state);
+        if let Some((waker, loop_waker)) = waiter {
+            wakes.push(waker, loop_waker);
         }
         Settlement::Stands
     }
@@ -151,7 +151,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if self.0.lock().settled.is_none() {
             // Withdrawn or not, it will not be durable.
-            let _unheard = self.put(Err(Unavailable), &mut WakeBatch::default());
+            let _settlement = self.put(Err(Unavailable), &mut WakeBatch::default());
         }
     }
 }

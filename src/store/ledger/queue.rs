@@ -15,14 +15,14 @@ use crate::clock::Clock;
 use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
 use crate::store::database::WriteError;
-use crate::store::recall::{Fence, Post};
+use crate::store::recall::{Fence, FenceSignal};
 use crate::store::record::{LedgerEntry, Record};
 use crate::telemetry::DatabaseMeters;
 
 /// Queued rows that debit nothing. Further ones are dropped and counted: they are for statistics.
 pub const NOTES_MAX: usize = 65_536;
 /// The group size, in debits, from which the next group is given time to gather.
-const CROWD_MIN: usize = 4;
+const GATHER_DEBITS_MIN: usize = 4;
 /// The longest that a group gathers.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 /// The longest that a note waits for a commit to join.
@@ -47,7 +47,7 @@ pub(in crate::store) enum Arrival {
     /// A debit to write.
     Debit(Debit),
     /// To be notified once everything before it is settled.
-    Fence(Post),
+    Fence(FenceSignal),
     /// Another change.
     Work(Work),
 }
@@ -281,15 +281,15 @@ impl WriteQueue {
         let settings = state.commit_settings;
         let gathers = match settings.durability {
             Durability::Relaxed if !state.arrivals.is_empty() => Some((usize::MAX, settings.commit_every.into())),
-            Durability::Strict if state.last_group >= CROWD_MIN => Some((state.last_group, GATHER_MAX)),
+            Durability::Strict if state.last_group >= GATHER_DEBITS_MIN => Some((state.last_group, GATHER_MAX)),
             _ => None,
         };
-        if let Some((crowd, longest)) = gathers {
-            state.wake_at = crowd;
+        if let Some((group, longest)) = gathers {
+            state.wake_at = group;
             state.asleep = true;
             let urgent = |arrival: &Arrival| !matches!(arrival, Arrival::Debit(_));
             let goes_on = |state: &mut WriteQueueState| {
-                state.arrivals.len() < crowd
+                state.arrivals.len() < group
                     && !state.closing
                     && state.commit_settings == settings
                     && !state.arrivals.last().is_some_and(urgent)

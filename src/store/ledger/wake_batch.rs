@@ -1,7 +1,7 @@
 //! Wakes many tasks of one event loop from another thread, with one system call.
 //!
 //! A wake from outside costs a write to the loop's eventfd, which is more than all the rest of a durable debit. So each loop
-//! has a bell with a task of its own: wakers are queued at the bell, its task is woken once, and it wakes them from within,
+//! has a [`LoopWaker`] with a task of its own: wakers are queued there, its task is woken once, and it wakes them from within,
 //! which costs next to nothing.
 //!
 //! The task does nothing else, so no waiter depends on another one being polled. When it is dropped with its loop, it wakes
@@ -16,49 +16,49 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 
 thread_local! {
-    /// The bell of the loop that last ran on this thread.
-    static NEAREST: RefCell<Option<(Id, Arc<Bell>)>> = const { RefCell::new(None) };
+    /// The waker of the loop that last ran on this thread.
+    static CURRENT: RefCell<Option<(Id, Arc<LoopWaker>)>> = const { RefCell::new(None) };
 }
 
-/// The bell of one event loop.
+/// Wakes the tasks of one event loop.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct LoopWaker {
     /// Never held during a wake.
-    rung: Mutex<Rung>,
+    queue: Mutex<WakeQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Rung {
+struct WakeQueue {
     due: Vec<Waker>,
-    /// The bell's task, while it sleeps.
+    /// The waker of its own task, while that sleeps.
     task: Option<Waker>,
     /// The task was dropped with its loop.
-    gone: bool,
+    closed: bool,
 }
 
 /// Tasks to wake.
 #[derive(Debug, Default)]
 pub struct WakeBatch {
-    bells: Vec<Arc<Bell>>,
+    loops: Vec<Arc<LoopWaker>>,
 }
 
 impl WakeBatch {
-    /// Adds a waker: at the bell, or woken at once without one.
-    pub fn push(&mut self, waker: Waker, bell: Option<Arc<Bell>>) {
-        let Some(bell) = bell else {
+    /// Queues a waker at its event loop; without one, wakes it at once.
+    pub fn push(&mut self, waker: Waker, loop_waker: Option<Arc<LoopWaker>>) {
+        let Some(loop_waker) = loop_waker else {
             waker.wake();
             return;
         };
-        bell.rung.lock().due.push(waker);
-        if !self.bells.iter().any(|there| Arc::ptr_eq(there, &bell)) {
-            self.bells.push(bell);
+        loop_waker.queue.lock().due.push(waker);
+        if !self.loops.iter().any(|queued| Arc::ptr_eq(queued, &loop_waker)) {
+            self.loops.push(loop_waker);
         }
     }
 
     /// Wakes them.
     pub fn wake(&mut self) {
-        for bell in self.bells.drain(..) {
-            bell.ring();
+        for loop_waker in self.loops.drain(..) {
+            loop_waker.wake();
         }
     }
 }
@@ -69,35 +69,35 @@ impl Drop for WakeBatch {
     }
 }
 
-impl Bell {
-    /// The bell of the current event loop; `None` outside of any.
-    pub fn nearest() -> Option<Arc<Self>> {
+impl LoopWaker {
+    /// The current event loop's; `None` outside of any.
+    pub fn current() -> Option<Arc<Self>> {
         let handle = Handle::try_current().ok()?;
-        NEAREST.with_borrow_mut(|nearest| match nearest {
-            Some((of, bell)) if *of == handle.id() => Some(Arc::clone(bell)),
+        CURRENT.with_borrow_mut(|current| match current {
+            Some((of, loop_waker)) if *of == handle.id() => Some(Arc::clone(loop_waker)),
             _ => {
-                let bell = Arc::new(Self::default());
-                *nearest = Some((handle.id(), Arc::clone(&bell)));
+                let loop_waker = Arc::new(Self::default());
+                *current = Some((handle.id(), Arc::clone(&loop_waker)));
                 let mut task = Task {
-                    bell: Arc::clone(&bell),
+                    loop_waker: Arc::clone(&loop_waker),
                     due: Vec::new(),
                 };
                 handle.spawn(poll_fn(move |cx| task.poll(cx)));
-                Some(bell)
+                Some(loop_waker)
             }
         })
     }
 
-    fn ring(&self) {
-        let mut rung = self.rung.lock();
-        if rung.gone {
-            let due = std::mem::take(&mut rung.due);
-            drop(rung);
+    fn wake(&self) {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            let due = std::mem::take(&mut queue.due);
+            drop(queue);
             due.into_iter().for_each(Waker::wake);
             return;
         }
-        let task = rung.task.take();
-        drop(rung);
+        let task = queue.task.take();
+        drop(queue);
         if let Some(task) = task {
             task.wake();
         }
@@ -106,18 +106,18 @@ impl Bell {
 
 /// Runs in the loop and wakes the queued tasks.
 struct Task {
-    bell: Arc<Bell>,
+    loop_waker: Arc<LoopWaker>,
     /// Empty between wakes; keeps its capacity.
     due: Vec<Waker>,
 }
 
 impl Task {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut rung = self.bell.rung.lock();
-        // Under the same lock as the swap, so that later pushes ring again.
-        rung.task = Some(cx.waker().clone());
-        std::mem::swap(&mut rung.due, &mut self.due);
-        drop(rung);
+        let mut queue = self.loop_waker.queue.lock();
+        // Under the same lock as the swap, so that later pushes wake again.
+        queue.task = Some(cx.waker().clone());
+        std::mem::swap(&mut queue.due, &mut self.due);
+        drop(queue);
         self.due.drain(..).for_each(Waker::wake);
         Poll::Pending
     }
@@ -126,10 +126,10 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let due = {
-            let mut rung = self.bell.rung.lock();
-            rung.gone = true;
-            rung.task = None;
-            std::mem::take(&mut rung.due)
+            let mut queue = self.loop_waker.queue.lock();
+            queue.closed = true;
+            queue.task = None;
+            std::mem::take(&mut queue.due)
         };
         due.into_iter().for_each(Waker::wake);
     }

@@ -113,7 +113,7 @@ fn a_longer_window_is_backfilled_as_far_as_jobs_are_kept() {
         .set(std::slice::from_ref(&short), history);
     modelled.work(72);
     modelled.tidy();
-    let past = modelled.opened.database().past();
+    let past = modelled.opened.database().debit_history();
     let both = [short, long];
     modelled.opened.database().upkeep().set(&both, history);
     let filling = modelled.change_to(&both).expect("one is new");

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::{Clock, ClockControl};
 use tiergate::gate::{
     Backfill, Backfilled, CLOCK_STEP_MAX_DEFAULT, Committing, Entered, Gate, Generation, Permit, Tick,
 };
@@ -21,7 +21,7 @@ use tiergate::policy::rules::{TierId, UpstreamId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, LedgerSettings, Past};
+use tiergate::store::{Database, DebitHistory, Debited, Fence, History, JobHistory, Ledger, LedgerSettings};
 use tiergate::telemetry::DatabaseMeters;
 use tokio::runtime::Runtime;
 
@@ -77,7 +77,7 @@ enum Either {
     Database(JobHistory),
 }
 
-impl Past for Either {
+impl DebitHistory for Either {
     fn recall(
         self,
         windows: &Table<WindowId, Window>,
@@ -138,7 +138,7 @@ impl Opened {
             Self::Memory(ledger) => Either::Memory(Arc::clone(ledger)),
             Self::Database(database) => {
                 database.upkeep().set(windows, History::default());
-                Either::Database(database.past())
+                Either::Database(database.debit_history())
             }
         }
     }
@@ -163,7 +163,7 @@ struct Debit {
 struct ModelledGate {
     store: Store,
     clock: Clock,
-    hands: &'static Hands,
+    clock_control: &'static ClockControl,
     windows: Vec<Window>,
     ids: Ids,
     gate: Arc<Gate>,
@@ -193,13 +193,13 @@ fn ids_of(windows: &[Window]) -> Ids {
 
 impl ModelledGate {
     fn new(store: Store, windows: &[Window]) -> Self {
-        let hands: &'static Hands = Box::leak(Box::default());
-        let clock = Clock::moved_by(hands, START);
+        let clock_control: &'static ClockControl = Box::leak(Box::default());
+        let clock = Clock::moved_by(clock_control, START);
         let (gate, opened) = gate(&store, windows, clock);
         Self {
             store,
             clock,
-            hands,
+            clock_control,
             windows: windows.to_vec(),
             ids: ids_of(windows),
             gate,
@@ -215,7 +215,7 @@ impl ModelledGate {
     }
 
     fn advance(&self, span: Span) {
-        self.hands.advance(span);
+        self.clock_control.advance(span);
         let Tick { step, filling } = self.gate.tick();
         assert!(
             matches!(step, ClockStep::Forward(_)),

@@ -29,8 +29,8 @@ pub(super) struct PrefixAggregator {
 
 impl PrefixAggregator {
     /// The counter at a place that [`Self::settle`] has just returned.
-    pub(super) fn cell(&mut self, place: usize) -> &mut CounterState {
-        &mut self.places[place].cell
+    pub(super) fn state(&mut self, place: usize) -> &mut CounterState {
+        &mut self.places[place].state
     }
 
     /// The counter of the prefix, or of the rest of its row; `None` if neither counts anything.
@@ -42,8 +42,8 @@ impl PrefixAggregator {
         let mut row = self.row(subject);
         let rest = row.end - 1;
         let place = row.find(|place| *place == rest || self.places[*place].key == key);
-        let cell = &mut self.places[place.unwrap_or(rest)].cell;
-        (!cell.forget(limit, at)).then_some(cell)
+        let state = &mut self.places[place.unwrap_or(rest)].state;
+        (!state.forget(limit, at)).then_some(state)
     }
 
     /// The place that counts the prefix from now on. `max` is the number of individually counted networks over all shards.
@@ -60,24 +60,24 @@ impl PrefixAggregator {
         }
         let mut is_free = |place: &usize| {
             let entry = &mut self.places[*place];
-            entry.key == 0 || entry.cell.forget(limit, at)
+            entry.key == 0 || entry.state.forget(limit, at)
         };
         let Some(free) = own.clone().find(&mut is_free) else {
             return rest;
         };
-        self.places[rest].cell.forget(limit, at);
-        let cell = self.places[rest].cell.clone();
-        self.places[free] = CounterEntry { key, cell };
+        self.places[rest].state.forget(limit, at);
+        let state = self.places[rest].state.clone();
+        self.places[free] = CounterEntry { key, state };
         free
     }
 
-    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
-        self.places.iter_mut().map(|entry| &mut entry.cell)
+    pub(super) fn states(&mut self) -> impl Iterator<Item = &mut CounterState> {
+        self.places.iter_mut().map(|entry| &mut entry.state)
     }
 
     /// Frees the memory if nothing counts.
     pub(super) fn sweep(&mut self, limit: &Limit, at: Moment) {
-        if self.places.iter_mut().all(|entry| entry.cell.forget(limit, at)) {
+        if self.places.iter_mut().all(|entry| entry.state.forget(limit, at)) {
             self.places = Vec::new();
         }
     }

@@ -27,7 +27,7 @@ pub struct Reload<'r> {
     /// For each new limit, the old one of the same name.
     known: Vec<Option<LimitId>>,
     /// For each new limit that has no old one: budgets shared by all shards.
-    rooms: Vec<CardinalityBudgets>,
+    budgets: Vec<CardinalityBudgets>,
 }
 
 impl<'r> Reload<'r> {
@@ -37,7 +37,7 @@ impl<'r> Reload<'r> {
             from,
             to,
             known: to.limits.iter().map(|limit| from.limit_named(&limit.name)).collect(),
-            rooms: to.limits.iter().map(|_| CardinalityBudgets::new(to)).collect(),
+            budgets: to.limits.iter().map(|_| CardinalityBudgets::new(to)).collect(),
         }
     }
 
@@ -45,12 +45,12 @@ impl<'r> Reload<'r> {
     pub fn apply(&self, shard: &mut Shard, at: Moment) {
         let callers_max = self.to.callers_max as usize;
         shard.reload(|old| {
-            let limits = self.to.limits.iter().zip(&self.known).zip(&self.rooms);
-            let counted = limits.map(|((limit, known), rooms)| {
+            let limits = self.to.limits.iter().zip(&self.known).zip(&self.budgets);
+            let counted = limits.map(|((limit, known), budgets)| {
                 let Some((from, mut counted)) = known.and_then(|id| Some((id, old[id.index()].take()?))) else {
-                    return LimitCounters::new((limit, rooms));
+                    return LimitCounters::new((limit, budgets));
                 };
-                counted.carry(&self.from.limits[from.index()], limit, rooms, callers_max, at);
+                counted.carry(&self.from.limits[from.index()], limit, budgets, callers_max, at);
                 counted
             });
             counted.collect()

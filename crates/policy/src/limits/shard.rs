@@ -36,30 +36,30 @@ pub(super) struct CardinalityBudgets {
 
 impl CardinalityBudgets {
     pub(super) fn new(rules: &Rules) -> Self {
-        let room = || Arc::new(CardinalityBudget::new(rules.callers_max as usize));
+        let budget = || Arc::new(CardinalityBudget::new(rules.callers_max as usize));
         Self {
-            requests: room(),
-            refusals: room(),
+            requests: budget(),
+            refusals: budget(),
         }
     }
 }
 
 impl LimitCounters {
-    pub(super) fn new((limit, rooms): (&Limit, &CardinalityBudgets)) -> Self {
+    pub(super) fn new((limit, budgets): (&Limit, &CardinalityBudgets)) -> Self {
         Self {
-            requests: CounterTable::new(Arc::clone(&rooms.requests)),
+            requests: CounterTable::new(Arc::clone(&budgets.requests)),
             refusals: limit
                 .block_after
-                .map(|rule| Refusals::new(limit, rule, &rooms.refusals)),
+                .map(|rule| Refusals::new(limit, rule, &budgets.refusals)),
         }
     }
 
-    /// Carries over what was counted under `from`; `rooms` are the budgets for new tables.
+    /// Carries over what was counted under `from`; `budgets` are the budgets for new tables.
     pub(super) fn carry(
         &mut self,
         from: &Limit,
         to: &Limit,
-        rooms: &CardinalityBudgets,
+        budgets: &CardinalityBudgets,
         callers_max: usize,
         at: Moment,
     ) {
@@ -67,17 +67,19 @@ impl LimitCounters {
         if !counts_alike(from, to) || from.penalty != to.penalty {
             // A refusal under the new limit never lasts longer than this.
             let longest = to.penalty.unwrap_or_default().max(to.window);
-            self.requests.cells().for_each(|cell| cell.carry(from, to, longest, at));
+            self.requests
+                .states()
+                .for_each(|state| state.carry(from, to, longest, at));
         }
         let before = self.refusals.take();
         self.refusals = to.block_after.map(|rule| {
-            let new = Refusals::new(to, rule, &rooms.refusals);
+            let new = Refusals::new(to, rule, &budgets.refusals);
             let Some(before) = before else { return new };
             let mut table = before.table;
             table.set_max(callers_max);
             if from.block_after != to.block_after {
-                let carry = |cell: &mut CounterState| cell.carry(&before.limit, &new.limit, rule.lasts, at);
-                table.cells().for_each(carry);
+                let carry = |state: &mut CounterState| state.carry(&before.limit, &new.limit, rule.lasts, at);
+                table.states().for_each(carry);
             }
             Refusals { table, ..new }
         });
@@ -85,7 +87,7 @@ impl LimitCounters {
 }
 
 impl Refusals {
-    fn new(limit: &Limit, rule: BlockAfter, room: &Arc<CardinalityBudget>) -> Self {
+    fn new(limit: &Limit, rule: BlockAfter, budget: &Arc<CardinalityBudget>) -> Self {
         Self {
             limit: Limit {
                 number: rule.refusals,
@@ -94,7 +96,7 @@ impl Refusals {
                 ..limit.clone()
             },
             lasts: rule.lasts,
-            table: CounterTable::new(Arc::clone(room)),
+            table: CounterTable::new(Arc::clone(budget)),
         }
     }
 }
@@ -110,9 +112,9 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Remaining time of the subject's block; `None` if it isn't blocked.
     fn block_for(&mut self, subject: &Subject, at: Moment) -> Option<Span> {
-        let cell = self.table.own(subject)?;
-        let is_over = cell.forget(&self.limit, at);
-        match cell {
+        let state = self.table.own(subject)?;
+        let is_over = state.forget(&self.limit, at);
+        match state {
             CounterState::Penalty { until } if !is_over => Some(until.since(at.now)),
             _ => None,
         }
@@ -129,9 +131,9 @@ pub(super) struct CounterCheck {
 impl Shard {
     /// All shards, empty, for the limits of these rules.
     pub fn all(rules: &Rules) -> Vec<Self> {
-        let rooms: Vec<_> = rules.limits.iter().map(|_| CardinalityBudgets::new(rules)).collect();
+        let budgets: Vec<_> = rules.limits.iter().map(|_| CardinalityBudgets::new(rules)).collect();
         let new = |_| Self {
-            of: rules.limits.iter().zip(&rooms).map(LimitCounters::new).collect(),
+            of: rules.limits.iter().zip(&budgets).map(LimitCounters::new).collect(),
         };
         (0..SHARDS).map(new).collect()
     }
@@ -158,10 +160,10 @@ impl Shard {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
         let place = table.find(&counter.subject, limit, at);
-        let read = |cell: &mut CounterState| cell.read(limit, counter.enforced, at);
+        let read = |state: &mut CounterState| state.read(limit, counter.enforced, at);
         CounterCheck {
-            reading: match table.cell(place) {
-                Some(cell) => read(cell),
+            reading: match table.state(place) {
+                Some(state) => read(state),
                 None => read(&mut CounterState::Empty),
             },
             place,
@@ -175,8 +177,8 @@ impl Shard {
         if let Place::Prefix(_) = place {
             table.note_aggregated();
         }
-        let cell = table.take(&counter.subject, place);
-        cell.charge(limit, counter.enforced, at)
+        let state = table.take(&counter.subject, place);
+        state.charge(limit, counter.enforced, at)
     }
 
     /// The counter is exhausted for `lasts`: begins its penalty if one is configured and none is running, and counts the
@@ -194,13 +196,13 @@ impl Shard {
         };
         let table = &mut self.of[counter.limit.index()].requests;
         let place = table.find(&counter.subject, limit, at);
-        let cell = table.take(&counter.subject, place);
-        if matches!(cell, CounterState::Penalty { .. }) {
+        let state = table.take(&counter.subject, place);
+        if matches!(state, CounterState::Penalty { .. }) {
             return lasts;
         }
         // A penalty leaves the counter empty. If something still counted then, it would lift the limit.
-        let penalty = penalty.max(lasts).max(cell.until_empty(limit, at));
-        *cell = CounterState::Penalty {
+        let penalty = penalty.max(lasts).max(state.until_empty(limit, at));
+        *state = CounterState::Penalty {
             until: at.now + penalty,
         };
         penalty
@@ -216,14 +218,14 @@ impl Shard {
         if requests.is_shared(&counter.subject, &rules[counter.limit.index()], at) {
             return false;
         }
-        let Some(cell) = table.own_or_new(&counter.subject, limit, at) else {
+        let Some(state) = table.own_or_new(&counter.subject, limit, at) else {
             return false;
         };
-        if cell.read(limit, limit.number, at).used + 1 < limit.number {
-            cell.charge(limit, limit.number, at);
+        if state.read(limit, limit.number, at).used + 1 < limit.number {
+            state.charge(limit, limit.number, at);
             return false;
         }
-        *cell = CounterState::Penalty { until: at.now + *lasts };
+        *state = CounterState::Penalty { until: at.now + *lasts };
         true
     }
 

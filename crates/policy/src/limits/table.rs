@@ -27,7 +27,7 @@ pub(super) struct CounterTable {
     places: Vec<CounterEntry>,
     used: usize,
     /// For networks. Accounts are not bounded by it, since clients can't create any.
-    room: Arc<CardinalityBudget>,
+    budget: Arc<CardinalityBudget>,
     /// Where the next sweep begins.
     hand: usize,
     /// Callers that are not counted individually.
@@ -39,7 +39,7 @@ pub(super) struct CounterTable {
 #[derive(Debug, Default)]
 pub(super) struct CounterEntry {
     pub(super) key: u64,
-    pub(super) cell: CounterState,
+    pub(super) state: CounterState,
 }
 
 const _: () = assert!(size_of::<CounterEntry>() == 24, "a million of them are kept");
@@ -55,11 +55,11 @@ pub(super) enum Place {
 }
 
 impl CounterTable {
-    pub(super) fn new(room: Arc<CardinalityBudget>) -> Self {
+    pub(super) fn new(budget: Arc<CardinalityBudget>) -> Self {
         Self {
             places: Vec::new(),
             used: 0,
-            room,
+            budget,
             hand: 0,
             prefixes: PrefixAggregator::default(),
             aggregated: 0,
@@ -76,23 +76,23 @@ impl CounterTable {
             return Place::Nowhere;
         }
         if !self.has_room(limit, at) {
-            let max = self.room.max();
+            let max = self.budget.max();
             return Place::Prefix(self.prefixes.settle(subject, max, limit, at));
         }
         let Some(shared) = self.prefixes.counted(subject, limit, at) else {
             return Place::Nowhere;
         };
-        let cell = shared.clone();
+        let state = shared.clone();
         let place = self.insert(key);
-        self.places[place].cell = cell;
+        self.places[place].state = state;
         Place::At(place)
     }
 
     /// The counter at a place that [`Self::find`] has just returned; `None` if there is none.
-    pub(super) fn cell(&mut self, place: Place) -> Option<&mut CounterState> {
+    pub(super) fn state(&mut self, place: Place) -> Option<&mut CounterState> {
         match place {
-            Place::At(at) => Some(&mut self.places[at].cell),
-            Place::Prefix(at) => Some(self.prefixes.cell(at)),
+            Place::At(at) => Some(&mut self.places[at].state),
+            Place::Prefix(at) => Some(self.prefixes.state(at)),
             Place::Nowhere => None,
         }
     }
@@ -101,13 +101,13 @@ impl CounterTable {
     pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut CounterState {
         let key = key(subject.id);
         let at = match place {
-            Place::Prefix(at) => return self.prefixes.cell(at),
+            Place::Prefix(at) => return self.prefixes.state(at),
             Place::At(at) if self.places[at].key == key => at,
             // The table has grown since, or an entry was removed.
             Place::At(_) => self.at(key).unwrap_or_else(|| self.insert(key)),
             Place::Nowhere => self.insert(key),
         };
-        &mut self.places[at].cell
+        &mut self.places[at].state
     }
 
     /// Whether the subject's counter may contain requests of others with its prefix: it shares one with them, or its own began as a
@@ -118,7 +118,7 @@ impl CounterTable {
 
     pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut CounterState> {
         let at = self.at(key(subject.id))?;
-        Some(&mut self.places[at].cell)
+        Some(&mut self.places[at].state)
     }
 
     /// The subject's own counter, created if there is budget.
@@ -128,7 +128,7 @@ impl CounterTable {
             return None;
         }
         let place = self.at(key).unwrap_or_else(|| self.insert(key));
-        Some(&mut self.places[place].cell)
+        Some(&mut self.places[place].state)
     }
 
     pub(super) fn note_aggregated(&mut self) {
@@ -148,14 +148,14 @@ impl CounterTable {
     }
 
     /// All counters, including those of prefixes.
-    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
-        let own = self.places.iter_mut().map(|entry| &mut entry.cell);
-        own.chain(self.prefixes.cells())
+    pub(super) fn states(&mut self) -> impl Iterator<Item = &mut CounterState> {
+        let own = self.places.iter_mut().map(|entry| &mut entry.state);
+        own.chain(self.prefixes.states())
     }
 
     /// Sets how many networks may be counted individually.
     pub(super) fn set_max(&self, max: usize) {
-        self.room.set_max(max);
+        self.budget.set_max(max);
     }
 
     /// Looks at that many places, drops expired counters and frees unused memory.
@@ -170,17 +170,17 @@ impl CounterTable {
     /// Whether one more network may be counted individually, if need be in place of an expired one. The table does not shrink,
     /// so a [`Place`] found before stays valid.
     fn has_room(&mut self, limit: &Limit, at: Moment) -> bool {
-        if !self.room.has_room(self.used) {
+        if !self.budget.has_room(self.used) {
             self.forget_some(SWEPT_WHEN_FULL, limit, at);
         }
-        self.room.has_room(self.used)
+        self.budget.has_room(self.used)
     }
 
     fn forget_some(&mut self, places: usize, limit: &Limit, at: Moment) {
         for _ in 0..places.min(self.places.len()) {
             self.hand &= self.places.len() - 1;
             let entry = &mut self.places[self.hand];
-            if entry.key != 0 && entry.cell.forget(limit, at) {
+            if entry.key != 0 && entry.state.forget(limit, at) {
                 // An entry after it may have moved here.
                 self.remove(self.hand);
             } else {
@@ -208,10 +208,10 @@ impl CounterTable {
             self.resize((self.places.len() * 2).max(PLACES_MIN));
         }
         self.used += 1;
-        self.room.take();
+        self.budget.take();
         self.put(CounterEntry {
             key,
-            cell: CounterState::Empty,
+            state: CounterState::Empty,
         })
     }
 
@@ -239,7 +239,7 @@ impl CounterTable {
         let mask = self.places.len() - 1;
         self.places[hole] = CounterEntry::default();
         self.used -= 1;
-        self.room.give_back();
+        self.budget.give_back();
         let mut at = hole;
         loop {
             at = (at + 1) & mask;

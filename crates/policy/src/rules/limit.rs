@@ -120,7 +120,7 @@ impl Limit {
 
 /// An override of a request limit's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Raise {
+pub struct LimitOverride {
     /// Requests in the window: 0 to 1,000,000,000.
     pub number: u32,
     /// Whether the network of the account has that number too, for the account's requests (rules §7.3). Always so where a

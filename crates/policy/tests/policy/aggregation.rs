@@ -3,7 +3,7 @@
 //!
 //! Regression: a caller that left an aggregate as soon as there was capacity began with nothing used.
 
-use tiergate_policy::caller::{Caller, NetworkId, Whereabouts};
+use tiergate_policy::caller::{Caller, HashedOrigin, NetworkId};
 use tiergate_policy::time::{Span, UnixTime};
 use tiergate_policy::{Admission, JobId, Outcome};
 
@@ -23,8 +23,8 @@ fn few() -> RulesBuilder {
 }
 
 /// The network of that number, 256 to a prefix, with ids above those of the groups, as hashes have. Each prefix has a region of its own.
-fn whereabouts(number: u64) -> Whereabouts {
-    Whereabouts {
+fn hashed_origin(number: u64) -> HashedOrigin {
+    HashedOrigin {
         network: NetworkId(1 << 40 | number),
         prefix: NetworkId(1 << 50 | (number / 256) << 13),
         region: (number / 256) as u32,
@@ -43,7 +43,7 @@ fn succeeds(harness: &mut Harness, number: u64) -> bool {
 /// The network's job, if it is admitted.
 fn begins(harness: &mut Harness, number: u64) -> Option<JobId> {
     let mut ask = ask(0, 0);
-    ask.caller = Caller::Network(harness.policy.counted_as(whereabouts(number), harness.now));
+    ask.caller = Caller::Network(harness.policy.counted_as(hashed_origin(number), harness.now));
     let Admission::Running { grant, .. } = harness.policy.enter(&ask, harness.now).ok()? else {
         panic!("there are slots for all")
     };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tiergate_policy::caller::{AccountId, Caller, Network, UserId};
 use tiergate_policy::rules::{TierId, UpstreamId};
 use tiergate_policy::time::Span;
-use tiergate_policy::{Delegate, Own};
+use tiergate_policy::{AccountOverrides, Delegate};
 
 /// What a request asks of the policy.
 pub use tiergate_policy::AdmissionRequest;
@@ -46,7 +46,7 @@ pub trait RequestExt {
     /// The client's longest wait.
     fn prefer_wait(self, prefer_wait: impl Into<Option<Span>>) -> Self;
     /// What the caller has of its own.
-    fn own(self, own: impl Into<Option<Arc<Own>>>) -> Self;
+    fn own(self, own: impl Into<Option<Arc<AccountOverrides>>>) -> Self;
     /// The account that asks for one of its users.
     fn delegate(self, delegate: impl Into<Option<Box<Delegate>>>) -> Self;
     /// It is asked for this user by that account, which is of the request's tier and may have so many users.
@@ -83,7 +83,7 @@ impl RequestExt for AdmissionRequest {
         self
     }
 
-    fn own(mut self, own: impl Into<Option<Arc<Own>>>) -> Self {
+    fn own(mut self, own: impl Into<Option<Arc<AccountOverrides>>>) -> Self {
         self.own = own.into();
         self
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tiergate_policy::caller::Caller;
 use tiergate_policy::rules::{Quota, Tier, Window, WindowId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
-use tiergate_policy::{Own, Usage};
+use tiergate_policy::{AccountOverrides, Usage};
 
 use super::super::debits::{leaves, width};
 use super::super::request::AdmissionRequest;
@@ -113,7 +113,7 @@ impl Model {
     }
 
     /// The subjects whose terms must admit the job: its caller, and the account that asks for it.
-    pub fn quota_subjects(&self, ask: &AdmissionRequest) -> Vec<(Caller, &Tier, Option<Arc<Own>>)> {
+    pub fn quota_subjects(&self, ask: &AdmissionRequest) -> Vec<(Caller, &Tier, Option<Arc<AccountOverrides>>)> {
         let mut quota_subjects = vec![(ask.caller, self.rules.tier(ask.tier), ask.own.clone())];
         if let Some(delegate) = &ask.delegate {
             let account = Caller::Account(delegate.account);
@@ -163,7 +163,7 @@ impl Model {
 }
 
 /// The caller's own limit, otherwise its tier's.
-pub fn own_limit(own: Option<&Own>, quota: &Quota) -> u64 {
+pub fn own_limit(own: Option<&AccountOverrides>, quota: &Quota) -> u64 {
     let of_its_own = own.and_then(|own| own.quotas.iter().find(|(name, _)| *name == quota.name));
     of_its_own.map_or(quota.limit, |(_, limit)| *limit)
 }

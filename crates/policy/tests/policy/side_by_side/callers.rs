@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tiergate_policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate_policy::rules::TierId;
 use tiergate_policy::time::Timestamp;
-use tiergate_policy::{Admission, JobId, Own, Policy};
+use tiergate_policy::{AccountOverrides, Admission, JobId, Policy};
 
 use super::super::request::request;
 use super::super::rules::rules;
@@ -32,10 +32,10 @@ pub(super) fn callers() -> impl Iterator<Item = Caller> {
 }
 
 /// Some numbers for what an account has of its own: a concurrency of 1 to 3 or its tier's, and up to two quotas.
-pub(super) fn own(bits: u8) -> Arc<Own> {
+pub(super) fn own(bits: u8) -> Arc<AccountOverrides> {
     let quota = |name: &str, limit: u8| (name.into(), u64::from(limit));
     let quotas = [quota("q0", bits >> 2), quota("q1", bits % 16)];
-    Arc::new(Own {
+    Arc::new(AccountOverrides {
         concurrency: Some(u32::from(bits % 4)).filter(|limit| *limit > 0),
         quotas: quotas[..usize::from(bits >> 6) % 3].to_vec(),
         limits: Vec::new(),
