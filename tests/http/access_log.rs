@@ -138,7 +138,7 @@ async fn a_log_of_errors_has_only_those() {
 #[tokio::test]
 async fn a_renamed_file_is_begun_anew() {
     let server = FastServer::start();
-    let logged = Logged::start(&seven_tiers(8, &[(server.address, 4)], ""), "what: all");
+    let logged = Logged::start(&seven_tiers(8, &[(server.address, 4)], ""), "max_per_second: 1000000");
     get(logged.proxy.address, "/me").await;
     logged.lines(1).await;
     let old = logged.folder.path().join("access.log.1");
