@@ -1,0 +1,297 @@
+//! The status page: what everybody may know of the queue, who may follow it, and how it ends.
+
+use serde_json::{Value, json};
+
+use crate::support::program::Program;
+use crate::support::{Answer, Client, Door, Plan, Worker, get, soon};
+
+fn plan<'a>(servers: &'a [(std::net::SocketAddr, u32)], more: &'a str) -> Plan<'a> {
+    Plan {
+        cores: 1,
+        servers,
+        more,
+        ..Plan::default()
+    }
+}
+
+async fn queued(door: &Door, key: &str) -> Client {
+    let mut client = Client::connect(door.address).await;
+    client.search(key).await;
+    client
+}
+
+/// One who follows the events.
+struct Follower {
+    client: Client,
+    text: String,
+}
+
+impl Follower {
+    async fn connect(address: std::net::SocketAddr) -> Self {
+        let mut client = Client::connect(address).await;
+        client.request("GET", "/status/events", "").await;
+        let head = client.answer_head().await;
+        assert_eq!(
+            (head.status(), head.get("content-type")),
+            (200, Some("text/event-stream"))
+        );
+        assert_eq!(head.get("cache-control"), Some("no-store"));
+        let text = String::new();
+        Self { client, text }
+    }
+
+    /// The next event of that name, without its frame of HTTP.
+    async fn next(&mut self, name: &str) -> Option<Value> {
+        let mark = format!("event: {name}\ndata: ");
+        loop {
+            if let Some((_, rest)) = self.text.split_once(&mark)
+                && let Some((data, rest)) = rest.split_once("\n\n")
+            {
+                let data = serde_json::from_str(data).expect("an event is one line of JSON");
+                self.text = rest.to_owned();
+                return Some(data);
+            }
+            let bytes = self
+                .client
+                .read_some()
+                .await
+                .expect("the connection ends in good order");
+            if bytes.is_empty() {
+                return None;
+            }
+            self.text.push_str(&unchunked(&bytes));
+        }
+    }
+
+    async fn until(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        soon(what, async {
+            loop {
+                let now = self.next("now").await.expect("it goes on");
+                if is_so(&now) {
+                    return now;
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Lines that give the size of a chunk have nothing else than hexadecimal digits.
+fn unchunked(bytes: &[u8]) -> String {
+    let text = String::from_utf8(bytes.to_vec()).expect("events are text, and ASCII here");
+    let is_size = |line: &str| line.len() <= 8 && !line.is_empty() && line.chars().all(|c| c.is_ascii_hexdigit());
+    let lines = text.split("\r\n").filter(|line| !is_size(line));
+    lines.collect::<Vec<_>>().concat()
+}
+
+fn places(now: &Value) -> Vec<u64> {
+    let places = now["queue"]["places"].as_array().expect("a short queue");
+    places
+        .iter()
+        .map(|place| place["priority"].as_u64().expect("a priority"))
+        .collect()
+}
+
+fn admitted(now: &Value) -> Vec<(u64, String, bool)> {
+    let lines = now["upstreams"][0]["admission"].as_array().expect("a list");
+    let line = |line: &Value| {
+        let how = line["how"].as_str().expect("a word").to_owned();
+        (
+            line["priority"].as_u64().expect("a priority"),
+            how,
+            line["admitted"] == true,
+        )
+    };
+    lines.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn the_state_is_told_and_followed() {
+    let worker = Worker::start().await;
+    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
+    let mut follower = Follower::connect(door.address).await;
+    let first = follower.next("now").await.expect("the state comes first");
+    assert_eq!(first["headline"]["title"], "Open: no queue");
+    assert!(admitted(&first).iter().all(|(_, how, yes)| how == "slot" && *yes));
+    let past = follower.next("traffic").await.expect("then the past");
+    assert_eq!(
+        (past["period"].as_str(), past["served"].as_array().map(Vec::len)),
+        (Some("1h"), Some(60))
+    );
+
+    let mut clients = vec![queued(&door, "p3").await];
+    door.house_until(0, 1).await;
+    for (at, key) in ["p6", "p2", "p5", "p2", "p2", "p2", "p2", "p2"].into_iter().enumerate() {
+        clients.push(queued(&door, key).await);
+        door.house_until(at + 1, 1).await;
+    }
+    let full = follower
+        .until("eight places are taken", |now| places(now).len() == 8)
+        .await;
+    assert_eq!(places(&full), [6, 5, 2, 2, 2, 2, 2, 2]);
+    assert_eq!(full["headline"]["title"], "Busy: priority 3 and above get in");
+    for (priority, how, yes) in admitted(&full) {
+        let told = if priority > 2 {
+            ("displaces", true)
+        } else {
+            ("full", false)
+        };
+        assert_eq!((how.as_str(), yes), told, "{priority}");
+    }
+    assert_eq!(full["upstreams"][0]["running"][0]["priority"], 3);
+    let told = get(door.address, "/status.json").await.json();
+    assert_eq!(told["now"]["queue"], full["queue"]);
+
+    drop(clients);
+    follower.until("all have gone", |now| places(now).is_empty()).await;
+}
+
+#[tokio::test]
+async fn nobody_is_identified_and_no_server_named() {
+    let worker = Worker::start().await;
+    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
+    let _running = queued(&door, "p5").await;
+    let _waiting = queued(&door, "p5").await;
+    door.house_until(1, 1).await;
+    let port = worker.address.port().to_string();
+    for path in ["/status", "/status.json"] {
+        let text = get(door.address, path).await.text();
+        for secret in ["127.0.0.1", &port, "account", "caller", "network\"", "upstream\""] {
+            assert!(!text.contains(secret), "{path} tells {secret}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_are_text_on_the_page() {
+    let worker = Worker::start().await;
+    let yaml = plan(&[(worker.address, 1)], "drain_timeout: 100ms").yaml();
+    let hostile = "</script><i>&";
+    let yaml = yaml
+        .replace("  p6: {", &format!("  \"{hostile}\": {{"))
+        .replace("tier: p6", &format!("tier: \"{hostile}\""));
+    let door = Door::open(&yaml);
+    let page = get(door.address, "/status").await.text();
+    assert!(page.contains("&lt;/script&gt;&lt;i&gt;&amp;") && !page.contains(hostile) && !page.contains("<i>&"));
+    let told = get(door.address, "/status.json").await.json();
+    assert_eq!(told["now"]["upstreams"][0]["admission"][0]["tiers"], json!([hostile]));
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_and_nothing_is_inline() {
+    let worker = Worker::start().await;
+    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
+    let page = get(door.address, "/status").await;
+    let policy = page.get("content-security-policy").expect("a policy");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+        "{policy}"
+    );
+    assert_eq!(page.get("cache-control"), Some("no-store"));
+    let text = page.text();
+    let mut assets = text.split('"').filter(|part| part.starts_with("/status/assets/"));
+    let assets: Vec<&str> = assets.by_ref().collect();
+    assert_eq!(assets.len(), 3, "{assets:?}");
+    for asset in assets {
+        let answer = get(door.address, asset).await;
+        assert_eq!(
+            (answer.status(), answer.get("cache-control")),
+            (200, Some("public, max-age=31536000, immutable"))
+        );
+        assert_eq!(answer.get("x-content-type-options"), Some("nosniff"));
+    }
+    let unknown = get(door.address, "/status/assets/status.0000000000000000.js").await;
+    assert_eq!(unknown.status(), 404);
+}
+
+/// Charged once, however long it is followed.
+#[tokio::test]
+async fn request_limits_hold_for_the_page_too() {
+    let worker = Worker::start().await;
+    let more = "drain_timeout: 100ms\nlimits: [{ name: http, per: network, limit: 3, window: 60s }]";
+    let door = plan(&[(worker.address, 1)], more).open();
+    let mut follower = Follower::connect(door.address).await;
+    assert!(follower.next("now").await.is_some());
+    let mut client = Client::connect(door.address).await;
+    let left = |answer: &Answer| (answer.status(), answer.get("x-ratelimit-remaining").map(str::to_owned));
+    assert_eq!(
+        left(&client.ask("GET", "/status", "").await),
+        (200, Some("1".to_owned()))
+    );
+    let _running = queued(&door, "p5").await;
+    follower
+        .until("a job runs", |now| now["upstreams"][0]["busy"] == 1)
+        .await;
+    assert_eq!(client.ask("GET", "/status.json", "").await.status(), 429);
+}
+
+#[tokio::test]
+async fn a_network_has_so_many_streams_and_gets_them_back() {
+    let worker = Worker::start().await;
+    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
+    let limit = tiergate::http::status::VIEWERS_PER_NETWORK_MAX;
+    let mut followers = Vec::new();
+    for _ in 0..limit {
+        followers.push(Follower::connect(door.address).await);
+    }
+    let refused = get(door.address, "/status/events").await;
+    assert_eq!(
+        (refused.status(), refused.reason().as_str()),
+        (503, "too_many_in_flight")
+    );
+    assert_eq!(refused.json()["limit"], limit);
+    let mut other = Client::connect_from(7, door.address).await;
+    other.request("GET", "/status/events", "").await;
+    assert_eq!(other.answer_head().await.status(), 200);
+    assert_eq!(door.metric("tiergate_status_viewers").await, f64::from(limit + 1));
+    // One who hangs up is noticed, and so is one who has sent the next request already.
+    followers.pop();
+    let mut pipelined = followers.pop().expect("more than one").client;
+    pipelined.request("GET", "/status", "").await;
+    drop(pipelined);
+    soon("both are missed", async {
+        while door.metric("tiergate_status_viewers").await > f64::from(limit - 1) {}
+    })
+    .await;
+    let mut head = Client::connect(door.address).await;
+    assert_eq!(head.ask("HEAD", "/status/events", "").await.status(), 200);
+    drop(Follower::connect(door.address).await);
+}
+
+#[tokio::test]
+async fn streams_end_first_when_the_server_drains() {
+    let worker = Worker::start().await;
+    let yaml = plan(&[(worker.address, 1)], "drain_timeout: 15s").yaml();
+    let mut program = Program::start(&yaml).await;
+    let mut running = Client::connect(program.address).await;
+    running.search("p5").await;
+    let mut arrived = worker.request().await;
+    let mut follower = Follower::connect(program.address).await;
+    program.signal("TERM").await;
+    soon("the stream ends", async {
+        while follower.next("now").await.is_some() {}
+    })
+    .await;
+    arrived.answer("").await;
+    assert_eq!(running.answer().await.status(), 200);
+    assert_eq!(program.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn it_may_be_elsewhere_or_off() {
+    let worker = Worker::start().await;
+    let more = "drain_timeout: 100ms\npaths: { status: /own/queue }";
+    let door = plan(&[(worker.address, 1)], more).open();
+    assert_eq!(get(door.address, "/own/queue.json").await.status(), 200);
+    assert!(
+        get(door.address, "/own/queue")
+            .await
+            .text()
+            .contains("\"/own/queue/assets/")
+    );
+    assert_eq!(get(door.address, "/status").await.status(), 404);
+    let off = plan(&[(worker.address, 1)], "drain_timeout: 100ms\npaths: { status: off }").open();
+    for path in ["/status", "/status.json", "/status/events"] {
+        assert_eq!(get(off.address, path).await.status(), 404, "{path}");
+    }
+}
