@@ -34,7 +34,11 @@ fn main() {
     if env::args().any(|argument| argument == "--clients") {
         return clients();
     }
-    let number = |name: &str, default: u64| env::var(name).ok().map_or(default, |text| text.parse().expect("a number"));
+    let number = |name: &str, default: u64| {
+        env::var(name)
+            .ok()
+            .map_or(default, |text| text.parse().expect("a number"))
+    };
     let (seconds, viewers) = (number("SECONDS", 20), number("VIEWERS", 1_000));
     let rounds = if seconds < 10 { 1 } else { 3 };
     let mut others = Others::start();
@@ -61,7 +65,10 @@ fn main() {
         of[of.len() / 2]
     };
     let [without, with] = &mut cost;
-    println!("{viewers} viewers cost {:.2} % of a core", median(with) - median(without));
+    println!(
+        "{viewers} viewers cost {:.2} % of a core",
+        median(with) - median(without)
+    );
     // Left behind if the bench is stopped: a folder among temporary ones.
     let _ = std::fs::remove_dir_all(&folder);
     std::process::exit(0);
@@ -69,7 +76,10 @@ fn main() {
 
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).expect("below a second"),
+    )
 }
 
 /// Starts the server, which runs until the process ends.
@@ -89,7 +99,15 @@ fn serve(upstream: &str, folder: &std::path::Path) -> SocketAddr {
     let address = sockets.public_address();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let run = server::run(config, None, None, sockets, OldData::Use, Clock::start(), std::future::pending());
+        let run = server::run(
+            config,
+            None,
+            None,
+            sockets,
+            OldData::Use,
+            Clock::start(),
+            std::future::pending(),
+        );
         runtime.expect("a runtime").block_on(run).expect("it serves");
     });
     address
@@ -147,7 +165,10 @@ struct Counts {
 }
 
 fn clients() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         println!("{}", upstream.local_addr().expect("it listens"));
@@ -187,8 +208,14 @@ fn clients() {
 
 async fn measure(seconds: u64, counts: &Counts) -> String {
     let taken = || {
-        let [events, bytes, searches] = [&counts.events, &counts.bytes, &counts.searches].map(|of| of.swap(0, Ordering::Relaxed));
-        (events, bytes, searches, std::mem::take(&mut *counts.probes.lock().expect("nobody panics")))
+        let [events, bytes, searches] =
+            [&counts.events, &counts.bytes, &counts.searches].map(|of| of.swap(0, Ordering::Relaxed));
+        (
+            events,
+            bytes,
+            searches,
+            std::mem::take(&mut *counts.probes.lock().expect("nobody panics")),
+        )
     };
     taken();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -211,7 +238,11 @@ async fn answer_all(upstream: TcpListener) {
             let mut stream = stream;
             while read_head(&mut stream).await.is_some() {
                 tokio::time::sleep(SERVICE).await;
-                if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.is_err() {
+                if stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -235,7 +266,9 @@ async fn connect(server: SocketAddr, net: u8, number: u32) -> TcpStream {
     let [.., high, low] = number.to_be_bytes();
     let socket = TcpSocket::new_v4().expect("a socket");
     let address = Ipv4Addr::new(127, net, high, low.max(1));
-    socket.bind(SocketAddr::from((address, 0))).expect("all of 127/8 is ours");
+    socket
+        .bind(SocketAddr::from((address, 0)))
+        .expect("all of 127/8 is ours");
     socket.connect(server).await.expect("the server listens")
 }
 
@@ -285,7 +318,10 @@ async fn follow(server: SocketAddr, number: u32, counts: Arc<Counts>) {
     let mut bytes = Vec::with_capacity(16 * 1024);
     while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
         counts.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        counts.events.fetch_add(bytes.windows(11).filter(|of| of == b"event: now\n").count() as u64, Ordering::Relaxed);
+        counts.events.fetch_add(
+            bytes.windows(11).filter(|of| of == b"event: now\n").count() as u64,
+            Ordering::Relaxed,
+        );
         bytes.clear();
     }
 }

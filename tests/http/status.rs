@@ -1,9 +1,15 @@
 //! The status page: what everybody may know of the queue, who may follow it, and how it ends.
 
 use serde_json::{Value, json};
+use tiergate::policy::time::{Span, UnixTime};
 
+use super::books::{ask, search, with_key};
+use crate::support::fast::FastWorker;
+use crate::support::folder::Folder;
 use crate::support::program::Program;
-use crate::support::{Answer, Client, Door, Plan, Worker, get, soon};
+use crate::support::{Answer, Client, Door, Plan, Worker, get, seven_tiers, soon};
+
+const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
 fn plan<'a>(servers: &'a [(std::net::SocketAddr, u32)], more: &'a str) -> Plan<'a> {
     Plan {
@@ -144,6 +150,98 @@ async fn the_state_is_told_and_followed() {
 
     drop(clients);
     follower.until("all have gone", |now| places(now).is_empty()).await;
+}
+
+/// `/stats` reads the same tables; refusals are told before their minute is over.
+#[tokio::test]
+async fn the_past_is_counted_as_it_is_elsewhere() {
+    let worker = FastWorker::start();
+    let yaml = seven_tiers(
+        8,
+        &[(worker.address, 4)],
+        "limits: [{ name: http, per: account, limit: 7, window: 60s }]",
+    );
+    let (door, _) = Door::open_in_at(Folder::new(), NOON, &yaml);
+    for status in [200, 200, 200, 200, 418, 500, 200] {
+        let answer = ask(&door, &format!("/search?status={status}"), &with_key("key-20")).await;
+        assert_eq!(answer.status(), status);
+    }
+    assert_eq!(search(&door, "key-20").await.status(), 429);
+    assert_eq!(ask(&door, "/search", "x-api-key: nobodys\r\n").await.status(), 403);
+    soon("all are written", async {
+        while get(door.address, "/stats?period=minute").await.json()[59]["total"] != 7 {}
+    })
+    .await;
+    let told = get(door.address, "/status.json").await.json()["traffic"].clone();
+    for (period, rows) in [("1h", 60), ("3d", 72), ("60d", 60)] {
+        let told = &told[period];
+        assert_eq!(
+            (told["served"].as_array().map(Vec::len), sum(&told["served"])),
+            (Some(rows), 5.0),
+            "{told}"
+        );
+        for (group, count) in [
+            ("room", 0.0),
+            ("limits", 0.0),
+            ("rate", 1.0),
+            ("request", 1.0),
+            ("fault", 2.0),
+        ] {
+            assert_eq!(sum(&told[group]), count, "{group}");
+        }
+        let reasons = told["reasons"].as_array().expect("a list").iter();
+        let mut reasons: Vec<_> = reasons
+            .map(|line| (line["reason"].as_str(), line["status"].as_u64()))
+            .collect();
+        reasons.sort_unstable();
+        let expected = [
+            ("failed", 418),
+            ("failed", 500),
+            ("invalid_key", 403),
+            ("rate_limited", 429),
+        ];
+        assert_eq!(reasons, expected.map(|(reason, status)| (Some(reason), Some(status))));
+        assert!(told["percentiles_ms"]["p50"].is_u64() && told["p50"][rows - 1] == told["percentiles_ms"]["p50"]);
+        assert!(told["p50"][0].is_null());
+    }
+}
+
+/// The sum of the waits divided by the time is how many waited on average.
+#[tokio::test]
+async fn places_taken_on_average_are_told_by_priority() {
+    let worker = Worker::start().await;
+    let yaml = plan(&[(worker.address, 1)], "drain_timeout: 100ms").yaml();
+    let (door, hands) = Door::open_at(NOON, &yaml);
+    let mut running = queued(&door, "p5").await;
+    let arrived = worker.request().await;
+    let mut waiting = queued(&door, "p2").await;
+    door.house_until(1, 1).await;
+    hands.advance(Span::from_secs(30));
+    let mut arrived = arrived;
+    arrived.answer("").await;
+    assert_eq!(running.answer().await.status(), 200);
+    let mut arrived = crate::support::Arrived::on(arrived.stream).await;
+    arrived.answer("").await;
+    assert_eq!(waiting.answer().await.status(), 200);
+    let told = soon("both are written", async {
+        loop {
+            let told = get(door.address, "/status.json").await.json()["traffic"]["1h"].clone();
+            if sum(&told["served"]) == 2.0 {
+                return told;
+            }
+            hands.advance(Span::from_secs(15)); // it is kept for that long
+        }
+    })
+    .await;
+    // Of the minute so far, or of all of it, if it is over.
+    let mean = sum(&told["places"]["2"]);
+    assert!((0.5..=1.0).contains(&mean), "{told}");
+    assert_eq!(sum(&told["places"]["5"]), 0.0);
+}
+
+fn sum(numbers: &Value) -> f64 {
+    let numbers = numbers.as_array().expect("a list").iter();
+    numbers.map(|number| number.as_f64().expect("a number")).sum()
 }
 
 #[tokio::test]
