@@ -5,6 +5,8 @@
 //! full and changing, follows the events from as many addresses of 127/8, and measures how long a request takes that is refused at
 //! once. Rounds with and without viewers take turns; what viewers cost is the difference.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures time, and its load is timed")]
+
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
