@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 /// How long the upstream server works on a request.
 const SERVICE: Duration = Duration::from_millis(20);
-/// Clients that search one after the other: more than two slots and eight places hold.
+/// Clients that search one after the other, more than two slots and eight places hold. Who is refused comes again after as long.
 const SEARCHERS: u32 = 14;
 /// Requests that are refused at once and timed, each second.
 const PROBES_PER_S: u32 = 100;
@@ -280,8 +280,11 @@ fn load(server: SocketAddr, counts: &Arc<Counts>) {
         tokio::spawn(async move {
             let mut stream = connect(server, 2, number + 1).await;
             loop {
-                search(&mut stream, "").await;
+                let is_served = search(&mut stream, "").await;
                 counts.searches.fetch_add(1, Ordering::Relaxed);
+                if !is_served {
+                    tokio::time::sleep(SERVICE).await;
+                }
             }
         });
     }
@@ -297,7 +300,8 @@ fn load(server: SocketAddr, counts: &Arc<Counts>) {
     });
 }
 
-async fn search(stream: &mut TcpStream, headers: &str) {
+/// Whether it was served.
+async fn search(stream: &mut TcpStream, headers: &str) -> bool {
     let request = format!("GET /search HTTP/1.1\r\nhost: bench.example\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("the server reads");
     let mut bytes = Vec::new();
@@ -307,7 +311,7 @@ async fn search(stream: &mut TcpStream, headers: &str) {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             if body.len() >= length.map_or(0, |length| length.parse().expect("a number")) {
-                return;
+                return head.starts_with("HTTP/1.1 200");
             }
         }
     }

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::books::{ask, search, with_key};
-use crate::support::fast::FastWorker;
+use super::accounting::{ask, search, with_key};
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
-use crate::support::{Answer, Client, Door, Plan, Worker, get, seven_tiers, soon};
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer, get, seven_tiers, soon};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
@@ -20,8 +20,8 @@ fn plan<'a>(servers: &'a [(std::net::SocketAddr, u32)], more: &'a str) -> Plan<'
     }
 }
 
-async fn queued(door: &Door, key: &str) -> Client {
-    let mut client = Client::connect(door.address).await;
+async fn queued(proxy: &Proxy, key: &str) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.search(key).await;
     client
 }
@@ -113,9 +113,9 @@ fn admitted(now: &Value) -> Vec<(u64, String, bool)> {
 
 #[tokio::test]
 async fn the_state_is_told_and_followed() {
-    let worker = Worker::start().await;
-    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
-    let mut follower = Follower::connect(door.address).await;
+    let server = UpstreamServer::start().await;
+    let proxy = plan(&[(server.address, 1)], "drain_timeout: 100ms").start();
+    let mut follower = Follower::connect(proxy.address).await;
     let first = follower.next("now").await.expect("the state comes first");
     assert_eq!(first["headline"]["title"], "Open: no queue");
     assert!(admitted(&first).iter().all(|(_, how, yes)| how == "slot" && *yes));
@@ -125,11 +125,11 @@ async fn the_state_is_told_and_followed() {
         (Some("1h"), Some(60))
     );
 
-    let mut clients = vec![queued(&door, "p3").await];
-    door.house_until(0, 1).await;
+    let mut clients = vec![queued(&proxy, "p3").await];
+    proxy.jobs_until(0, 1).await;
     for (at, key) in ["p6", "p2", "p5", "p2", "p2", "p2", "p2", "p2"].into_iter().enumerate() {
-        clients.push(queued(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        clients.push(queued(&proxy, key).await);
+        proxy.jobs_until(at + 1, 1).await;
     }
     let full = follower
         .until("eight places are taken", |now| places(now).len() == 8)
@@ -145,7 +145,7 @@ async fn the_state_is_told_and_followed() {
         assert_eq!((how.as_str(), yes), told, "{priority}");
     }
     assert_eq!(full["upstreams"][0]["running"][0]["priority"], 3);
-    let told = get(door.address, "/status.json").await.json();
+    let told = get(proxy.address, "/status.json").await.json();
     assert_eq!(told["now"]["queue"], full["queue"]);
 
     drop(clients);
@@ -155,24 +155,24 @@ async fn the_state_is_told_and_followed() {
 /// `/stats` reads the same tables; refusals are told before their minute is over.
 #[tokio::test]
 async fn the_past_is_counted_as_it_is_elsewhere() {
-    let worker = FastWorker::start();
+    let server = FastServer::start();
     let yaml = seven_tiers(
         8,
-        &[(worker.address, 4)],
+        &[(server.address, 4)],
         "limits: [{ name: http, per: account, limit: 7, window: 60s }]",
     );
-    let (door, _) = Door::open_in_at(Folder::new(), NOON, &yaml);
+    let (proxy, _) = Proxy::start_in_at(Folder::new(), NOON, &yaml);
     for status in [200, 200, 200, 200, 418, 500, 200] {
-        let answer = ask(&door, &format!("/search?status={status}"), &with_key("key-20")).await;
+        let answer = ask(&proxy, &format!("/search?status={status}"), &with_key("key-20")).await;
         assert_eq!(answer.status(), status);
     }
-    assert_eq!(search(&door, "key-20").await.status(), 429);
-    assert_eq!(ask(&door, "/search", "x-api-key: nobodys\r\n").await.status(), 403);
+    assert_eq!(search(&proxy, "key-20").await.status(), 429);
+    assert_eq!(ask(&proxy, "/search", "x-api-key: nobodys\r\n").await.status(), 403);
     soon("all are written", async {
-        while get(door.address, "/stats?period=minute").await.json()[59]["total"] != 7 {}
+        while get(proxy.address, "/stats?period=minute").await.json()[59]["total"] != 7 {}
     })
     .await;
-    let told = get(door.address, "/status.json").await.json()["traffic"].clone();
+    let told = get(proxy.address, "/status.json").await.json()["traffic"].clone();
     for (period, rows) in [("1h", 60), ("3d", 72), ("60d", 60)] {
         let told = &told[period];
         assert_eq!(
@@ -209,13 +209,13 @@ async fn the_past_is_counted_as_it_is_elsewhere() {
 /// The sum of the waits divided by the time is how many waited on average.
 #[tokio::test]
 async fn places_taken_on_average_are_told_by_priority() {
-    let worker = Worker::start().await;
-    let yaml = plan(&[(worker.address, 1)], "drain_timeout: 100ms").yaml();
-    let (door, hands) = Door::open_at(NOON, &yaml);
-    let mut running = queued(&door, "p5").await;
-    let arrived = worker.request().await;
-    let mut waiting = queued(&door, "p2").await;
-    door.house_until(1, 1).await;
+    let server = UpstreamServer::start().await;
+    let yaml = plan(&[(server.address, 1)], "drain_timeout: 100ms").yaml();
+    let (proxy, hands) = Proxy::start_at(NOON, &yaml);
+    let mut running = queued(&proxy, "p5").await;
+    let arrived = server.request().await;
+    let mut waiting = queued(&proxy, "p2").await;
+    proxy.jobs_until(1, 1).await;
     hands.advance(Span::from_secs(30));
     let mut arrived = arrived;
     arrived.answer("").await;
@@ -225,7 +225,7 @@ async fn places_taken_on_average_are_told_by_priority() {
     assert_eq!(waiting.answer().await.status(), 200);
     let told = soon("both are written", async {
         loop {
-            let told = get(door.address, "/status.json").await.json()["traffic"]["1h"].clone();
+            let told = get(proxy.address, "/status.json").await.json()["traffic"]["1h"].clone();
             if sum(&told["served"]) == 2.0 {
                 return told;
             }
@@ -246,14 +246,14 @@ fn sum(numbers: &Value) -> f64 {
 
 #[tokio::test]
 async fn nobody_is_identified_and_no_server_named() {
-    let worker = Worker::start().await;
-    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
-    let _running = queued(&door, "p5").await;
-    let _waiting = queued(&door, "p5").await;
-    door.house_until(1, 1).await;
-    let port = worker.address.port().to_string();
+    let server = UpstreamServer::start().await;
+    let proxy = plan(&[(server.address, 1)], "drain_timeout: 100ms").start();
+    let _running = queued(&proxy, "p5").await;
+    let _waiting = queued(&proxy, "p5").await;
+    proxy.jobs_until(1, 1).await;
+    let port = server.address.port().to_string();
     for path in ["/status", "/status.json"] {
-        let text = get(door.address, path).await.text();
+        let text = get(proxy.address, path).await.text();
         for secret in ["127.0.0.1", &port, "account", "caller", "network\"", "upstream\""] {
             assert!(!text.contains(secret), "{path} tells {secret}");
         }
@@ -262,24 +262,24 @@ async fn nobody_is_identified_and_no_server_named() {
 
 #[tokio::test]
 async fn names_are_text_on_the_page() {
-    let worker = Worker::start().await;
-    let yaml = plan(&[(worker.address, 1)], "drain_timeout: 100ms").yaml();
+    let server = UpstreamServer::start().await;
+    let yaml = plan(&[(server.address, 1)], "drain_timeout: 100ms").yaml();
     let hostile = "</script><i>&";
     let yaml = yaml
         .replace("  p6: {", &format!("  \"{hostile}\": {{"))
         .replace("tier: p6", &format!("tier: \"{hostile}\""));
-    let door = Door::open(&yaml);
-    let page = get(door.address, "/status").await.text();
+    let proxy = Proxy::start(&yaml);
+    let page = get(proxy.address, "/status").await.text();
     assert!(page.contains("&lt;/script&gt;&lt;i&gt;&amp;") && !page.contains(hostile) && !page.contains("<i>&"));
-    let told = get(door.address, "/status.json").await.json();
+    let told = get(proxy.address, "/status.json").await.json();
     assert_eq!(told["now"]["upstreams"][0]["admission"][0]["tiers"], json!([hostile]));
 }
 
 #[tokio::test]
 async fn assets_are_kept_for_ever_and_nothing_is_inline() {
-    let worker = Worker::start().await;
-    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
-    let page = get(door.address, "/status").await;
+    let server = UpstreamServer::start().await;
+    let proxy = plan(&[(server.address, 1)], "drain_timeout: 100ms").start();
+    let page = get(proxy.address, "/status").await;
     let policy = page.get("content-security-policy").expect("a policy");
     assert!(
         policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
@@ -291,32 +291,32 @@ async fn assets_are_kept_for_ever_and_nothing_is_inline() {
     let assets: Vec<&str> = assets.by_ref().collect();
     assert_eq!(assets.len(), 3, "{assets:?}");
     for asset in assets {
-        let answer = get(door.address, asset).await;
+        let answer = get(proxy.address, asset).await;
         assert_eq!(
             (answer.status(), answer.get("cache-control")),
             (200, Some("public, max-age=31536000, immutable"))
         );
         assert_eq!(answer.get("x-content-type-options"), Some("nosniff"));
     }
-    let unknown = get(door.address, "/status/assets/status.0000000000000000.js").await;
+    let unknown = get(proxy.address, "/status/assets/status.0000000000000000.js").await;
     assert_eq!(unknown.status(), 404);
 }
 
 /// Charged once, however long it is followed.
 #[tokio::test]
 async fn request_limits_hold_for_the_page_too() {
-    let worker = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let more = "drain_timeout: 100ms\nlimits: [{ name: http, per: network, limit: 3, window: 60s }]";
-    let door = plan(&[(worker.address, 1)], more).open();
-    let mut follower = Follower::connect(door.address).await;
+    let proxy = plan(&[(server.address, 1)], more).start();
+    let mut follower = Follower::connect(proxy.address).await;
     assert!(follower.next("now").await.is_some());
-    let mut client = Client::connect(door.address).await;
+    let mut client = Client::connect(proxy.address).await;
     let left = |answer: &Answer| (answer.status(), answer.get("x-ratelimit-remaining").map(str::to_owned));
     assert_eq!(
         left(&client.ask("GET", "/status", "").await),
         (200, Some("1".to_owned()))
     );
-    let _running = queued(&door, "p5").await;
+    let _running = queued(&proxy, "p5").await;
     follower
         .until("a job runs", |now| now["upstreams"][0]["busy"] == 1)
         .await;
@@ -325,45 +325,45 @@ async fn request_limits_hold_for_the_page_too() {
 
 #[tokio::test]
 async fn a_network_has_so_many_streams_and_gets_them_back() {
-    let worker = Worker::start().await;
-    let door = plan(&[(worker.address, 1)], "drain_timeout: 100ms").open();
+    let server = UpstreamServer::start().await;
+    let proxy = plan(&[(server.address, 1)], "drain_timeout: 100ms").start();
     let limit = tiergate::http::status::VIEWERS_PER_NETWORK_MAX;
     let mut followers = Vec::new();
     for _ in 0..limit {
-        followers.push(Follower::connect(door.address).await);
+        followers.push(Follower::connect(proxy.address).await);
     }
-    let refused = get(door.address, "/status/events").await;
+    let refused = get(proxy.address, "/status/events").await;
     assert_eq!(
         (refused.status(), refused.reason().as_str()),
         (503, "too_many_in_flight")
     );
     assert_eq!(refused.json()["limit"], limit);
-    let mut other = Client::connect_from(7, door.address).await;
+    let mut other = Client::connect_from(7, proxy.address).await;
     other.request("GET", "/status/events", "").await;
     assert_eq!(other.answer_head().await.status(), 200);
-    assert_eq!(door.metric("tiergate_status_viewers").await, f64::from(limit + 1));
+    assert_eq!(proxy.metric("tiergate_status_viewers").await, f64::from(limit + 1));
     // One who hangs up is noticed, and so is one who has sent the next request already.
     followers.pop();
     let mut pipelined = followers.pop().expect("more than one").client;
     pipelined.request("GET", "/status", "").await;
     drop(pipelined);
     soon("both are missed", async {
-        while door.metric("tiergate_status_viewers").await > f64::from(limit - 1) {}
+        while proxy.metric("tiergate_status_viewers").await > f64::from(limit - 1) {}
     })
     .await;
-    let mut head = Client::connect(door.address).await;
+    let mut head = Client::connect(proxy.address).await;
     assert_eq!(head.ask("HEAD", "/status/events", "").await.status(), 200);
-    drop(Follower::connect(door.address).await);
+    drop(Follower::connect(proxy.address).await);
 }
 
 #[tokio::test]
 async fn streams_end_first_when_the_server_drains() {
-    let worker = Worker::start().await;
-    let yaml = plan(&[(worker.address, 1)], "drain_timeout: 15s").yaml();
+    let server = UpstreamServer::start().await;
+    let yaml = plan(&[(server.address, 1)], "drain_timeout: 15s").yaml();
     let mut program = Program::start(&yaml).await;
     let mut running = Client::connect(program.address).await;
     running.search("p5").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     let mut follower = Follower::connect(program.address).await;
     program.signal("TERM").await;
     soon("the stream ends", async {
@@ -377,18 +377,18 @@ async fn streams_end_first_when_the_server_drains() {
 
 #[tokio::test]
 async fn it_may_be_elsewhere_or_off() {
-    let worker = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let more = "drain_timeout: 100ms\npaths: { status: /own/queue }";
-    let door = plan(&[(worker.address, 1)], more).open();
-    assert_eq!(get(door.address, "/own/queue.json").await.status(), 200);
+    let proxy = plan(&[(server.address, 1)], more).start();
+    assert_eq!(get(proxy.address, "/own/queue.json").await.status(), 200);
     assert!(
-        get(door.address, "/own/queue")
+        get(proxy.address, "/own/queue")
             .await
             .text()
             .contains("\"/own/queue/assets/")
     );
-    assert_eq!(get(door.address, "/status").await.status(), 404);
-    let off = plan(&[(worker.address, 1)], "drain_timeout: 100ms\npaths: { status: off }").open();
+    assert_eq!(get(proxy.address, "/status").await.status(), 404);
+    let off = plan(&[(server.address, 1)], "drain_timeout: 100ms\npaths: { status: off }").start();
     for path in ["/status", "/status.json", "/status/events"] {
         assert_eq!(get(off.address, path).await.status(), 404, "{path}");
     }

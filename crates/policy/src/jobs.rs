@@ -178,7 +178,7 @@ impl Jobs {
 
     /// The most jobs that there ever were at once.
     pub(super) fn reach(&self) -> usize {
-        self.places.len()
+        self.entries.len()
     }
 }
 
