@@ -31,12 +31,12 @@ macro_rules! style {
     };
 }
 macro_rules! script {
-    ($own:literal) => {
+    ($($own:literal),+) => {
         concat!(
             include_str!("base.js"),
             include_str!("queue.js"),
             include_str!("charts.js"),
-            include_str!($own)
+            $(include_str!($own)),+
         )
     };
 }
@@ -44,7 +44,12 @@ macro_rules! script {
 /// The assets of the status page.
 pub static STATUS: LazyLock<Assets> = LazyLock::new(|| Assets {
     css: Asset::new("status", "css", "text/css; charset=utf-8", style!("status.css")),
-    js: Asset::new("status", "js", "text/javascript; charset=utf-8", script!("status.js")),
+    js: Asset::new(
+        "status",
+        "js",
+        "text/javascript; charset=utf-8",
+        script!("traffic.js", "yours.js", "status.js"),
+    ),
     icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
 });
 

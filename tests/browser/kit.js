@@ -15,7 +15,17 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 export const QUICK = process.env.TIERGATE_BROWSER_FORM === 'quick';
 const PROGRAM = resolve(process.env.TIERGATE ?? '../../target/debug/tiergate');
 export const SCREENSHOTS = resolve(import.meta.dirname ?? '.', '../../target/screenshots');
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP images.example 127.0.0.1'];
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--host-resolver-rules=MAP images.example 127.0.0.1',
+];
 /** The longest that a test waits for anything. */
 export const PATIENCE = 20_000;
 
@@ -45,7 +55,9 @@ export class Upstream {
       request.resume();
       const entry = { request, response };
       upstream.held.push(entry);
-      response.on('close', () => { upstream.held = upstream.held.filter(held => held !== entry); });
+      response.on('close', () => {
+        upstream.held = upstream.held.filter(held => held !== entry);
+      });
       if (upstream.after !== null) setTimeout(() => upstream.answer(200, entry), upstream.after);
     });
     upstream.server.keepAliveTimeout = 60_000;
@@ -76,9 +88,14 @@ export class Tiergate {
     tiergate.folder = folder;
     const file = join(folder, 'tiers.yaml');
     writeFileSync(file, `listen: 127.0.0.1:${port}\nadmin: { listen: 127.0.0.1:${admin} }\ndata_dir: ./data\n${yaml}`);
-    tiergate.child = spawn(PROGRAM, ['serve', '--config', file, '--log-format', 'json'], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH } });
+    tiergate.child = spawn(PROGRAM, ['serve', '--config', file, '--log-format', 'json'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { PATH: process.env.PATH },
+    });
     tiergate.log = '';
-    tiergate.child.stderr.on('data', bytes => { tiergate.log += bytes; });
+    tiergate.child.stderr.on('data', bytes => {
+      tiergate.log += bytes;
+    });
     const listening = await until('it listens', () => {
       if (tiergate.child.exitCode !== null) throw new Error(tiergate.log);
       return tiergate.log.split('\n').find(line => line.includes('"listening"'));
@@ -131,7 +148,14 @@ export class Tiergate {
 export function ask(tiergate, key, { path = '/search', from = '127.0.0.1' } = {}) {
   const client = {};
   client.answered = new Promise(resolve => {
-    client.request = http.get(tiergate.url + path, { agent: false, localAddress: from, headers: key ? { 'x-api-key': key } : {} }, response => { response.resume(); resolve(response.statusCode); });
+    client.request = http.get(
+      tiergate.url + path,
+      { agent: false, localAddress: from, headers: key ? { 'x-api-key': key } : {} },
+      response => {
+        response.resume();
+        resolve(response.statusCode);
+      },
+    );
     client.request.on('error', () => resolve(null));
   });
   client.giveUp = () => client.request.destroy();
@@ -158,11 +182,15 @@ export const NAMED = 'images.example';
  * hosts, and answers that are faults; a test says which of them it expects. `page.asked` has all its requests.
  */
 export async function open(url, { width = 1280, height = 900, scheme = 'light', script = true, motion = 'reduce' } = {}) {
-  const context = await (await theBrowser()).newContext({ viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: script, reducedMotion: motion });
+  const context = await (
+    await theBrowser()
+  ).newContext({ viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: script, reducedMotion: motion });
   const page = await context.newPage();
   page.faults = [];
   page.asked = [];
-  page.on('console', message => { if (['error', 'warning'].includes(message.type())) page.faults.push(`console: ${message.text()}`); });
+  page.on('console', message => {
+    if (['error', 'warning'].includes(message.type())) page.faults.push(`console: ${message.text()}`);
+  });
   page.on('pageerror', error => page.faults.push(`exception: ${error}`));
   page.on('request', request => {
     page.asked.push(request);
@@ -181,7 +209,12 @@ export async function seriousFaults(page) {
   return serious.flatMap(violation => violation.nodes.map(node => `${violation.id}: ${node.target} ${node.failureSummary}`));
 }
 
-const KINDS = [[1280, 'light'], [1280, 'dark'], [360, 'light'], [360, 'dark']];
+const KINDS = [
+  [1280, 'light'],
+  [1280, 'dark'],
+  [360, 'light'],
+  [360, 'dark'],
+];
 /** Pictures of the whole page, narrow and wide, light and dark; each is also looked at by axe-core, and for sideways scrolling. */
 export async function pictures(name, url, prepare = async () => {}, kinds = KINDS) {
   mkdirSync(SCREENSHOTS, { recursive: true });
@@ -191,22 +224,37 @@ export async function pictures(name, url, prepare = async () => {}, kinds = KIND
     await prepare(page);
     await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${scheme}.png`), fullPage: true });
     const about = `${name} ${width} ${scheme}`;
-    if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) faults.push(`${about}: it scrolls sideways`);
-    faults.push(...(await seriousFaults(page)).map(fault => `${about}: ${fault}`), ...page.faults.map(fault => `${about}: ${fault}`));
+    if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth))
+      faults.push(`${about}: it scrolls sideways`);
+    faults.push(
+      ...(await seriousFaults(page)).map(fault => `${about}: ${fault}`),
+      ...page.faults.map(fault => `${about}: ${fault}`),
+    );
     await page.end();
   }
   return faults;
 }
 
 /** The tiers of trace.moe: name, priority, concurrency, quota of a day. */
-export const TIERS = [['free', 0, 1, 100], ['$1', 2, 1, 100], ['$5', 2, 1, 500], ['$10', 5, 1, 1000], ['$20', 5, 2, 2000], ['$50', 5, 3, 5000], ['$100', 6, 4, 10000]];
+export const TIERS = [
+  ['free', 0, 1, 100],
+  ['$1', 2, 1, 100],
+  ['$5', 2, 1, 500],
+  ['$10', 5, 1, 1000],
+  ['$20', 5, 2, 2000],
+  ['$50', 5, 3, 5000],
+  ['$100', 6, 4, 10000],
+];
 /**
  * A tiers.yaml with these tiers, and for each paid one the account `acme-PRICE` with the key `key-PRICE`. With `crowd` there are so
  * many more of each (`acme-PRICE-1`, …), on the tiers' own terms; otherwise everybody may have 300 requests at once.
  */
 export function tiersYaml(upstreams, { places = 8, crowd = 0, more = '' } = {}) {
-  const accounts = TIERS.slice(1).flatMap(([name]) => ['', ...Array.from({ length: crowd }, (_, i) => `-${i + 1}`)].map(number => [name, name.slice(1) + number]));
-  const terms = ([name, priority, concurrency, quota]) => `  "${name}": { priority: ${priority}, concurrency: ${crowd ? concurrency : 300}, quota: { limit: ${crowd ? quota : 10000}, rolling: 24h } }`;
+  const accounts = TIERS.slice(1).flatMap(([name]) =>
+    ['', ...Array.from({ length: crowd }, (_, i) => `-${i + 1}`)].map(number => [name, name.slice(1) + number]),
+  );
+  const terms = ([name, priority, concurrency, quota]) =>
+    `  "${name}": { priority: ${priority}, concurrency: ${crowd ? concurrency : 300}, quota: { limit: ${crowd ? quota : 10000}, rolling: 24h } }`;
   const servers = upstreams.map(([address, slots]) => `{ url: "http://${address}", slots: ${slots} }`).join(', ');
   return `queue: { length: ${places}, max_wait: 5m }
 tiers:

@@ -3,36 +3,79 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { mkdirSync } from 'node:fs';
 import { history, used } from './history.js';
-import { NAMED, QUICK, SCREENSHOTS, Tiergate, Upstream, ask, closeBrowser, join, keyOf, open, pictures, seriousFaults, tiersYaml, until } from './kit.js';
+import {
+  NAMED,
+  QUICK,
+  SCREENSHOTS,
+  Tiergate,
+  Upstream,
+  ask,
+  closeBrowser,
+  join,
+  keyOf,
+  open,
+  pictures,
+  seriousFaults,
+  tiersYaml,
+  until,
+} from './kit.js';
 
 /** The references' table: who has a place, and which of 0, 2, 5 and 6 are let in. */
 const TABLE = [
   [[], [0, 2, 5, 6]],
-  [[6, 5, 2, 0, 0, 0, 0], [0, 2, 5, 6]],
-  [[6, 6, 6, 5, 2, 2, 2, 0], [2, 5, 6]],
-  [[6, 6, 6, 5, 2, 2, 2, 2], [5, 6]],
+  [
+    [6, 5, 2, 0, 0, 0, 0],
+    [0, 2, 5, 6],
+  ],
+  [
+    [6, 6, 6, 5, 2, 2, 2, 0],
+    [2, 5, 6],
+  ],
+  [
+    [6, 6, 6, 5, 2, 2, 2, 2],
+    [5, 6],
+  ],
   [[6, 6, 6, 6, 6, 6, 5, 5], [6]],
   [[6, 6, 6, 6, 6, 6, 6, 6], []],
 ];
 
-let upstream, tiergate, clients = [];
+let upstream,
+  tiergate,
+  clients = [];
 /** Requests of these priorities, one after the other, each in its place before the next comes. */
 async function fill(priorities, running = 1, crowd = false) {
   const had = clients.length;
   for (const [i, priority] of priorities.entries()) {
     const another = crowd ? had + i + 1 : '';
-    clients.push(ask(tiergate, keyOf(priority) && crowd ? `${keyOf(priority)}-${another}` : keyOf(priority), { from: `127.0.0.${another || 1}` }));
+    clients.push(
+      ask(tiergate, keyOf(priority) && crowd ? `${keyOf(priority)}-${another}` : keyOf(priority), {
+        from: `127.0.0.${another || 1}`,
+      }),
+    );
     await tiergate.holds(Math.max(0, had + i + 1 - running), Math.min(running, had + i + 1));
   }
 }
 async function empty() {
   for (const client of clients) client.giveUp();
   clients = [];
-  await until('the upstream is idle', async () => { while (upstream.held.length) upstream.answer(); return true; });
-  await until('nobody waits', async () => { while (upstream.held.length) upstream.answer(); const { now } = await tiergate.json('/status.json'); return now.queue.taken === 0 && now.upstreams[0].busy === 0; });
+  await until('the upstream is idle', async () => {
+    while (upstream.held.length) upstream.answer();
+    return true;
+  });
+  await until('nobody waits', async () => {
+    while (upstream.held.length) upstream.answer();
+    const { now } = await tiergate.json('/status.json');
+    return now.queue.taken === 0 && now.upstreams[0].busy === 0;
+  });
 }
 const placesOf = page => page.$$eval('.place', places => places.map(place => place.dataset.p ?? ''));
-const admittedBy = page => page.$$eval('[data-admits]', rows => rows.filter(row => row.querySelector('.sign.ok')).map(row => Number(row.dataset.admits)).sort());
+const admittedBy = page =>
+  page.$$eval('[data-admits]', rows =>
+    rows
+      .filter(row => row.querySelector('.sign.ok'))
+      .map(row => Number(row.dataset.admits))
+      .sort(),
+  );
 const faultless = page => assert.deepEqual(page.faults, []);
 
 before(async () => {
@@ -55,10 +98,20 @@ test('the page shows each row of the queue table', async () => {
     await until(`${letIn} are let in`, async () => JSON.stringify(await admittedBy(page)) === JSON.stringify(letIn));
     assert.deepEqual(await page.$$eval('.slot', slots => slots.map(slot => slot.dataset.p)), ['6']);
     const { now } = await tiergate.json('/status.json');
-    assert.deepEqual(now.queue.places.map(place => place.priority), row);
-    assert.deepEqual(now.upstreams[0].admission.filter(line => line.admitted).map(line => line.priority).sort(), letIn);
+    assert.deepEqual(
+      now.queue.places.map(place => place.priority),
+      row,
+    );
+    assert.deepEqual(
+      now.upstreams[0].admission
+        .filter(line => line.admitted)
+        .map(line => line.priority)
+        .sort(),
+      letIn,
+    );
     // What it says is what happens.
-    for (const priority of QUICK ? [0] : [0, 2, 5, 6].filter(priority => !letIn.includes(priority))) assert.equal(await ask(tiergate, keyOf(priority)).answered, 503);
+    for (const priority of QUICK ? [0] : [0, 2, 5, 6].filter(priority => !letIn.includes(priority)))
+      assert.equal(await ask(tiergate, keyOf(priority)).answered, 503);
     await empty();
     await until('it is open again', async () => (await page.textContent('#headline')) === 'Open: no queue');
   }
@@ -72,8 +125,15 @@ test('a change is shown within a second', async () => {
   for (let i = 1; i <= (QUICK ? 2 : 8); i++) {
     const begun = Date.now();
     clients.push(ask(tiergate, 'key-5'));
-    const taken = Math.max(0, i - 1), busy = 1;
-    await page.waitForFunction(([taken, busy]) => document.querySelectorAll('.place[data-p]').length === taken && document.querySelectorAll('.slot[data-p]').length === busy, [taken, busy], { polling: 20 });
+    const taken = Math.max(0, i - 1),
+      busy = 1;
+    await page.waitForFunction(
+      ([taken, busy]) =>
+        document.querySelectorAll('.place[data-p]').length === taken &&
+        document.querySelectorAll('.slot[data-p]').length === busy,
+      [taken, busy],
+      { polling: 20 },
+    );
     shown.push(Date.now() - begun);
   }
   console.log(`shown after ${shown.join(', ')} ms`);
@@ -90,7 +150,13 @@ test('without a script it says the same', async () => {
   await scripted.waitForFunction(() => document.querySelector('#live .ok'));
   for (const part of ['#headline', '#lede', '#n-places', '#n-slots', '#pools', '#now', '#stats', '#why', '#pct']) {
     // Elements and words; a sign's icon, an estimate's digits may have moved on.
-    const read = page => page.$eval(part, e => e.textContent.replace(/\s+/g, ' ').replace(/\d+ (s|ms|min)/g, 'N').trim());
+    const read = page =>
+      page.$eval(part, e =>
+        e.textContent
+          .replace(/\s+/g, ' ')
+          .replace(/\d+ (s|ms|min)/g, 'N')
+          .trim(),
+      );
     assert.equal(await read(plain), await read(scripted), part);
   }
   assert.deepEqual(await placesOf(plain), ['5', '0', '', '', '', '', '', '']);
@@ -118,9 +184,17 @@ test('a key is kept in memory, and sent to /me alone', async () => {
   await page.waitForSelector('#mine >> text=acme-20');
   assert.match(await page.textContent('#mine'), /\$20 tier, priority 5.*0 of 300.*0 of 10,000.*rolling 24h/s);
   assert.equal(await page.inputValue('#key'), '');
-  const told = page.asked.filter(request => JSON.stringify(request.headers()).includes('key-20') || request.url().includes('key-'));
+  const told = page.asked.filter(
+    request => JSON.stringify(request.headers()).includes('key-20') || request.url().includes('key-'),
+  );
   assert.ok(told.length > 0 && told.every(request => request.url() === `${tiergate.url}/me`), 'sent to /me alone');
-  const kept = await page.evaluate(async () => [localStorage.length, sessionStorage.length, document.cookie, (await indexedDB.databases()).length, document.documentElement.outerHTML.includes('key-20')]);
+  const kept = await page.evaluate(async () => [
+    localStorage.length,
+    sessionStorage.length,
+    document.cookie,
+    (await indexedDB.databases()).length,
+    document.documentElement.outerHTML.includes('key-20'),
+  ]);
   assert.deepEqual(kept, [0, 0, '', 0, false]);
   await page.reload();
   await page.waitForSelector('text=Your network, without a key');
@@ -167,14 +241,23 @@ test('a lost connection is told, and found again', { skip: QUICK }, async () => 
 });
 
 test('pictures, narrow and wide, light and dark', { skip: QUICK }, async () => {
-  const servers = [await Upstream.start(), await Upstream.start(), await Upstream.start()], [a, b, c] = servers;
-  const yaml = tiersYaml([[a.address, 4], [b.address, 4], [c.address, 2]], { crowd: 24 });
+  const servers = [await Upstream.start(), await Upstream.start(), await Upstream.start()],
+    [a, b, c] = servers;
+  const yaml = tiersYaml(
+    [
+      [a.address, 4],
+      [b.address, 4],
+      [c.address, 2],
+    ],
+    { crowd: 24 },
+  );
   const first = await Tiergate.start(yaml);
   await first.stop('SIGTERM');
   first.sql(history() + used('acme-20', 1730));
-  const main = tiergate, faults = [];
+  const main = tiergate,
+    faults = [];
   tiergate = await Tiergate.start(yaml, { folder: first.folder });
-  faults.push(...await pictures('status-quiet', `${tiergate.url}/status`, page => page.waitForSelector('#mine .id')));
+  faults.push(...(await pictures('status-quiet', `${tiergate.url}/status`, page => page.waitForSelector('#mine .id'))));
   // Some searches, so that there is an estimate; then all servers are busy, and one goes down.
   for (const server of servers) server.after = 900;
   await Promise.all(Array.from({ length: 22 }, (_, i) => ask(tiergate, `key-50-${i + 1}`).answered));
@@ -190,12 +273,20 @@ test('pictures, narrow and wide, light and dark', { skip: QUICK }, async () => {
   await fill([0], 8, true);
   await new Promise(later => setTimeout(later, 2100));
   await fill([6, 5, 5, 2, 2, 2, 6], 8, true);
-  const ready = async page => { await page.fill('#key', 'key-20'); await page.click('text=Show >> visible=true'); await page.waitForSelector('#mine >> text=acme-20'); };
-  faults.push(...await pictures('status-busy', `${tiergate.url}/status`, ready));
+  const ready = async page => {
+    await page.fill('#key', 'key-20');
+    await page.click('text=Show >> visible=true');
+    await page.waitForSelector('#mine >> text=acme-20');
+  };
+  faults.push(...(await pictures('status-busy', `${tiergate.url}/status`, ready)));
   const page = await open(`${tiergate.url.replace('127.0.0.1', NAMED)}/status?period=3d`);
   await ready(page);
   mkdirSync(SCREENSHOTS, { recursive: true });
-  await page.screenshot({ path: join(SCREENSHOTS, 'status.png'), clip: { x: 0, y: 0, width: 1280, height: 1400 }, fullPage: true });
+  await page.screenshot({
+    path: join(SCREENSHOTS, 'status.png'),
+    clip: { x: 0, y: 0, width: 1280, height: 1400 },
+    fullPage: true,
+  });
   await page.end();
   for (const client of clients) client.giveUp();
   clients = [];
@@ -206,15 +297,28 @@ test('pictures, narrow and wide, light and dark', { skip: QUICK }, async () => {
 });
 
 test('long queues are drawn smaller, then as bars', { skip: QUICK }, async () => {
-  const main = tiergate, faults = [];
-  for (const [places, taken, shape] of [[16, 11, '.places.medium'], [40, 25, '.places.small'], [2000, 120, '.lanes']]) {
+  const main = tiergate,
+    faults = [];
+  for (const [places, taken, shape] of [
+    [16, 11, '.places.medium'],
+    [40, 25, '.places.small'],
+    [2000, 120, '.lanes'],
+  ]) {
     const server = await Upstream.start();
     tiergate = await Tiergate.start(tiersYaml([[server.address, 40]], { places }));
     clients = [];
-    await fill(Array.from({ length: 40 }, (_, i) => [6, 5, 2, 0][i % 4]), 40);
+    await fill(
+      Array.from({ length: 40 }, (_, i) => [6, 5, 2, 0][i % 4]),
+      40,
+    );
     for (let i = 0; i < taken; i++) clients.push(ask(tiergate, keyOf([6, 5, 2, 0, 0][i % 5])));
     await tiergate.holds(taken, 40);
-    faults.push(...await pictures(`status-queue-${places}`, `${tiergate.url}/status`, page => page.waitForSelector(shape), [[1280, 'light'], [360, 'dark']]));
+    faults.push(
+      ...(await pictures(`status-queue-${places}`, `${tiergate.url}/status`, page => page.waitForSelector(shape), [
+        [1280, 'light'],
+        [360, 'dark'],
+      ])),
+    );
     for (const client of clients) client.giveUp();
     await tiergate.remove();
     server.stop();
