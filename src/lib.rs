@@ -11,6 +11,7 @@
 //! | [`http`] | HTTP: sockets, routes, callers, refusals, `/me`, the admin listener |
 //! | [`path`] | path normalization, and the patterns of routes |
 //! | [`template`] | texts with placeholders |
+//! | [`web`] | the files of tiergate's own pages |
 //! | [`small_file`] | short files that settings name, such as one with a token |
 //! | [`config`] | parsing and validation of tiers.yaml, its lints and its schema |
 //! | [`cli`] | the subcommands, which query the running server, read its database or check a file |
@@ -27,7 +28,7 @@
 //! policy ← config ← server                                       no other module sees the configuration
 //! policy ← config, store ← cli ← main                            the subcommands, beside the server
 //! path, template ← config, http                                  these two use no other module
-//! small_file ← config, store                                     nor does this one
+//! small_file ← config, store; web ← http                         nor do these
 //! clock, telemetry                                               used by all but policy, path, template, config; use policy
 //! ```
 //!
@@ -58,5 +59,6 @@ mod sync;
 pub mod telemetry;
 pub mod template;
 pub mod upstream;
+pub mod web;
 
 pub use tiergate_policy as policy;

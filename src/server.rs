@@ -43,6 +43,7 @@ use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
 use crate::http::admin::{self, Admin};
+use crate::http::status::{self, Feed};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::statistics::RefusalCounts;
@@ -221,6 +222,7 @@ pub async fn run(
         Arc::clone(&services.database) as _,
     ));
     background.spawn(clock_steps::tick(Arc::clone(&services)));
+    background.spawn(status::produce(Arc::clone(&services.status)));
     let threads = ListenerThreads::start(public, &site, clock)?;
 
     let data_dir = config.load().data_dir.clone();
@@ -243,6 +245,7 @@ fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
         gate: Arc::clone(&services.gate),
         site: Arc::clone(&parts.site),
         exposition: Arc::clone(&services.exposition),
+        status: Arc::clone(&services.status),
         store: Arc::clone(&services.store),
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
@@ -268,6 +271,7 @@ async fn shut_down(
         "shutting down: rejecting queued requests, draining running ones; a second signal exits immediately"
     );
     admin.open.store(false, Ordering::Relaxed);
+    services.status.close();
     gate.shut_down();
     threads.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
@@ -303,14 +307,17 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
     let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
     let access_logs = AccessLogs::open(&config, DroppedLines::register(exposition.recorder()), clock)?;
+    let gate = Gate::new(policy, Arc::clone(&generation), clock, ledger);
+    let refusals = Arc::new(RefusalCounts::new());
     let services = Arc::new(Services {
-        gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
+        status: Feed::new(Arc::clone(&gate), Arc::clone(&database), Arc::clone(&refusals)),
+        gate,
         limiter: Limiter::new(Arc::clone(&generation.rules), clock),
         store,
         pages: Pages::new(Arc::clone(&database)),
         database,
         pseudonyms,
-        refusals: Arc::new(RefusalCounts::new()),
+        refusals,
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
@@ -367,6 +374,7 @@ struct Services {
     database: Arc<Database>,
     pseudonyms: Pseudonyms,
     pages: Arc<Pages>,
+    status: Arc<Feed>,
     refusals: Arc<RefusalCounts>,
     /// Unmetered requests in flight.
     unmetered: Arc<ResizableSemaphore>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// What a room may know of the crate: those that stand left of it in lib.rs's map.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
-        "path" | "template" | "sync" | "small_file" => &[],
+        "path" | "template" | "sync" | "small_file" | "web" => &[],
         "clock" => &["policy"],
         "telemetry" => &["policy", "clock"],
         "store" => &["policy", "clock", "telemetry", "sync", "small_file"],
@@ -21,6 +21,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "upstream",
             "path",
             "template",
+            "web",
             "clock",
             "telemetry",
         ],

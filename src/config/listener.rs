@@ -141,6 +141,9 @@ pub struct Paths {
     /// Page with statistics of the server's answers.
     #[serde(default = "stats", with = "As::<OrOff<OwnPath>>")]
     pub stats: Option<String>,
+    /// Page with the queue and the traffic, for everybody; `.json`, `/events` and `/assets` below it belong to it.
+    #[serde(default = "status", with = "As::<OrOff<OwnPath>>")]
+    pub status: Option<String>,
 }
 
 fn me() -> Option<String> {
@@ -151,12 +154,35 @@ fn stats() -> Option<String> {
     Some("/stats".to_owned())
 }
 
+fn status() -> Option<String> {
+    Some("/status".to_owned())
+}
+
 impl Paths {
     /// Reports own pages with the same path.
     pub(super) fn check(&self, mut part: Part<'_>) {
-        if self.me.is_some() && self.me == self.stats {
-            part.add("", "`me` and `stats` are at the same path", "give each its own");
+        let named = [("me", &self.me), ("stats", &self.stats), ("status", &self.status)];
+        for (at, (name, path)) in named.iter().enumerate() {
+            let same = named[at + 1..]
+                .iter()
+                .filter(|(_, other)| path.is_some() && path == other);
+            for (other, _) in same {
+                let message = format!("`{name}` and `{other}` are at the same path");
+                part.add("", message, "give each its own");
+            }
         }
+        for (name, path) in [("me", &self.me), ("stats", &self.stats)] {
+            if path.as_deref().is_some_and(|path| self.is_below_status(path)) {
+                let message = format!("`{name}` is at a path that belongs to the status page");
+                part.add(name, message, "give each its own");
+            }
+        }
+    }
+
+    /// Whether the status page needs that path, besides its own.
+    pub(super) fn is_below_status(&self, path: &str) -> bool {
+        let below = self.status.as_deref().and_then(|status| path.strip_prefix(status));
+        below.is_some_and(|rest| rest == ".json" || rest == "/events" || rest.starts_with("/assets/"))
     }
 }
 

@@ -277,9 +277,10 @@ fn shape(pattern: &Pattern) -> String {
 
 /// Reports routes that tiergate's own paths, which come first, would hide.
 fn check_own_paths(paths: &Paths, routes: &[(&RouteSection, Location)], report: &mut Report) {
-    for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
+    for (name, own) in [("me", &paths.me), ("stats", &paths.stats), ("status", &paths.status)] {
         let Some(own) = own else { continue };
-        for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {
+        let hides = |path: &str| path == own || (name == "status" && paths.is_below_status(path));
+        for (route, place) in routes.iter().filter(|(route, _)| hides(route.pattern.as_str())) {
             let message = format!("{} is tiergate's own path", quoted(route.pattern.as_str()));
             let advice = format!("rename the route, or move tiergate's with `paths: {{ {name}: … }}` or `{name}: off`");
             report.add(*place, message, advice);

@@ -17,6 +17,7 @@ mod permit;
 mod queued_job;
 mod relocating;
 mod semaphore;
+mod snapshot;
 mod state;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use permit::{Permit, Relocated};
 pub use queued_job::QueuedJob;
 pub use relocating::Relocating;
 pub use semaphore::{ResizableSemaphore, SemaphorePermit};
+pub use snapshot::{PLACES_DRAWN_MAX, Place, PoolSnapshot, Prospect, Snapshot};
 use state::GateState;
 
 use crate::clock::Clock;

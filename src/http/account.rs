@@ -16,7 +16,8 @@ use tracing::error;
 use super::quotas::{self, QuotaLine, written};
 use super::site::Site;
 use super::standing::Standing;
-use crate::policy::caller::Caller;
+use super::status::{self, Feed, StatusPaths};
+use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::UnixTime;
 use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Traffic};
@@ -34,16 +35,24 @@ pub struct OwnPaths {
     pub me: Option<String>,
     /// The path of `/stats`.
     pub stats: Option<String>,
+    /// The paths of the status page.
+    pub status: Option<StatusPaths>,
+    /// All of them.
+    all: Vec<String>,
 }
 
 impl OwnPaths {
+    /// These paths.
+    pub fn new(me: Option<String>, stats: Option<String>, status: Option<String>) -> Self {
+        let status = status.map(StatusPaths::new);
+        let below = status.iter().flat_map(StatusPaths::all);
+        let all = [&me, &stats].into_iter().flatten().cloned().chain(below).collect();
+        Self { me, stats, status, all }
+    }
+
     /// The page at that path, if it is one.
     pub fn find(&self, path: &str) -> Option<&str> {
-        [&self.me, &self.stats]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .find(|own| *own == path)
+        self.all.iter().map(String::as_str).find(|own| *own == path)
     }
 }
 
@@ -53,6 +62,7 @@ pub struct Visitor {
     caller: Caller,
     /// Only for `/me`.
     me: Option<Me>,
+    network: Network,
     now: UnixTime,
 }
 
@@ -62,8 +72,14 @@ impl Visitor {
         Self {
             caller: standing.caller,
             me: is_me.then(|| Me::of(standing, address, site)),
+            network: Network::of(address),
             now: site.gate().clock().wall(),
         }
+    }
+
+    /// The network from which it comes.
+    pub(super) fn network(&self) -> Network {
+        self.network
     }
 }
 
@@ -123,7 +139,7 @@ pub struct Pages {
 
 /// Tiergate's own pages. A request carries its [`Visitor`] as an extension. If an answer carries a [`Refusal`] as an extension,
 /// the refusal is sent instead.
-pub fn router(paths: &OwnPaths, pages: Arc<Pages>) -> Router {
+pub fn router(paths: &OwnPaths, pages: Arc<Pages>, feed: &Arc<Feed>) -> Router {
     let mut router = Router::new();
     if let Some(path) = &paths.me {
         router = router.route(path, get(me));
@@ -131,7 +147,11 @@ pub fn router(paths: &OwnPaths, pages: Arc<Pages>) -> Router {
     if let Some(path) = &paths.stats {
         router = router.route(path, get(stats));
     }
-    router.with_state(pages)
+    let router = router.with_state(pages);
+    match &paths.status {
+        Some(status) => router.merge(status::router(status, Arc::clone(feed))),
+        None => router,
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,7 +29,7 @@ enum BodySource {
     Empty,
     Whole(Option<Bytes>),
     Upstream(UpstreamBody, HangUp),
-    Own(axum::body::Body),
+    Own(axum::body::Body, HangUp),
 }
 
 impl Body {
@@ -52,7 +52,7 @@ impl Body {
     /// A body from tiergate's own router.
     pub fn own(body: axum::body::Body) -> Self {
         Self {
-            kind: BodySource::Own(body),
+            kind: BodySource::Own(body, HangUp::default()),
             ..Self::default()
         }
     }
@@ -93,7 +93,14 @@ impl http_body::Body for Body {
                     Some(Err(HungUp.into()))
                 }
             },
-            BodySource::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
+            // Events may be long in coming.
+            BodySource::Own(body, hang_up) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame.map(|frame| frame.map_err(Error::from)),
+                Poll::Pending => {
+                    ready!(hang_up.poll(answering.as_ref(), cx));
+                    Some(Err(HungUp.into()))
+                }
+            },
         };
         if let (Some(observation), Some(Ok(frame))) = (observation, &frame) {
             observation.sent(frame.data_ref().map_or(0, Bytes::len));
@@ -106,7 +113,7 @@ impl http_body::Body for Body {
             BodySource::Empty => true,
             BodySource::Whole(bytes) => bytes.is_none(),
             BodySource::Upstream(answer, _) => answer.is_end_stream(),
-            BodySource::Own(body) => body.is_end_stream(),
+            BodySource::Own(body, _) => body.is_end_stream(),
         }
     }
 
@@ -115,7 +122,7 @@ impl http_body::Body for Body {
             BodySource::Empty => SizeHint::with_exact(0),
             BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             BodySource::Upstream(answer, _) => answer.size_hint(),
-            BodySource::Own(body) => body.size_hint(),
+            BodySource::Own(body, _) => body.size_hint(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::status::KeyPlace;
 use crate::policy::refusal::Refusal;
 
 /// Where an API key may be.
@@ -18,6 +19,19 @@ impl KeyPlaces {
     /// In these headers, in `Authorization: Bearer` if `bearer`, in that query parameter.
     pub fn new(headers: Vec<HeaderName>, bearer: bool, query: Option<String>) -> Self {
         Self { headers, bearer, query }
+    }
+
+    /// Where a page sends its viewer's key: in the first header, otherwise as a bearer token, otherwise in the query.
+    pub fn first(&self) -> KeyPlace {
+        let bearer = self.bearer.then(|| header::AUTHORIZATION.as_str());
+        let header = self
+            .headers
+            .first()
+            .map(HeaderName::as_str)
+            .or(bearer)
+            .map(str::to_owned);
+        let query = if header.is_none() { self.query.clone() } else { None };
+        KeyPlace { header, query }
     }
 
     /// Takes the key out of the request's headers and query. An empty key counts as none. Returns the key and the remaining

@@ -27,6 +27,7 @@ pub mod routes;
 pub mod site;
 pub mod socket;
 mod standing;
+pub mod status;
 mod target;
 mod unenforced;
 mod visit;

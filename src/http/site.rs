@@ -15,6 +15,7 @@ use super::ratelimit::HeaderPolicy;
 use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
 use super::standing::{Callers, Standing};
+use super::status::Feed;
 use super::unenforced::Unenforced;
 use crate::gate::{Gate, Generation, ResizableSemaphore};
 use crate::policy::refusal::Refusal;
@@ -65,6 +66,8 @@ pub struct SiteSettings {
     pub own_paths: OwnPaths,
     /// The content of tiergate's own pages.
     pub pages: Arc<Pages>,
+    /// What the status page shows.
+    pub status: Arc<Feed>,
     /// Counts refusals on metered routes.
     pub refusals: Arc<RefusalCounts>,
     /// The request limits.
@@ -122,6 +125,7 @@ impl Site {
             cors,
             own_paths,
             pages,
+            status,
             refusals,
             limits,
             header_policy,
@@ -151,7 +155,7 @@ impl Site {
             routes,
             trusted_proxies,
             cors,
-            own: account::router(&own_paths, pages),
+            own: account::router(&own_paths, pages, &status),
             own_paths,
             refusals,
             unmetered,

@@ -491,9 +491,8 @@ impl Turn<'_> {
             return Err(refusal.clone().into());
         }
         let mut response = answer.map(Body::own);
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let caching = response.headers_mut().entry(header::CACHE_CONTROL);
+        caching.or_insert(HeaderValue::from_static("no-store"));
         Ok(Some(response))
     }
 

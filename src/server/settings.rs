@@ -19,8 +19,9 @@ use crate::http::ratelimit::{HeaderPolicy, LimitHeadersWhen};
 use crate::http::reply::{Answers, CustomAnswer};
 use crate::http::routes::RouteSpec;
 use crate::http::site::{self, Route, Site};
+use crate::http::status::Shown;
 use crate::policy::refusal::Reason;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, UpstreamId};
 use crate::policy::time::Span;
 use crate::telemetry::requests::RequestMeters;
 use crate::upstream::exchange::OnHangup;
@@ -35,22 +36,24 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         cors::layer(origins, cors.max_age)
     });
     let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
+    let keys = KeyPlaces::new(
+        config.keys.headers.clone(),
+        config.keys.bearer,
+        config.keys.query.clone(),
+    );
+    let paths = config.paths.clone();
+    let own_paths = OwnPaths::new(paths.me, paths.stats, paths.status);
+    services.status.show(shown(config, upstreams, &own_paths, &keys));
     let settings = site::SiteSettings {
         routes: config.routes.iter().map(|config| route(config, upstreams)).collect(),
-        keys: KeyPlaces::new(
-            config.keys.headers.clone(),
-            config.keys.bearer,
-            config.keys.query.clone(),
-        ),
+        keys,
         trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone(), forwarded_header(config)),
         networks: Arc::clone(services.store.networks()),
         pseudonyms: services.pseudonyms.clone(),
         cors,
-        own_paths: OwnPaths {
-            me: config.paths.me.clone(),
-            stats: config.paths.stats.clone(),
-        },
+        own_paths,
         pages: Arc::clone(&services.pages),
+        status: Arc::clone(&services.status),
         refusals: Arc::clone(&services.refusals),
         limits: limits(config, &generation.rules, services),
         header_policy: header_policy(config),
@@ -79,6 +82,25 @@ fn request_meters(config: &Config, services: &Services) -> RequestMeters {
     let own = [&config.paths.me, &config.paths.stats];
     let own = own.into_iter().flatten().map(String::as_str);
     RequestMeters::register(config.routes.iter().map(name), own, services.exposition.recorder())
+}
+
+/// What the status page shows: slots by the routes that lead to them, each path once.
+fn shown(config: &Config, upstreams: &Upstreams, own: &OwnPaths, keys: &KeyPlaces) -> Shown {
+    let mut shown: Vec<(UpstreamId, Vec<String>)> = Vec::new();
+    for route in config.routes.iter().filter(|route| route.metered) {
+        let (id, path) = (upstreams.at(route.upstream).id(), route.pattern.as_str().to_owned());
+        match shown.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, paths)) if paths.contains(&path) => {}
+            Some((_, paths)) => paths.push(path),
+            None => shown.push((id, vec![path])),
+        }
+    }
+    Shown {
+        paths: own.status.clone(),
+        me: own.me.clone(),
+        key: keys.first(),
+        upstreams: shown,
+    }
 }
 
 fn limits(config: &Config, rules: &Arc<Rules>, services: &Services) -> Arc<Limits> {

@@ -29,6 +29,8 @@ pub struct Levels {
     pub debtors: [usize; KINDS.len()],
     /// By request limit: the number of individually counted callers, and of requests ever counted by prefix.
     pub limits: Vec<(usize, u64)>,
+    /// Viewers of the status page.
+    pub viewers: usize,
 }
 
 /// Kinds of callers.
@@ -46,6 +48,7 @@ struct Gauges {
     accounts: Vec<Gauge>,
     debtors: [Gauge; KINDS.len()],
     limits: Vec<(Gauge, Crowded)>,
+    viewers: Gauge,
 }
 
 /// Requests that a limit has counted by prefix.
@@ -101,6 +104,7 @@ impl Exposition {
             _build: build,
             debtors: KINDS.map(|kind| gauge("tiergate_callers", vec![Label::new("kind", kind)])),
             seats: gauge("tiergate_queue_capacity", Vec::new()),
+            viewers: gauge("tiergate_status_viewers", Vec::new()),
             waiting: std::array::from_fn(|priority| {
                 gauge(
                     "tiergate_queue_depth",
@@ -149,6 +153,7 @@ impl Exposition {
             }
         };
         gauges.seats.set(levels.seats);
+        gauges.viewers.set(levels.viewers as f64);
         for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
             // Bounded by memory, so exact as a float.
             gauge.set(callers as f64);
@@ -204,6 +209,7 @@ fn describe(recorder: &impl Recorder) {
             "The queue's length: the maximum number of queued jobs.",
         ),
         ("tiergate_queue_depth", "Queued jobs, by priority."),
+        ("tiergate_status_viewers", "Open streams of events of the status page."),
         ("tiergate_slots", "Slots of the servers that are up, by upstream."),
         ("tiergate_callers", "Callers with a debit in an open window."),
         ("tiergate_jobs_running", "Jobs that hold a slot, by upstream."),

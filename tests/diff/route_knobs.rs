@@ -69,6 +69,11 @@ pub const ROUTE_KNOBS: &[Knob] = &[
         "paths",
         &[(r#""/s""#, "/s"), ("", "/stats"), (r#""off""#, "off")],
     ),
+    knob(
+        "/paths/status",
+        "paths",
+        &[(r#""/queue""#, "/queue"), ("", "/status"), (r#""off""#, "off")],
+    ),
     lines(
         2,
         knob(

@@ -33,6 +33,7 @@ mod routing;
 mod shutdown;
 mod spoofing;
 mod statistics;
+mod status;
 mod streaming;
 mod unenforced;
 mod uploads;

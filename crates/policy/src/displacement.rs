@@ -30,6 +30,12 @@ impl Displacements {
         self.log.len() < REMEMBERED_MAX && self.counts.get(caller).copied().unwrap_or(0) < limit
     }
 
+    /// Whether so many displacements are remembered that nobody may displace now.
+    pub(super) fn are_exhausted(&self, now: Timestamp) -> bool {
+        let over = self.log.partition_point(|(at, _)| now.since(*at) >= WINDOW);
+        self.log.len() - over >= REMEMBERED_MAX
+    }
+
     /// Counts a displacement by the caller.
     pub(super) fn note(&mut self, caller: Caller, now: Timestamp) {
         self.log.push_back((now, caller));

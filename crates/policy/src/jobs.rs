@@ -175,6 +175,11 @@ impl Jobs {
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
+
+    /// The most jobs that there ever were at once.
+    pub(super) fn reach(&self) -> usize {
+        self.entries.len()
+    }
 }
 
 /// A list of jobs in insertion order, linked through their records: every step is O(1).
@@ -196,6 +201,11 @@ impl List {
 
     pub(super) fn len(&self) -> u32 {
         self.len
+    }
+
+    /// The indices of its jobs, first to last.
+    pub(super) fn iter(self, jobs: &Jobs) -> impl Iterator<Item = u32> {
+        std::iter::successors(self.head, |index| jobs.at(*index).next)
     }
 
     pub(super) fn push(&mut self, jobs: &mut Jobs, index: u32) {

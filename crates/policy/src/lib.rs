@@ -31,6 +31,7 @@ mod headroom;
 pub mod ids;
 pub mod jobs;
 pub mod limits;
+mod outlook;
 pub mod pool;
 mod queue;
 mod quota;
@@ -58,6 +59,8 @@ pub use event::{
 use headroom::quota_subjects;
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
+pub use outlook::Outlook;
+use outlook::Room;
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
 use queue::Queue;
 use quota::Quotas;
@@ -207,22 +210,24 @@ impl Policy {
 
     /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (rules §3.2, §3.4).
     fn queue_place(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
-        let capacity = self.rules.queue.length;
-        if self.queue.len() < capacity {
-            return Ok(None);
+        let room = self.room(tier.priority);
+        let limit = tier.displacements_per_minute;
+        match room {
+            Room::Free => Ok(None),
+            Room::Below(lowest) if self.displacements.may(&ask.caller, limit, now) => {
+                Ok(self.queue.last(&self.jobs, lowest))
+            }
+            Room::Below(lowest) => Err(self.queue_full(ask, tier, Some(lowest))),
+            Room::Full(lowest) => Err(self.queue_full(ask, tier, lowest)),
         }
-        let lowest = self.queue.lowest();
-        if let Some(lowest) = lowest
-            && lowest < tier.priority
-            && self.displacements.may(&ask.caller, tier.displacements_per_minute, now)
-        {
-            return Ok(self.queue.last(&self.jobs, lowest));
-        }
-        Err(Refusal::QueueFull {
-            capacity,
+    }
+
+    fn queue_full(&self, ask: &AdmissionRequest, tier: &Tier, lowest: Option<Priority>) -> Refusal {
+        Refusal::QueueFull {
+            capacity: self.rules.queue.length,
             admits_from: lowest.and_then(Priority::above),
             retry_after: self.retry_after(ask.pool, tier.priority),
-        })
+        }
     }
 
     /// The shortest of the longest waits of queue, tier, route and client (rules §3.9).

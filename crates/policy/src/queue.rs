@@ -131,6 +131,20 @@ impl Queue {
         })
     }
 
+    /// The queued jobs: those of higher priority first, within one those that have asked for a slot before those whose bodies
+    /// still arrive, and the last one is [`Self::last`] of the lowest priority.
+    pub(super) fn in_order(&self, jobs: &Jobs) -> Vec<u32> {
+        let mut order = Vec::new();
+        for priority in (0..Priority::COUNT).rev() {
+            let lines = self.pools.iter().map(|lines| &lines[priority]);
+            let mut ranked: Vec<((u32, u64), u32)> = lines.flat_map(|line| line.ranked(jobs)).collect();
+            ranked.sort_unstable();
+            order.extend(ranked.into_iter().map(|(_, index)| index));
+            order.extend(self.uploading[priority].iter(jobs));
+        }
+        order
+    }
+
     /// Rebuilds the queue with the jobs' current priorities, in their order of arrival. Displaces nothing.
     pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = UpstreamId>) {
         let mut queued: Vec<(u64, u32)> = jobs
@@ -207,6 +221,17 @@ impl Line {
         }
     }
 
+    /// All of them with their ranks, as in [`Self::last`], in no particular order.
+    fn ranked(&self, jobs: &Jobs) -> Vec<((u32, u64), u32)> {
+        match &self.turns {
+            None => {
+                let all = self.list.iter(jobs);
+                all.map(|index| ((0, jobs.at(index).ticket), index)).collect()
+            }
+            Some(turns) => turns.ranked().collect(),
+        }
+    }
+
     fn ahead_of(&self, caller: &Caller) -> u32 {
         match &self.turns {
             None => self.list.len(),
@@ -279,6 +304,15 @@ impl Turns {
         };
         let newest = self.ring[&rank.1].back()?;
         Some((rank, *newest))
+    }
+
+    fn ranked(&self) -> impl Iterator<Item = ((u32, u64), u32)> {
+        let of_turn = |(turn, jobs): (&u64, &VecDeque<u32>)| {
+            let turn = *turn;
+            let rounds = (1..).zip(jobs.iter().copied().collect::<Vec<_>>());
+            rounds.map(move |(round, index)| ((round, turn), index))
+        };
+        self.ring.iter().flat_map(of_turn)
     }
 
     /// Jobs ahead of the caller's next one. With `own` jobs in line, that one is served in round `own` (counted from 0): every

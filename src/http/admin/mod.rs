@@ -54,6 +54,7 @@ use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
 use super::site::Site;
+use super::status::Feed;
 use crate::gate::Gate;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
@@ -93,6 +94,8 @@ pub struct Admin {
     pub config_requests: ConfigRequestSender,
     /// The metrics.
     pub exposition: Arc<Exposition>,
+    /// The status page's viewers.
+    pub status: Arc<Feed>,
     /// Whether the proxy accepts requests.
     pub open: AtomicBool,
 }

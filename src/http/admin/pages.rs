@@ -26,6 +26,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoRespons
         accounts: admin.accounts_by_tier(&view.rules),
         debtors: view.debtors,
         limits: admin.limits().counted(&view.rules),
+        viewers: admin.status.viewers(),
     };
     let page = admin.exposition.render(&view.rules, &levels);
     (

@@ -39,6 +39,13 @@ impl Histogram {
         self.put(bucket, count);
     }
 
+    /// Adds the times of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        for (bucket, count) in &other.buckets {
+            self.add_bucket(*bucket, *count, (other.min_ms, other.max_ms));
+        }
+    }
+
     /// The [`PERCENTILES`] in milliseconds, by nearest rank; `None` if empty. The first and the last are exact, the others at
     /// most 1/32 off.
     pub fn percentiles_ms(&self) -> Option<[u32; PERCENTILES.len()]> {
@@ -124,7 +131,18 @@ mod tests {
         (1..=20).for_each(|ms| histogram.add(ms));
         assert_eq!(histogram.percentiles_ms(), Some([1, 2, 5, 10, 15, 18, 20]));
         let mut one = Histogram::default();
+        one.merge(&Histogram::default());
         one.add(1_234_567);
         assert_eq!(one.percentiles_ms(), Some([1_234_567; 7]));
+    }
+    #[test]
+    fn merged_times_are_those_of_both() {
+        let (mut both, mut one, mut other) = (Histogram::default(), Histogram::default(), Histogram::default());
+        for ms in (1..=900).step_by(7) {
+            both.add(ms);
+            if ms % 2 == 0 { &mut one } else { &mut other }.add(ms);
+        }
+        one.merge(&other);
+        assert_eq!(one, both);
     }
 }

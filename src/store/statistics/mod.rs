@@ -4,6 +4,7 @@
 //! exact to the last commit.
 
 pub(super) mod histogram;
+mod overview;
 mod period;
 mod refusals;
 
@@ -19,6 +20,7 @@ use crate::policy::caller::Caller;
 use crate::policy::time::UnixTime;
 
 pub use histogram::PERCENTILES;
+pub use overview::{Overview, OverviewRow};
 pub use period::{Period, STATUSES, Speed, Traffic};
 pub use refusals::{CALLERS_PER_MINUTE_MAX, RefusalCounts};
 
@@ -62,19 +64,7 @@ impl Database {
     /// The database can't be read.
     pub fn speed(&self, period: Period, now: UnixTime) -> Result<Vec<Speed>, ReadError> {
         let mut rows: Rows<Histogram> = Rows::until(millis(now), period);
-        self.read(|connection| {
-            add_times(connection, period, &mut rows)?;
-            let mut select = connection.prepare_cached(
-                "SELECT ended, service_ms FROM job WHERE instance = ?1 AND number > ?2 AND outcome = 'succeeded'",
-            )?;
-            let mut found = select.query(params![INSTANCE, rollup::covers(connection, USAGE)?.job])?;
-            while let Some(row) = found.next()? {
-                if let Some(times) = rows.at(row.get(0)?) {
-                    times.add(u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX));
-                }
-            }
-            Ok(())
-        })?;
+        self.read(|connection| times(connection, period, &mut rows))?;
         let row = |(start, times): (i64, Histogram)| Speed {
             time: unix_time(start),
             percentiles_ms: times.percentiles_ms(),
@@ -124,6 +114,21 @@ fn add_answers(
     while let Some(row) = found.next()? {
         if let Some(answers) = rows.at(row.get(0)?) {
             answers.add(row.get(1)?, row.get(2)?);
+        }
+    }
+    Ok(())
+}
+
+/// The service times of successes, rolled up or not yet.
+fn times(connection: &Connection, period: Period, rows: &mut Rows<Histogram>) -> rusqlite::Result<()> {
+    add_times(connection, period, rows)?;
+    let mut select = connection.prepare_cached(
+        "SELECT ended, service_ms FROM job WHERE instance = ?1 AND number > ?2 AND outcome = 'succeeded'",
+    )?;
+    let mut found = select.query(params![INSTANCE, rollup::covers(connection, USAGE)?.job])?;
+    while let Some(row) = found.next()? {
+        if let Some(times) = rows.at(row.get(0)?) {
+            times.add(u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX));
         }
     }
     Ok(())

@@ -67,6 +67,18 @@ impl RefusalCounts {
         add(&mut minute.all, kind, 1);
     }
 
+    /// The counts since the last flush, by reason and status, over all callers.
+    pub fn pending(&self) -> Vec<(Reason, u16, u64)> {
+        let mut all: HashMap<(Reason, u16), u64> = HashMap::new();
+        for shard in &self.shards {
+            for (kind, count) in &shard.0.lock().all {
+                *all.entry((kind.reason, kind.status)).or_default() += u64::from(*count);
+            }
+        }
+        let entry = |((reason, status), count)| (reason, status, count);
+        all.into_iter().map(entry).collect()
+    }
+
     /// Takes the counts since the last flush, as of that minute, with each refusal once: by caller for those with a debit, and
     /// for all others together. A user without a debit counts for its account. The order is undefined.
     pub fn flush(&self, minute: UnixTime, has_debit: impl Fn(&Caller) -> bool) -> Vec<LedgerEntry> {
@@ -168,6 +180,15 @@ mod tests {
         refusals.refused(Some(user), &tier, Reason::QuotaDepleted, 402);
         refusals.refused(Some(other), &tier, Reason::QuotaDepleted, 402);
         refusals.refused(Some(Caller::Network(NetworkId(9))), &tier, Reason::QueueFull, 503);
+
+        let mut pending = refusals.pending();
+        pending.sort_unstable();
+        let expected = [
+            (Reason::BadRequest, 400, 1),
+            (Reason::QuotaDepleted, 402, 3),
+            (Reason::QueueFull, 503, 1),
+        ];
+        assert_eq!(pending, expected);
 
         let late = MINUTE + crate::policy::time::Span::from_secs(59);
         let entries = refusals.flush(late, |caller| [account, user].contains(caller));

@@ -15,6 +15,7 @@ mod limits_model;
 mod limits_reloaded;
 mod limits_side_by_side;
 mod model;
+mod outlook;
 mod promises;
 mod quota;
 mod relocation;

@@ -1,0 +1,188 @@
+//! The files of tiergate's own pages: written by hand, embedded in the program, and named by their content, so that browsers may
+//! keep them for ever.
+//!
+//! `tokens.css`, `parts.css`, `base.js`, `queue.js` and `charts.js` are shared by all pages. A page's style and script are each
+//! sent as one file.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+/// What a page may load: its own files, and nothing else. Nothing inline is run.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// How long browsers keep an asset. Another content has another name.
+pub const CACHE_FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// The symbols that pages refer to as `#i-NAME`.
+pub const ICONS: &str = include_str!("icons.svg");
+
+/// The status page, with places for what [`fill`] puts there.
+pub const STATUS_HTML: &str = include_str!("status.html");
+
+/// Puts the shared parts before a page's own.
+macro_rules! style {
+    ($own:literal) => {
+        concat!(
+            include_str!("tokens.css"),
+            include_str!("parts.css"),
+            include_str!($own)
+        )
+    };
+}
+macro_rules! script {
+    ($($own:literal),+) => {
+        concat!(
+            include_str!("base.js"),
+            include_str!("queue.js"),
+            include_str!("charts.js"),
+            $(include_str!($own)),+
+        )
+    };
+}
+
+/// The assets of the status page.
+pub static STATUS: LazyLock<Assets> = LazyLock::new(|| Assets {
+    css: Asset::new("status", "css", "text/css; charset=utf-8", style!("status.css")),
+    js: Asset::new(
+        "status",
+        "js",
+        "text/javascript; charset=utf-8",
+        script!("traffic.js", "yours.js", "status.js"),
+    ),
+    icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
+});
+
+/// A page's assets.
+#[derive(Debug)]
+pub struct Assets {
+    /// Its style.
+    pub css: Asset,
+    /// Its script, a module.
+    pub js: Asset,
+    /// Its icon.
+    pub icon: Asset,
+}
+
+impl Assets {
+    /// All of them.
+    pub fn all(&self) -> [&Asset; 3] {
+        [&self.css, &self.js, &self.icon]
+    }
+}
+
+/// A file that a page loads.
+#[derive(Debug)]
+pub struct Asset {
+    /// Its name, with a hash of its content.
+    pub name: String,
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its content.
+    pub text: &'static str,
+}
+
+impl Asset {
+    fn new(stem: &str, extension: &str, content_type: &'static str, text: &'static str) -> Self {
+        Self {
+            name: format!("{stem}.{:016x}.{extension}", fnv1a(text)),
+            content_type,
+            text,
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: tells one version of a file from another, and guards against nobody.
+fn fnv1a(text: &str) -> u64 {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// The text with what has a meaning in HTML escaped, for content and for quoted attributes.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '"', '\'']) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// JSON as the content of a `script` element: no `<` ends the element, or begins a comment in it.
+pub fn json_in_script(json: &str) -> String {
+    json.replace('<', "\\u003c")
+}
+
+/// The template with each `{{name}}` replaced. What is put there is not looked at again.
+///
+/// # Panics
+/// If the template has a place for which `value` has nothing: templates are part of the program.
+pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").expect("each place of a template ends");
+        out.push_str(before);
+        out.push_str(&value(name).unwrap_or_else(|| panic!("the template asks for {name}")));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both pages together are to be under 150 KB.
+    #[test]
+    fn the_status_page_is_small() {
+        let files: usize = STATUS.all().iter().map(|asset| asset.text.len()).sum();
+        let all = files + STATUS_HTML.len() + ICONS.len();
+        assert!(all < 75_000, "{all} bytes");
+    }
+
+    #[test]
+    fn an_asset_is_named_by_its_content() {
+        let [one, other] = ["a", "b"].map(|text| Asset::new("x", "js", "", Box::leak(text.into())).name);
+        assert_eq!(one, "x.af63dc4c8601ec8c.js");
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn names_are_text_wherever_they_stand() {
+        assert_eq!(escaped("$20"), "$20");
+        let hostile = r#"</script><img src=x onerror='a&b' alt="">"#;
+        let safe = "&lt;/script&gt;&lt;img src=x onerror=&#39;a&amp;b&#39; alt=&quot;&quot;&gt;";
+        assert_eq!(escaped(hostile), safe);
+        assert!(!json_in_script(hostile).contains('<'));
+    }
+
+    #[test]
+    fn a_template_is_filled_once() {
+        let value = |name: &str| (name == "a").then(|| "{{b}}".to_owned());
+        assert_eq!(fill("1 {{a}} 2 {{a}}", value), "1 {{b}} 2 {{b}}");
+    }
+
+    /// The policy forbids what is inline, so a page may have none of it.
+    #[test]
+    fn nothing_is_inline() {
+        for text in [STATUS_HTML, ICONS, STATUS.js.text] {
+            assert!(!text.contains("style="), "an inline style");
+            assert!(
+                !text.contains("onclick") && !text.contains("javascript:"),
+                "an inline script"
+            );
+        }
+        assert!(!STATUS_HTML.contains("<style") && !STATUS_HTML.contains("<script>"));
+    }
+}
