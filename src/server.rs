@@ -24,7 +24,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::config_watch::Saved;
 use self::data_dir::{Opened, record_admin_address};
@@ -41,12 +41,13 @@ use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
 use crate::http::admin::{self, Admin};
+use crate::http::recent::RecentRefusals;
 use crate::policy::rules::Rules;
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::statistics::RefusalCounts;
 use crate::store::{
-    AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
-    TokenError,
+    AccountStore, AccountView, AccountsError, Database, DrainedServers, KeyError, Ledger, OldData, OpenError,
+    Pseudonyms, ReadError, TokenError,
 };
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
@@ -87,6 +88,8 @@ pub enum ServeError {
     Key(KeyError),
     /// Quota usage can't be restored.
     Restore(ReadError),
+    /// The drained servers can't be read.
+    Drained(ReadError),
     /// The accounts can't be opened.
     Accounts(AccountsError),
     /// The operator's token is missing or invalid.
@@ -105,6 +108,7 @@ impl fmt::Display for ServeError {
             Self::Restore(error) => write!(f, "can't restore quota usage: {error}"),
             Self::Token(error) => error.fmt(f),
             Self::Broken(how) => write!(f, "background task failed ({how}); restart tiergate"),
+            Self::Drained(error) => write!(f, "can't read which servers are drained: {error}"),
             Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }
     }
@@ -215,6 +219,7 @@ pub async fn run(
     blocking(move || record_admin_address(&data_dir, admin_address)).await;
     let version = env!("CARGO_PKG_VERSION");
     info!(public = %public_address, admin = %admin_address, version, "listening");
+    warn_of_admin(admin_address);
     let ended = until(shutdown, &mut background).await;
     if let Err(error) = &ended {
         error!(%error, "background task failed; shutting down");
@@ -232,6 +237,11 @@ fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
         site: Arc::clone(&parts.site),
         exposition: Arc::clone(&services.exposition),
         store: Arc::clone(&services.store),
+        database: Arc::clone(&services.database),
+        drained: Arc::clone(&services.drained),
+        refusals: Arc::clone(&services.refusals),
+        recent: Arc::clone(&services.recent),
+        started: services.started,
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
         config_requests,
@@ -278,6 +288,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let Opened {
         database,
         accounts: store,
+        drained,
         token,
         pseudonyms,
         policy,
@@ -294,10 +305,14 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         database,
         pseudonyms,
         refusals: Arc::new(RefusalCounts::new()),
+        recent: Arc::default(),
+        drained,
+        started: clock.now(),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
     });
+    drain(&services, &upstreams);
     Ok(Parts {
         site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
         token: Arc::new(ArcSwap::from_pointee(token)),
@@ -340,6 +355,22 @@ fn initial(source: Option<&Source>, at: UnixTime) -> Running {
     }
 }
 
+/// Drains the servers that were drained when the last process ended.
+fn drain(services: &Services, upstreams: &Upstreams) {
+    upstreams.set_drained(&services.drained);
+    for (server, _) in services.drained.all() {
+        warn!(%server, "upstream server is drained: it gets no requests until `tiergate server undrain`");
+        services.gate.drain(server);
+    }
+}
+
+/// Warns of an admin listener that other machines may reach.
+fn warn_of_admin(address: SocketAddr) {
+    if !address.ip().to_canonical().is_loopback() {
+        warn!(admin = %address, "admin listener is not on a loopback address: other machines may reach it; it must never be public");
+    }
+}
+
 /// State that outlives configurations.
 #[derive(Debug)]
 struct Services {
@@ -350,6 +381,9 @@ struct Services {
     pseudonyms: Pseudonyms,
     pages: Arc<Pages>,
     refusals: Arc<RefusalCounts>,
+    recent: Arc<RecentRefusals>,
+    drained: Arc<DrainedServers>,
+    started: Timestamp,
     /// Unmetered requests in flight.
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.

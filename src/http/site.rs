@@ -10,6 +10,7 @@ use super::caller::KeyPlaces;
 use super::limits::Limits;
 use super::listener::ListenerBounds;
 use super::ratelimit::HeaderPolicy;
+use super::recent::RecentRefusals;
 use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
 use super::standing::{Callers, Standing};
@@ -62,6 +63,8 @@ pub struct SiteSettings {
     pub pages: Arc<Pages>,
     /// Counts refusals on metered routes.
     pub refusals: Arc<RefusalCounts>,
+    /// Keeps the last of them.
+    pub recent: Arc<RecentRefusals>,
     /// The request limits.
     pub limits: Arc<Limits>,
     /// Which rate limit headers answers carry.
@@ -74,6 +77,10 @@ pub struct SiteSettings {
     pub unmetered_max: usize,
     /// Bounds on connections.
     pub bounds: ListenerBounds,
+    /// The upstreams of the file.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Hosts for which the admin listener answers besides its own, in lower case.
+    pub admin_hosts: Vec<String>,
 }
 
 /// One generation of the configuration, shared by all threads.
@@ -94,9 +101,12 @@ pub struct Site {
     pub(super) own_paths: OwnPaths,
     pub(super) own: axum::Router,
     pub(super) refusals: Arc<RefusalCounts>,
+    pub(super) recent: Arc<RecentRefusals>,
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
     pub(super) bounds: ListenerBounds,
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    pub(super) admin_hosts: Vec<String>,
 }
 
 impl Site {
@@ -112,12 +122,15 @@ impl Site {
             own_paths,
             pages,
             refusals,
+            recent,
             limits,
             header_policy,
             answers,
             unmetered,
             unmetered_max,
             bounds,
+            upstreams,
+            admin_hosts,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -141,9 +154,12 @@ impl Site {
             own: account::router(&own_paths, pages),
             own_paths,
             refusals,
+            recent,
             unmetered,
             unmetered_max,
             bounds,
+            upstreams,
+            admin_hosts,
         }
     }
 

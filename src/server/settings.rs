@@ -51,6 +51,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         },
         pages: Arc::clone(&services.pages),
         refusals: Arc::clone(&services.refusals),
+        recent: Arc::clone(&services.recent),
         limits: limits(config, &generation.rules, services),
         header_policy: header_policy(config),
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
@@ -64,6 +65,8 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
             headers_max: config.connections.headers_max,
             proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
         },
+        upstreams: upstreams.in_file().cloned().collect(),
+        admin_hosts: config.admin.hosts.clone(),
     };
     Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)
 }

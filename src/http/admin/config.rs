@@ -86,7 +86,7 @@ pub struct Running {
     pub last: ConfigLoad,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct ConfigLoadLine {
     at: String,
     result: &'static str,
@@ -103,6 +103,31 @@ impl From<ConfigLoad> for ConfigLoadLine {
             changes: load.changes,
             wrong: load.wrong,
         }
+    }
+}
+
+/// Which configuration is in force, and the last reload, as `GET /status` shows them.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    file: String,
+    since: String,
+    last: ConfigLoadLine,
+    restart: Json,
+}
+
+impl Summary {
+    pub(super) fn of(running: &Running) -> Self {
+        Self {
+            file: running.name.clone(),
+            since: written(running.since),
+            last: running.last.clone().into(),
+            restart: running.restart["changes"].clone(),
+        }
+    }
+
+    /// Whether the file last read is invalid.
+    pub(super) fn is_wrong(&self) -> bool {
+        !self.last.wrong.is_null()
     }
 }
 

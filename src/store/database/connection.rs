@@ -15,7 +15,7 @@ pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
 /// The schema version that this program writes.
 pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// One migration per schema version, starting from an empty database.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../schema.sql"), include_str!("../drained.sql")];
 /// Flags of connections that may write.
 const WRITING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// How long a connection waits for a lock: at most for a checkpoint that truncates the log.
