@@ -187,3 +187,25 @@ fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database of version 1 keeps its rows and gets what version 2 adds.
+    #[test]
+    fn a_database_of_version_1_is_migrated() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let first = connection.execute_batch(MIGRATIONS[0]);
+        first.expect("the schema of version 1 is SQL");
+        connection.pragma_update(None, "user_version", 1).expect("memory");
+        rows::set_meta(&connection, "id", "kept").expect("version 1 has that table");
+        migrate(&mut connection, 1).expect("version 2 is SQL");
+        assert_eq!(version(&connection).expect("memory"), SCHEMA_VERSION);
+        assert_eq!(rows::meta(&connection, "id").expect("memory").as_deref(), Some("kept"));
+        let drained: i64 = connection
+            .query_row("SELECT count(*) FROM drained_server", [], |row| row.get(0))
+            .expect("version 2 has that table");
+        assert_eq!(drained, 0);
+    }
+}
