@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
+use crate::support::{Answer, Arrived, Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
 
 /// `POST` or `DELETE` under the name of an operator.
 async fn act(proxy: &Proxy, method: &str, path: &str) -> Answer {
@@ -40,6 +40,11 @@ async fn search(proxy: &Proxy, key: &str) -> Client {
     client
 }
 
+/// Answers and closes the connection, so that the next request comes on another one.
+async fn answer(mut at_server: Arrived, body: &str) {
+    at_server.answer_with("200 OK", "connection: close\r\n", body).await;
+}
+
 fn path_of(server: SocketAddr) -> String {
     format!("/servers/search/{server}/drain")
 }
@@ -49,7 +54,7 @@ async fn a_paused_proxy_dispatches_nothing_and_loses_nobody() {
     let server = UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 2)], ""));
     let mut running = search(&proxy, "key-1").await;
-    let mut arrived = server.request().await;
+    let arrived = server.request().await;
     assert_eq!(
         switched(&proxy, "/dispatch/pause").await,
         [true, false, true].map(Value::from)
@@ -64,7 +69,7 @@ async fn a_paused_proxy_dispatches_nothing_and_loses_nobody() {
     let mut high = search(&proxy, "key-100").await;
     proxy.jobs_until(2, 1).await;
     // A running one finishes, and still nobody is dispatched.
-    arrived.answer("first").await;
+    answer(arrived, "first").await;
     assert_eq!(running.answer().await.text(), "first");
     proxy.jobs_until(2, 0).await;
     assert_eq!(
@@ -77,9 +82,9 @@ async fn a_paused_proxy_dispatches_nothing_and_loses_nobody() {
         [false, false, true].map(Value::from)
     );
     for (account, client) in [("a100", &mut high), ("a5", &mut low)] {
-        let mut arrived = server.request().await;
+        let arrived = server.request().await;
         assert_eq!(arrived.head.get("x-tiergate-account"), Some(account), "in order");
-        arrived.answer("found").await;
+        answer(arrived, "found").await;
         assert_eq!(client.answer().await.text(), "found");
     }
     assert_eq!(
@@ -93,7 +98,7 @@ async fn stopped_admission_refuses_new_searches_only() {
     let server = UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut running = search(&proxy, "key-1").await;
-    let mut first = server.request().await;
+    let first = server.request().await;
     let mut waiting = search(&proxy, "key-5").await;
     proxy.jobs_until(1, 1).await;
     assert_eq!(
@@ -110,20 +115,20 @@ async fn stopped_admission_refuses_new_searches_only() {
     assert!((1..=300).contains(&seconds));
     // What isn't metered goes on.
     let image = tokio::spawn(get(proxy.address, "/image/1"));
-    let mut at_server = server.request().await;
-    at_server.answer("image").await;
+    let at_server = server.request().await;
+    answer(at_server, "image").await;
     assert_eq!(image.await.expect("no panic").text(), "image");
 
-    first.answer("first").await;
+    answer(first, "first").await;
     assert_eq!(running.answer().await.status(), 200);
-    server.request().await.answer("second").await;
+    answer(server.request().await, "second").await;
     assert_eq!(waiting.answer().await.text(), "second");
     assert_eq!(
         switched(&proxy, "/admission/start").await,
         [false, false, true].map(Value::from)
     );
     let mut again = search(&proxy, "key-100").await;
-    server.request().await.answer("third").await;
+    answer(server.request().await, "third").await;
     assert_eq!(again.answer().await.text(), "third");
     assert_eq!(
         audited(&proxy, 2).await,
@@ -136,7 +141,7 @@ async fn a_drained_server_finishes_and_gets_no_requests() {
     let (first, second) = (UpstreamServer::start().await, UpstreamServer::start().await);
     let proxy = Proxy::start(&seven_tiers(8, &[(first.address, 1), (second.address, 1)], ""));
     let mut running = search(&proxy, "key-1").await;
-    let mut arrived = first.request().await;
+    let arrived = first.request().await;
     let drained = act(&proxy, "POST", &path_of(first.address)).await.told(200);
     let expected = ["drained", "changed", "listed", "up"].map(|name| drained[name].clone());
     assert_eq!(expected, [true, true, true, true].map(Value::from));
@@ -147,14 +152,14 @@ async fn a_drained_server_finishes_and_gets_no_requests() {
 
     // Searches and other requests go to the other one.
     let mut other = search(&proxy, "key-5").await;
-    second.request().await.answer("second").await;
+    answer(second.request().await, "second").await;
     assert_eq!(other.answer().await.text(), "second");
     for _ in 0..4 {
         let image = tokio::spawn(get(proxy.address, "/image/1"));
-        second.request().await.answer("image").await;
+        answer(second.request().await, "image").await;
         assert_eq!(image.await.expect("no panic").text(), "image");
     }
-    arrived.answer("first").await;
+    answer(arrived, "first").await;
     assert_eq!(running.answer().await.text(), "first");
     proxy.jobs_until(0, 0).await;
 
@@ -169,7 +174,7 @@ async fn a_drained_server_finishes_and_gets_no_requests() {
     assert_eq!(status["problems"][0]["reason"], "no_server", "{status}");
     let back = act(&proxy, "DELETE", &path_of(first.address)).await.told(200);
     assert_eq!((&back["drained"], &back["changed"]), (&false.into(), &true.into()));
-    first.request().await.answer("back").await;
+    answer(first.request().await, "back").await;
     assert_eq!(waiting.answer().await.text(), "back");
     let name = |server: SocketAddr| format!("search/{server}");
     assert_eq!(
@@ -201,7 +206,7 @@ async fn a_drain_lasts_over_a_restart() {
     assert_eq!([drained(0), drained(1)], [true, false].map(Value::from));
     assert!(servers["servers"][0]["drained_since"].is_string());
     let mut client = search(&proxy, "key-1").await;
-    second.request().await.answer("second").await;
+    answer(second.request().await, "second").await;
     assert_eq!(client.answer().await.text(), "second");
 
     // A file without that server, and then one with it: known by name, it is still drained.
@@ -223,7 +228,7 @@ async fn a_cancelled_search_is_refused_and_costs_nothing() {
     let server = UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut running = search(&proxy, "key-1").await;
-    let mut arrived = server.request().await;
+    let arrived = server.request().await;
     let mut waiting = search(&proxy, "key-5").await;
     proxy.jobs_until(1, 1).await;
     let queue = proxy.queue().await;
@@ -235,9 +240,9 @@ async fn a_cancelled_search_is_refused_and_costs_nothing() {
         (&told["cancelled"]["caller"], &told["recorded"]),
         (&"a5".into(), &true.into())
     );
-    let answer = waiting.answer().await;
-    answer.assert_refused(503, "cancelled_by_operator");
-    assert!(answer.get("retry-after").is_some());
+    let refused = waiting.answer().await;
+    refused.assert_refused(503, "cancelled_by_operator");
+    assert!(refused.get("retry-after").is_some());
     let mut me = Client::connect(proxy.address).await;
     let me = me.ask("GET", "/me", "x-api-key: key-5\r\n").await.json();
     assert_eq!((&me["quotaUsed"], &me["waiting"]), (&0.into(), &0.into()));
@@ -254,7 +259,7 @@ async fn a_cancelled_search_is_refused_and_costs_nothing() {
         let answer = act(&proxy, "DELETE", &format!("/queue/{job}")).await;
         answer.assert_refused(status, reason);
     }
-    arrived.answer("found").await;
+    answer(arrived, "found").await;
     assert_eq!(running.answer().await.text(), "found");
 }
 

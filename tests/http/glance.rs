@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::support::yaml::with_admin;
-use crate::support::{Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
+use crate::support::{Arrived, Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
+
+/// Answers and closes the connection, so that the next request comes on another one.
+async fn answer(mut at_server: Arrived, body: &str) {
+    at_server.answer_with("200 OK", "connection: close\r\n", body).await;
+}
 
 #[tokio::test]
 async fn the_status_shows_the_server_at_a_glance() {
@@ -14,7 +19,7 @@ async fn the_status_shows_the_server_at_a_glance() {
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut running = Client::connect(proxy.address).await;
     running.search("key-100").await;
-    let mut arrived = server.request().await;
+    let arrived = server.request().await;
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-5").await;
     proxy.jobs_until(1, 1).await;
@@ -52,13 +57,13 @@ async fn the_status_shows_the_server_at_a_glance() {
     assert_eq!(upstream["servers"], json!([expected]));
     assert_eq!(status["config"]["last"]["result"], "started");
 
-    arrived.answer("").await;
+    answer(arrived, "").await;
     assert_eq!(running.answer().await.status(), 200);
     // A slot time is known now, so a running job's end is expected.
-    let mut arrived = server.request().await;
+    let arrived = server.request().await;
     let queue = proxy.queue().await;
     assert!(queue["running"][0]["ends_in_s"].is_number(), "{queue}");
-    arrived.answer("").await;
+    answer(arrived, "").await;
     assert_eq!(waiting.answer().await.status(), 200);
 }
 
@@ -106,7 +111,7 @@ async fn the_last_refusals_are_kept_with_their_callers() {
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut running = Client::connect(proxy.address).await;
     running.search("key-5").await;
-    let mut arrived = server.request().await;
+    let arrived = server.request().await;
     for _ in 0..40 {
         get(proxy.address, "/search?key=key-5")
             .await
@@ -149,7 +154,7 @@ async fn the_last_refusals_are_kept_with_their_callers() {
     assert!(kept < 40, "{kept}, {most:?}");
     let counted = r#"tiergate_refusals_total{tier="$5",reason="concurrency_exceeded"}"#;
     assert_eq!(proxy.metric(counted).await, 40.0);
-    arrived.answer("").await;
+    answer(arrived, "").await;
     assert_eq!(running.answer().await.status(), 200);
 }
 

@@ -40,7 +40,7 @@ fn variety() -> Vec<LedgerEntry> {
                 caller: *caller,
                 tier: Arc::from(["free", "x".repeat(64).as_str()][place % 2]),
                 upstream: Arc::from(["search", "other"][place % 2]),
-                priority: Priority::new(place as u8).expect("there are as many"),
+                priority: Priority::new((place % Priority::COUNT) as u8).expect("below their number"),
                 end: *end,
                 status: 200 + place as u16,
                 cost: place as u32,
