@@ -17,8 +17,8 @@ use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::{
     ADDRESS_FILE, Account, AccountStore, AccountsWithoutTier, AdminToken, CommitSettings, DataDir, Database,
-    DeclaredAccount, Directory, DrainedServers, Durability, History, KEY_FILE, LedgerSettings, OldData, OpenError, Pseudonyms,
-    RestoredUsage, TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
+    DeclaredAccount, Directory, DrainedServers, Durability, History, KEY_FILE, LedgerSettings, OldData, OpenError,
+    Pseudonyms, RestoredUsage, TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
 };
 use crate::telemetry::DatabaseMeters;
 

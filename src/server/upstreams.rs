@@ -93,7 +93,7 @@ impl Upstreams {
 
     /// The upstreams in the file, in its order.
     pub(super) fn in_file(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.listed.iter().map(|id| &self.upstreams[*id].upstream)
+        self.configured.iter().map(|id| &self.upstreams[*id].upstream)
     }
 
     /// Drains exactly these servers, for unmetered requests.
