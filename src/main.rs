@@ -9,16 +9,21 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, AccountArgs};
+use tiergate::cli::admission::{self, AdmissionArgs};
 use tiergate::cli::audit::{self, Audit};
 use tiergate::cli::backup::{self, Backup, RestoreArgs};
 use tiergate::cli::check::{self, CheckArgs};
 use tiergate::cli::db::{self, DbArgs};
 use tiergate::cli::diff::{self, DiffArgs, DiffOutcome};
+use tiergate::cli::job::{self, JobArgs};
 use tiergate::cli::jobs::{self, JobsArgs};
 use tiergate::cli::key::{self, KeyArgs};
 use tiergate::cli::network::{self, BlockArgs, NetworkArgs, UnblockArgs};
+use tiergate::cli::pause::{self, PauseArgs};
 use tiergate::cli::reload::{self, ReloadArgs};
+use tiergate::cli::resume::{self, ResumeArgs};
 use tiergate::cli::schema;
+use tiergate::cli::server::{self as upstream_server, ServerArgs};
 use tiergate::cli::status::{self, ConfigState, Status};
 use tiergate::cli::tiers::{self, Tiers};
 use tiergate::cli::usage::{self, UsageArgs};
@@ -66,6 +71,11 @@ enum Command {
     Schema,
     Reload(ReloadArgs),
     Status(Status),
+    Pause(PauseArgs),
+    Resume(ResumeArgs),
+    Admission(AdmissionArgs),
+    Server(ServerArgs),
+    Job(JobArgs),
     /// Manage accounts on the running server
     Account(AccountArgs),
     /// Manage the API keys of accounts on the running server
@@ -157,6 +167,11 @@ fn main() -> ExitCode {
         Command::Backup(command) => output(command.wants_json(), |out| backup::run(&command, out)),
         Command::Restore(command) => output(command.wants_json(), |out| backup::restore(&command, out)),
         Command::Reload(command) => output(command.wants_json(), |out| reload::run(command, out)),
+        Command::Pause(command) => output(command.wants_json(), |out| pause::run(command, out)),
+        Command::Resume(command) => output(command.wants_json(), |out| resume::run(command, out)),
+        Command::Admission(command) => output(command.wants_json(), |out| admission::run(command, out)),
+        Command::Server(command) => output(command.wants_json(), |out| upstream_server::run(command, out)),
+        Command::Job(command) => output(command.wants_json(), |out| job::run(command, out)),
         Command::Account(command) => output(command.wants_json(), |out| account::run(command, out)),
         Command::Key(command) => output(command.wants_json(), |out| key::run(command, out)),
         Command::Network(command) => output(command.wants_json(), |out| network::run(command, out)),

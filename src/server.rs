@@ -25,7 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::access_logs::AccessLogs;
 use self::config_watch::Saved;
@@ -44,12 +44,13 @@ use crate::http::account::Pages;
 use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
 use crate::http::admin::{self, Admin};
 use crate::http::status::{self, Feed};
+use crate::http::recent::RecentRefusals;
 use crate::policy::rules::Rules;
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::statistics::RefusalCounts;
 use crate::store::{
-    AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
-    TokenError,
+    AccountStore, AccountView, AccountsError, Database, DrainedServers, KeyError, Ledger, OldData, OpenError,
+    Pseudonyms, ReadError, TokenError,
 };
 use crate::telemetry::access_log::{self, DroppedLines};
 use crate::telemetry::exposition::Exposition;
@@ -93,6 +94,8 @@ pub enum ServeError {
     Restore(ReadError),
     /// The access log can't be opened; without a file, standard output.
     AccessLog(Option<PathBuf>, io::Error),
+    /// The drained servers can't be read.
+    Drained(ReadError),
     /// The accounts can't be opened.
     Accounts(AccountsError),
     /// The operator's token is missing or invalid.
@@ -118,6 +121,7 @@ impl fmt::Display for ServeError {
                     access_log::name(file.as_deref())
                 )
             }
+            Self::Drained(error) => write!(f, "can't read which servers are drained: {error}"),
             Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }
     }
@@ -229,6 +233,7 @@ pub async fn run(
     blocking(move || record_admin_address(&data_dir, admin_address)).await;
     let version = env!("CARGO_PKG_VERSION");
     info!(public = %public_address, admin = %admin_address, version, "listening");
+    warn_of_admin(admin_address);
     let ended = until(shutdown, &mut background).await;
     if let Err(error) = &ended {
         error!(%error, "background task failed; shutting down");
@@ -247,6 +252,11 @@ fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
         exposition: Arc::clone(&services.exposition),
         status: Arc::clone(&services.status),
         store: Arc::clone(&services.store),
+        database: Arc::clone(&services.database),
+        drained: Arc::clone(&services.drained),
+        refusals: Arc::clone(&services.refusals),
+        recent: Arc::clone(&services.recent),
+        started: services.started,
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
         config_requests,
@@ -298,6 +308,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let Opened {
         database,
         accounts: store,
+        drained,
         token,
         pseudonyms,
         policy,
@@ -318,11 +329,15 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         database,
         pseudonyms,
         refusals,
+        recent: Arc::default(),
+        drained,
+        started: clock.now(),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
         access_logs,
     });
+    drain(&services, &upstreams);
     Ok(Parts {
         site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
         token: Arc::new(ArcSwap::from_pointee(token)),
@@ -365,6 +380,22 @@ fn initial(source: Option<&Source>, at: UnixTime) -> Running {
     }
 }
 
+/// Drains the servers that were drained when the last process ended.
+fn drain(services: &Services, upstreams: &Upstreams) {
+    upstreams.set_drained(&services.drained);
+    for (server, _) in services.drained.all() {
+        warn!(%server, "upstream server is drained: it gets no requests until `tiergate server undrain`");
+        services.gate.drain(server);
+    }
+}
+
+/// Warns of an admin listener that other machines may reach.
+fn warn_of_admin(address: SocketAddr) {
+    if !address.ip().to_canonical().is_loopback() {
+        warn!(admin = %address, "admin listener is not on a loopback address: other machines may reach it; it must never be public");
+    }
+}
+
 /// State that outlives configurations.
 #[derive(Debug)]
 struct Services {
@@ -376,6 +407,9 @@ struct Services {
     pages: Arc<Pages>,
     status: Arc<Feed>,
     refusals: Arc<RefusalCounts>,
+    recent: Arc<RecentRefusals>,
+    drained: Arc<DrainedServers>,
+    started: Timestamp,
     /// Unmetered requests in flight.
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.

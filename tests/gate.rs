@@ -5,18 +5,23 @@ mod request;
 #[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Generation, Limiter, Stale};
+use tiergate::gate::{Entered, Gate, Generation, Limiter, QueuedJob, Stale};
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::limits::{Counter, SHARDS, Subject};
 use tiergate::policy::rules::{Kind, LimitId, TierId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Outcome, Policy};
+use tiergate::policy::{End, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
+use tiergate::store::{LedgerEntry, ServerName};
 
 use request::request;
 use rules::{LimitExt, limit, rules};
@@ -110,4 +115,114 @@ fn aligned_limits_read_the_wall_clock_again() {
             assert_eq!(at.wall > UnixTime::default(), again, "{kind:?}, {}", counters.len());
         }
     }
+}
+
+/// A waker that looks at the gate as it is woken: under the lock that would be a deadlock.
+struct Looks(Arc<Gate>, AtomicU32);
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        self.0.in_flight();
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn queued(gate: &Arc<Gate>, number: u64) -> QueuedJob {
+    let ask = request(Caller::Network(NetworkId(number)), TierId(0));
+    match gate.enter(&gate.generation(), &ask) {
+        Ok(Ok(Entered::Queued(waiting))) => waiting,
+        other => panic!("it should be queued: {other:?}"),
+    }
+}
+
+fn with_servers(servers: &[u32]) -> Arc<Generation> {
+    Generation::unobserved(Arc::new(
+        rules().tier("free", |tier| tier).upstream("search", servers).build(),
+    ))
+}
+
+fn gate_of(generation: &Arc<Generation>) -> Arc<Gate> {
+    let policy = Policy::new(Arc::clone(&generation.rules));
+    let ledger = Arc::new(MemoryLedger::default());
+    Gate::new(policy, Arc::clone(generation), Clock::start(), ledger)
+}
+
+/// Polls it, and lets that waker know when there is a result.
+fn poll(waiting: &mut QueuedJob, looks: &Arc<Looks>) -> bool {
+    let waker = Waker::from(Arc::clone(looks));
+    match Pin::new(waiting).poll(&mut Context::from_waker(&waker)) {
+        Poll::Ready(Ok(permit)) => permit.settle(Outcome::Failed, 0),
+        Poll::Ready(Err(_)) => {}
+        Poll::Pending => return false,
+    }
+    true
+}
+
+#[test]
+fn what_operators_do_wakes_nobody_under_the_lock() {
+    type Act = fn(&Gate);
+    fn first() -> ServerName {
+        ServerName::new("search", "0")
+    }
+    let acts: [(&str, Act, Act); 3] = [
+        ("resume", |gate| assert!(gate.pause()), |gate| assert!(gate.resume())),
+        ("undrain", |gate| gate.drain(first()), |gate| gate.undrain(&first())),
+        (
+            "cancel",
+            |gate| assert!(gate.pause()),
+            |gate| {
+                let job = gate.view().jobs[0].id;
+                assert!(gate.cancel(job) && !gate.cancel(job));
+            },
+        ),
+    ];
+    for (name, before, act) in acts {
+        let gate = gate_of(&with_servers(&[1]));
+        let looks = Arc::new(Looks(Arc::clone(&gate), AtomicU32::new(0)));
+        before(&gate);
+        let mut waiting = queued(&gate, 1);
+        assert!(!poll(&mut waiting, &looks), "{name}");
+        act(&gate);
+        assert_eq!(looks.1.load(Ordering::Relaxed), 1, "{name}");
+        assert!(poll(&mut waiting, &looks), "{name}");
+        assert_eq!(gate.in_flight(), 0, "{name}");
+    }
+}
+
+/// Known by name: a server that a reload brings is drained before it gets a job, and one taken back while it is away isn't.
+#[test]
+fn a_drain_waits_for_its_server() {
+    let second = ServerName::new("search", "1");
+    let (one, two) = (with_servers(&[0]), with_servers(&[0, 1]));
+    let gate = gate_of(&one);
+    gate.drain(second.clone());
+    let waiting = queued(&gate, 1);
+    gate.reload(Arc::clone(&two), || {});
+    assert_eq!(gate.view().pools, [(0, 0)]);
+    gate.reload(Arc::clone(&one), || {});
+    gate.undrain(&second);
+    gate.reload(two, || {});
+    assert_eq!(gate.view().pools, [(1, 1)]);
+    drop(waiting);
+}
+
+#[test]
+fn a_cancelled_job_is_recorded_as_such() {
+    let generation = with_servers(&[0]);
+    let ledger = Arc::new(MemoryLedger::default());
+    let policy = Policy::new(Arc::clone(&generation.rules));
+    let gate = Gate::new(policy, generation, Clock::start(), Arc::clone(&ledger) as _);
+    let mut waiting = queued(&gate, 1);
+    assert!(gate.cancel(gate.view().jobs[0].id));
+    let looks = Arc::new(Looks(Arc::clone(&gate), AtomicU32::new(0)));
+    assert!(poll(&mut waiting, &looks));
+    let ends: Vec<End> = ledger
+        .entries()
+        .into_iter()
+        .filter_map(|entry| match entry {
+            LedgerEntry::Job(record) => Some(record.end),
+            LedgerEntry::Refused(_) => None,
+        })
+        .collect();
+    assert_eq!(ends, [End::CancelledByOperator]);
 }

@@ -202,6 +202,53 @@ fn a_shutdown_races_with_a_grant() {
     });
 }
 
+/// An operator cancels the job as a slot comes free for it: it is told exactly one thing, and the slot is not lost.
+#[test]
+fn a_cancellation_races_with_a_grant() {
+    loom::model(|| {
+        let gate = gate(1);
+        let permit = running(&gate, 1);
+        let waiting = queued(&gate, 2, LOW);
+        let jobs = gate.view().jobs;
+        let job = jobs.iter().find(|job| job.running.is_none()).expect("one waits").id;
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
+        let cancel = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.cancel(job))
+        };
+        let result = block_on(waiting);
+        end.join().expect("no panic");
+        let cancelled = cancel.join().expect("no panic");
+        match result {
+            Ok(permit) => permit.settle(Outcome::Failed, 0),
+            Err(refusal) => assert_eq!(refusal.reason(), Reason::CancelledByOperator),
+        }
+        assert_eq!(gate.view().stats.cancelled_by_operator, u64::from(cancelled));
+        nothing_is_left(&gate);
+    });
+}
+
+/// Dispatch is paused and resumed as the slot comes free: the waiter gets it, whichever of them grants it.
+#[test]
+fn a_resume_races_with_a_release() {
+    loom::model(|| {
+        let gate = gate(1);
+        let permit = running(&gate, 1);
+        let waiting = queued(&gate, 2, LOW);
+        gate.pause();
+        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
+        let resume = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.resume())
+        };
+        let granted = block_on(waiting).expect("nobody displaces");
+        end.join().expect("no panic");
+        assert!(resume.join().expect("no panic"));
+        granted.settle(Outcome::Failed, 0);
+        nothing_is_left(&gate);
+    });
+}
+
 /// A body that is ready asks for a slot as that slot is given back.
 #[test]
 fn asking_for_a_slot_races_with_its_release() {

@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
-    Ok(match bytes.int_in_range(0..=42)? {
+    Ok(match bytes.int_in_range(0..=52)? {
         0..=9 => Step::Enter {
             caller: bytes.arbitrary()?,
             tier: bytes.arbitrary()?,
@@ -84,6 +84,13 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
         39 => Step::Sweep,
         40 => Step::SweepAll,
         41 => Step::Recount,
+        42 => Step::Pause,
+        43..=44 => Step::Resume,
+        45 => Step::StopAdmission,
+        46..=47 => Step::StartAdmission,
+        48 => Step::Drain(bytes.arbitrary()?, bytes.arbitrary()?),
+        49..=50 => Step::Undrain(bytes.arbitrary()?),
+        51 => Step::Cancel(pick(bytes)?),
         _ => Step::ShutDown,
     })
 }

@@ -210,7 +210,11 @@ impl AdminClient {
     /// Sends a request, and returns the status and the unread body.
     async fn begin(&self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Incoming, Driver), CliError> {
         let (stream, address) = self.connect().await?;
-        let host = HeaderValue::from_str(address).map_err(|error| CliError::Unfit(error.to_string()))?;
+        // The address itself: the server need not know the name by which it was found.
+        let host = stream
+            .peer_addr()
+            .map_or_else(|_| address.to_owned(), |peer| peer.to_string());
+        let host = HeaderValue::from_str(&host).map_err(|error| CliError::Unfit(error.to_string()))?;
         request.headers_mut().insert(header::HOST, host);
         let no_answer = |error: hyper::Error| self.no_answer(&error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;

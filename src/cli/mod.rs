@@ -1,13 +1,14 @@
 //! The subcommands for operators.
 //!
-//! `account`, `key`, `network`, `reload` and `status` talk to the running server over its admin API (`client`); `transfer` holds
-//! imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database directly, whether a server runs or not
+//! `account`, `key`, `network`, `reload`, `status`, `pause`, `resume`, `admission`, `server` and `job` talk to the running server
+//! over its admin API (`client`); `switch` is what the switches among them share, `transfer` holds imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database directly, whether a server runs or not
 //! (`data`); `restore` writes it, and only while no server runs. `check`, `tiers` and `schema` need only a tiers.yaml, and `diff`
 //! contacts a server only to compare with its running configuration. There are no prompts: commands run in scripts.
 
 pub mod account;
 mod account_fields;
 mod account_list;
+pub mod admission;
 pub mod audit;
 pub mod backup;
 pub mod check;
@@ -15,14 +16,19 @@ mod client;
 mod data;
 pub mod db;
 pub mod diff;
+pub mod job;
 pub mod jobs;
 pub mod key;
 mod limits;
 pub mod network;
+pub mod pause;
 mod progress;
 pub mod reload;
+pub mod resume;
 pub mod schema;
+pub mod server;
 pub mod status;
+mod switch;
 mod table;
 pub mod tiers;
 mod transfer;

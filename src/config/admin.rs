@@ -10,10 +10,14 @@ use super::DATA_DIR_BYTES_MAX;
 use super::environment::{EnvContext, REFERENCE_PATTERN, reference};
 use super::listener::Address;
 use super::prelude::*;
+use super::routes::HostName;
 use super::scalar::SECRET;
 
 /// Characters that a token may have, all of them visible ASCII.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;
+
+/// The most names in `hosts`.
+const HOSTS_MAX: usize = 64;
 
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -32,6 +36,9 @@ pub struct AdminSection {
     /// TIERGATE_ADMIN_TOKEN takes precedence.
     #[serde(default, with = "Maybe::<TokenFile>")]
     pub(super) token_file: Option<TokenSource>,
+    /// Host names, besides localhost and the listener's own address, for which the API and the pages answer. Other hosts get 421.
+    #[serde(default, with = "As::<Several<HostName, 0, HOSTS_MAX>>")]
+    pub hosts: Vec<String>,
 }
 
 /// Source of the operator's token.

@@ -184,6 +184,8 @@ pub(super) struct HostName;
 impl Parsed for HostName {
     type Value = String;
     const WHAT: &'static str = "a host";
+    const NOUN: &'static str = "host";
+    const ONCE: bool = true;
     const EXAMPLE: &'static str = "api.example.org";
 
     fn parse(written: &str, node: &Node) -> Result<String, Wrong> {

@@ -11,6 +11,7 @@
 
 mod backfill;
 mod committing;
+mod controls;
 mod generation;
 mod limiter;
 mod permit;
@@ -19,6 +20,7 @@ mod relocating;
 mod semaphore;
 mod snapshot;
 mod state;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,15 +38,14 @@ pub use relocating::Relocating;
 pub use semaphore::{ResizableSemaphore, SemaphorePermit};
 pub use snapshot::{PLACES_DRAWN_MAX, Place, PoolSnapshot, Prospect, Snapshot};
 use state::GateState;
+pub use view::{GateView, JobView};
 
 use crate::clock::Clock;
-use crate::policy::caller::{Caller, HashedOrigin, Network, NetworkId};
+use crate::policy::caller::{Caller, HashedOrigin, NetworkId};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{Priority, Rules, ServerId, TierId, UpstreamId, WindowId};
+use crate::policy::rules::{Priority, ServerId, TierId, UpstreamId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{
-    Admission, AdmissionRequest, ClockStep, End, Grant, Policy, STEP_MIN, State, Stats, UnenforcedQuotas, Usage,
-};
+use crate::policy::{Admission, AdmissionRequest, ClockStep, End, Grant, Policy, STEP_MIN, UnenforcedQuotas, Usage};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 
@@ -215,6 +216,7 @@ impl Gate {
         let mut state = self.state.lock();
         meanwhile();
         let (rules, declared) = (Arc::clone(&generation.rules), |account| generation.declared(account));
+        state.drain_named(&rules);
         let grants = state.policy.reload(rules, declared, self.clock.now());
         state.generation = generation;
         let wakers = grants.into_iter().filter_map(|grant| state.tell_granted(Some(grant)));
@@ -306,38 +308,6 @@ impl Gate {
         self.state.lock().policy.clock_agreed_since()
     }
 
-    /// The current gate state. O(jobs), so for operators only.
-    pub fn view(&self) -> GateView {
-        let state = self.state.lock();
-        let (policy, now) = (&state.policy, self.clock.now());
-        let rules = Arc::clone(policy.rules());
-        GateView {
-            rules,
-            waiting: *policy.waiting(),
-            pools: (policy.rules().upstreams.ids())
-                .map(|pool| (policy.slots(pool), policy.running(pool)))
-                .collect(),
-            jobs: policy
-                .jobs()
-                .map(|(_, job)| JobView {
-                    caller: job.caller,
-                    from: job.from,
-                    tier: job.tier,
-                    priority: job.priority,
-                    pool: job.pool,
-                    state: job.state,
-                    age: now.since(job.entered),
-                    running: match job.state {
-                        State::Running { since, .. } => Some(now.since(since)),
-                        _ => None,
-                    },
-                })
-                .collect(),
-            stats: *policy.stats(),
-            debtors: policy.debtors(),
-        }
-    }
-
     /// The clock used for decisions.
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -356,23 +326,6 @@ pub struct Tick {
     pub step: ClockStep,
     /// All windows, if the clock was followed back.
     pub filling: Option<Backfill>,
-}
-
-/// A snapshot of the gate state.
-#[derive(Clone, Debug)]
-pub struct GateView {
-    /// The rules in force, to which the ids here belong.
-    pub rules: Arc<Rules>,
-    /// Queued jobs by priority.
-    pub waiting: [u32; Priority::COUNT],
-    /// By upstream, in the rules' order: slots of servers that are up, and slots in use.
-    pub pools: Vec<(u32, u32)>,
-    /// All jobs in flight.
-    pub jobs: Vec<JobView>,
-    /// Counters of everything that has happened.
-    pub stats: Stats,
-    /// Callers that have a debit in a window: accounts, networks, users.
-    pub debtors: [usize; 3],
 }
 
 /// A snapshot of a caller's usage.
@@ -434,27 +387,6 @@ fn tell(step: ClockStep) {
         ),
         ClockStep::Forward(_) | ClockStep::Back(_) => {}
     }
-}
-
-/// A snapshot of a job in flight.
-#[derive(Clone, Debug)]
-pub struct JobView {
-    /// Whom it counts for.
-    pub caller: Caller,
-    /// The network it comes from.
-    pub from: Network,
-    /// The tier whose terms apply.
-    pub tier: TierId,
-    /// Its priority.
-    pub priority: Priority,
-    /// The upstream whose slots it needs.
-    pub pool: UpstreamId,
-    /// Its state.
-    pub state: State,
-    /// How long it has been in flight.
-    pub age: Span,
-    /// How long it has held its slot, if it has one.
-    pub running: Option<Span>,
 }
 
 fn wake(waker: Option<Waker>) {

@@ -102,6 +102,7 @@ impl QueuedJob {
         self.terms.admitted = admitted;
         self.note(match refusal.reason() {
             Reason::ShuttingDown => End::ShutDown,
+            Reason::CancelledByOperator => End::CancelledByOperator,
             _ => End::Displaced,
         });
     }

@@ -4,14 +4,16 @@
 //! A result stays here until its waiter takes it. So it can't be lost between a sender and a receiver, and when a waiter is
 //! dropped with an untaken slot, the slot is passed on in the same step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Generation;
 use crate::policy::refusal::Refusal;
+use crate::policy::rules::{Rules, ServerId, UpstreamId};
 use crate::policy::time::UnixTime;
 use crate::policy::{Displaced, Grant, JobId, Policy};
+use crate::store::ServerName;
 
 #[derive(Debug)]
 pub(super) struct GateState {
@@ -20,6 +22,8 @@ pub(super) struct GateState {
     pub(super) generation: Arc<Generation>,
     /// Jobs that are queued, that move, or whose result has not been taken yet. One for each `QueuedJob` and `Relocating`.
     waiters: HashMap<JobId, Waiter>,
+    /// Servers that are drained, whether the rules have them or not, with their ids as soon as those are known.
+    pub(super) drained: BTreeMap<ServerName, Option<(UpstreamId, ServerId)>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +45,18 @@ impl GateState {
             policy,
             generation,
             waiters: HashMap::new(),
+            drained: BTreeMap::new(),
+        }
+    }
+
+    /// Drains the servers of these rules that are drained by name. Call it before the policy takes the rules: it grants slots
+    /// then.
+    pub(super) fn drain_named(&mut self, rules: &Rules) {
+        for (name, known) in &mut self.drained {
+            if let Some((pool, server)) = ids_of(rules, name) {
+                *known = Some((pool, server));
+                self.policy.drain(pool, server);
+            }
         }
     }
 
@@ -94,4 +110,11 @@ impl GateState {
     pub(super) fn forget(&mut self, job: JobId) -> Option<WaitResult> {
         self.waiters.remove(&job)?.verdict
     }
+}
+
+/// The ids of the server in these rules.
+pub(super) fn ids_of(rules: &Rules, name: &ServerName) -> Option<(UpstreamId, ServerId)> {
+    let (pool, upstream) = rules.upstreams.entries().find(|(_, of)| *of.name == *name.upstream)?;
+    let (server, _) = upstream.servers.entries().find(|(_, of)| *of.name == *name.server)?;
+    Some((pool, server))
 }

@@ -48,6 +48,8 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::WaitTooLong
         | Reason::WaitedTooLong
         | Reason::ShuttingDown
+        | Reason::AdmissionStopped
+        | Reason::CancelledByOperator
         | Reason::TooManyInFlight
         | Reason::JournalUnavailable
         | Reason::StatisticsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -77,6 +79,8 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::WaitTooLong { .. } => "The wait would exceed what was asked for",
         Refusal::WaitedTooLong { .. } => "Waited too long in the queue",
         Refusal::ShuttingDown { .. } => "Shutting down",
+        Refusal::AdmissionStopped { .. } => "No new searches are taken at the moment",
+        Refusal::CancelledByOperator { .. } => "Cancelled by the operator",
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
         Refusal::JournalUnavailable => "Temporarily unable to record usage",
         Refusal::StatisticsUnavailable => "Statistics can't be read now",
@@ -96,6 +100,8 @@ const fn problem_type(reason: Reason) -> &'static str {
         | Reason::Displaced
         | Reason::WaitTooLong
         | Reason::WaitedTooLong
+        | Reason::AdmissionStopped
+        | Reason::CancelledByOperator
         | Reason::TooManyInFlight
         | Reason::JournalUnavailable
         | Reason::StatisticsUnavailable => "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",

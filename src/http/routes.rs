@@ -114,6 +114,12 @@ impl RouteTable {
         }
     }
 
+    /// The route's host, if it has one, and path, as tiers.yaml has them.
+    pub fn name(&self, route: usize) -> String {
+        let spec = &self.specs[route];
+        format!("{}{}", spec.host.as_deref().unwrap_or_default(), spec.pattern.as_str())
+    }
+
     /// The route of a request, by its host as received (with port; empty if there is none), the path part of its target as
     /// received, and its method. Path first, then method. `OPTIONS` finds the path's route; the caller answers it with
     /// [`RouteTable::allow`].

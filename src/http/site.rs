@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::listener::ListenerBounds;
 use super::observation::Observation;
 use super::ratelimit::HeaderPolicy;
+use super::recent::RecentRefusals;
 use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
 use super::standing::{Callers, Standing};
@@ -70,6 +71,8 @@ pub struct SiteSettings {
     pub status: Arc<Feed>,
     /// Counts refusals on metered routes.
     pub refusals: Arc<RefusalCounts>,
+    /// Keeps the last of them.
+    pub recent: Arc<RecentRefusals>,
     /// The request limits.
     pub limits: Arc<Limits>,
     /// Which rate limit headers answers carry.
@@ -86,6 +89,10 @@ pub struct SiteSettings {
     pub request_meters: RequestMeters,
     /// The access log, if there is one.
     pub access_log: Option<Arc<AccessLog>>,
+    /// The upstreams of the file.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Hosts for which the admin listener answers besides its own, in lower case.
+    pub admin_hosts: Vec<String>,
 }
 
 /// One generation of the configuration, shared by all threads.
@@ -106,11 +113,14 @@ pub struct Site {
     pub(super) own_paths: OwnPaths,
     pub(super) own: axum::Router,
     pub(super) refusals: Arc<RefusalCounts>,
+    pub(super) recent: Arc<RecentRefusals>,
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
     pub(super) bounds: ListenerBounds,
     pub(super) request_meters: RequestMeters,
     pub(super) access_log: Option<Arc<AccessLog>>,
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    pub(super) admin_hosts: Vec<String>,
 }
 
 impl Site {
@@ -127,6 +137,7 @@ impl Site {
             pages,
             status,
             refusals,
+            recent,
             limits,
             header_policy,
             answers,
@@ -135,6 +146,8 @@ impl Site {
             bounds,
             request_meters,
             access_log,
+            upstreams,
+            admin_hosts,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -158,11 +171,14 @@ impl Site {
             own: account::router(&own_paths, pages, &status),
             own_paths,
             refusals,
+            recent,
             unmetered,
             unmetered_max,
             bounds,
             request_meters,
             access_log,
+            upstreams,
+            admin_hosts,
         }
     }
 

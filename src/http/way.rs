@@ -2,7 +2,7 @@
 //! the caller are known; `policy` makes the decisions.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,30 +14,31 @@ use tower_http::cors::CorsLayer;
 use tracing::debug;
 
 use super::account::Visitor;
-use super::address::{Client, Contradiction};
+use super::address::Client;
 use super::body::Body;
 use super::limits::{Met, Sender};
 use super::newer::Newer;
 use super::observation::Observation;
 use super::ratelimit::{HeldJob, Metered};
+use super::recent::RecentRefusal;
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
 use super::site::Site;
 use super::socket::Connection;
 use super::standing::Standing;
+pub use super::stop::HungUp;
+pub(super) use super::stop::Stop;
 use super::target::{host, target};
 use super::visit::Visit;
 use super::{cors, headers, prefer};
 use crate::path::Spelling;
 use crate::policy::AdmissionRequest;
 use crate::policy::caller::{Caller, Network};
-use crate::policy::refusal::Refusal;
-use crate::policy::time::Span;
+use crate::policy::refusal::{Reason, Refusal};
+use crate::policy::time::{Span, UnixTime};
 use crate::store::OwnNumbers;
 use crate::telemetry::request_id::{REQUEST_ID, RequestId};
 use crate::upstream::Connections;
-use crate::upstream::exchange::{SLOW_BODY, malformed_body};
-use crate::upstream::upload::UploadError;
 
 /// What one thread serves requests with: the shared site, which a reload may replace, and the thread's own connections.
 #[derive(Debug)]
@@ -57,51 +58,6 @@ pub(super) struct Turn<'c> {
     pub(super) connections: &'c Arc<Connections>,
 }
 
-/// The client is gone, so there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HungUp;
-
-impl std::fmt::Display for HungUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the client hung up")
-    }
-}
-
-impl std::error::Error for HungUp {}
-
-/// Why a request ends without an upstream server's answer.
-#[derive(Debug)]
-pub(super) enum Stop {
-    Refused {
-        refusal: Refusal,
-        allow: Option<HeaderValue>,
-    },
-    HungUp,
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused { refusal, allow: None }
-    }
-}
-
-impl From<Contradiction> for Stop {
-    fn from(contradiction: Contradiction) -> Self {
-        Refusal::BadRequest(contradiction.to_string().into()).into()
-    }
-}
-
-impl From<UploadError> for Stop {
-    fn from(fault: UploadError) -> Self {
-        match fault {
-            UploadError::ClientGone => Self::HungUp,
-            UploadError::Malformed => malformed_body().into(),
-            UploadError::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
-            UploadError::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
-        }
-    }
-}
-
 /// Where a request comes from.
 #[derive(Debug)]
 struct RequestOrigin {
@@ -117,6 +73,10 @@ pub(super) struct Found {
     pub(super) observation: Observation,
     /// The caller's identity: its account, tier and overrides.
     pub(super) standing: Option<Standing>,
+    /// The client's address, unless proxies contradict each other.
+    client: Option<IpAddr>,
+    /// Its route.
+    route: Option<usize>,
     /// Whether its route is metered.
     metered: bool,
     /// The request limits' result.
@@ -132,6 +92,8 @@ impl Found {
         Self {
             observation,
             standing: None,
+            client: None,
+            route: None,
             metered: false,
             met: None,
             own: None,
@@ -229,6 +191,7 @@ impl Turn<'_> {
             .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
         let mut found = Found::new(Observation::begin(self.site, &visit.head, visit.address()));
+        found.client = visit.client.ok().map(|client| client.address);
         match self.handle(&mut visit, &mut found).await {
             Ok(mut response) => {
                 self.set_limit_headers(response.headers_mut(), &found);
@@ -275,10 +238,30 @@ impl Turn<'_> {
             let caller = standing.map(|standing| standing.caller);
             let tier = tier.map_or_else(Arc::default, |tier| Arc::clone(&tier.name));
             let status = response.status().as_u16();
-            site.refusals.refused(caller, &tier, refusal.reason(), status);
+            let now = site.gate.clock().wall();
+            site.refusals.refused(caller, &tier, refusal.reason(), status, now);
+            site.recent.note(refusal.reason(), now, || {
+                self.recent(refusal.reason(), status, now, found)
+            });
         }
         self.set_limit_headers(response.headers_mut(), found);
         response
+    }
+
+    /// The refusal as operators are shown it.
+    fn recent(&self, reason: Reason, status: u16, at: UnixTime, found: &Found) -> RecentRefusal {
+        let rules = &found.newer.of_caller(self.site).generation.rules;
+        let standing = found.standing.as_ref();
+        let account = standing.and_then(|standing| standing.account.as_ref());
+        let network = || found.client.map(|address| Network::of(address).to_string());
+        RecentRefusal {
+            at,
+            reason,
+            status,
+            tier: standing.map(|standing| Arc::clone(&standing.tier(rules).name)),
+            caller: account.map(|account| account.name.to_string()).or_else(network),
+            route: found.route.map(|route| self.site.table.name(route)),
+        }
     }
 
     /// Sets the rate limit headers. A flood is refused by request limits: then the gate isn't asked.
@@ -317,6 +300,7 @@ impl Turn<'_> {
             return Ok(options(self.site.table.allow(number)));
         }
         let route = &self.site.routes[number];
+        found.route = Some(number);
         found.metered = route.metered;
         let meters = &self.site.request_meters.routes[number];
         found.observation.routed(meters, route.metered);

@@ -17,8 +17,8 @@ use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::{
     ADDRESS_FILE, Account, AccountStore, AccountsWithoutTier, AdminToken, CommitSettings, DataDir, Database,
-    DeclaredAccount, Directory, Durability, History, KEY_FILE, LedgerSettings, OldData, OpenError, Pseudonyms,
-    RestoredUsage, TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
+    DeclaredAccount, Directory, DrainedServers, Durability, History, KEY_FILE, LedgerSettings, OldData, OpenError,
+    Pseudonyms, RestoredUsage, TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
 };
 use crate::telemetry::DatabaseMeters;
 
@@ -44,6 +44,7 @@ const NAMED_MAX: usize = 20;
 pub(super) struct Opened {
     pub(super) database: Arc<Database>,
     pub(super) accounts: Arc<AccountStore>,
+    pub(super) drained: Arc<DrainedServers>,
     /// The operator's.
     pub(super) token: AdminToken,
     pub(super) pseudonyms: Pseudonyms,
@@ -74,6 +75,7 @@ impl Opened {
         let knows_networks = folder.join(KEY_FILE).exists();
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, &database, clock.wall())?;
+        let drained = DrainedServers::open(Arc::clone(&database)).map_err(ServeError::Drained)?;
         let token = open_token(config)?;
         let policy = restore(rules, clock, &database)?;
         let [_, networks, _] = policy.debtors();
@@ -86,6 +88,7 @@ impl Opened {
         Ok(Self {
             database,
             accounts,
+            drained: Arc::new(drained),
             token,
             pseudonyms,
             policy,

@@ -376,6 +376,7 @@ impl Settling {
             upstreams,
         } = self;
         let accounts = Arc::new(AccountView::of(services.store.directory()));
+        upstreams.set_drained(&services.drained);
         let generation = generation(config, Arc::new(rules), accounts, &services.exposition);
         let site = Arc::new(settings::site(config, services, upstreams, &generation));
         // Under both locks, so a request that met the newest limits finds the newest site.
@@ -386,6 +387,8 @@ impl Settling {
         drop(woken);
         // With it go all accounts as that file knew them: not under a lock.
         drop(before);
+        // Again: a change may have missed the new servers, and now it finds them in the site.
+        upstreams.set_drained(&services.drained);
         upstreams.forget_gone(&services.gate);
         filling
     }

@@ -55,6 +55,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         pages: Arc::clone(&services.pages),
         status: Arc::clone(&services.status),
         refusals: Arc::clone(&services.refusals),
+        recent: Arc::clone(&services.recent),
         limits: limits(config, &generation.rules, services),
         header_policy: header_policy(config),
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
@@ -70,6 +71,8 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         },
         request_meters: request_meters(config, services),
         access_log: services.access_logs.of(config),
+        upstreams: upstreams.in_file().cloned().collect(),
+        admin_hosts: config.admin.hosts.clone(),
     };
     Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)
 }

@@ -13,6 +13,7 @@ use crate::gate::Gate;
 use crate::policy::Table;
 use crate::policy::ids::{Ids, OutOfIds};
 use crate::policy::rules::{Rules, ServerId, UpstreamId};
+use crate::store::{DrainedServers, ServerName};
 use crate::upstream::{ProbeSettings, Upstream, UpstreamServer, UpstreamSettings};
 
 /// All upstreams that are in use.
@@ -88,6 +89,21 @@ impl Upstreams {
     /// The upstream at that index of the file.
     pub(super) fn at(&self, place: UpstreamId) -> &Arc<Upstream> {
         &self.upstreams[self.configured[place.index()]].upstream
+    }
+
+    /// The upstreams in the file, in its order.
+    pub(super) fn in_file(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.configured.iter().map(|id| &self.upstreams[*id].upstream)
+    }
+
+    /// Drains exactly these servers, for unmetered requests.
+    pub(super) fn set_drained(&self, drained: &DrainedServers) {
+        drained.with(|drained| {
+            for entry in self.upstreams.iter() {
+                let is_drained = |server: &str| drained.contains_key(&ServerName::new(&entry.config.name, server));
+                entry.upstream.set_drained(|server| Some(is_drained(server)));
+            }
+        });
     }
 
     /// Whether there are upstreams that the file no longer has.

@@ -150,6 +150,14 @@ pub fn record(
 /// # Errors
 /// The database can't be read.
 pub fn read(connection: &Connection, since: UnixTime, limit: usize) -> Result<Vec<AuditEntry>, ReadError> {
+    Ok(rows(connection, since, limit)?)
+}
+
+/// The same, for a read of several things.
+///
+/// # Errors
+/// The database can't be read.
+pub fn rows(connection: &Connection, since: UnixTime, limit: usize) -> rusqlite::Result<Vec<AuditEntry>> {
     // Order by id, the order of writing: dates may go back after a step of the clock.
     let mut select = connection
         .prepare("SELECT id, at, who, action, subject, detail FROM audit WHERE at >= ?1 ORDER BY id DESC LIMIT ?2")?;
@@ -166,5 +174,5 @@ pub fn read(connection: &Connection, since: UnixTime, limit: usize) -> Result<Ve
             detail: serde_json::from_str(&detail).unwrap_or(Value::String(detail)),
         })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    rows.collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `schema.sql` | all tables |
+//! | `schema.sql`, `drained.sql` | all tables, by version of the schema |
 //! | [`data_dir`] | the folder: which process holds it, and whether its database is the right one |
 //! | [`database`] | the file: its connections, its writing thread, its upkeep |
 //! | [`ledger`] | from the event loops to the writer: group commits |
@@ -13,6 +13,7 @@
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
 //! | [`account`] | the fields of an account, each described once |
+//! | `drained` | upstream servers that operators have drained |
 //! | [`audit`] | what operators changed |
 //! | [`calendar`] | times as operators write them |
 //!
@@ -33,6 +34,7 @@ mod corrections;
 pub mod data_dir;
 pub mod database;
 mod directory;
+mod drained;
 mod finished;
 mod interner;
 pub mod jobs;
@@ -67,6 +69,7 @@ pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{AccountsWithoutTier, Directory};
+pub use drained::{DRAINED_MAX, DrainError, DrainedServers, ServerName};
 pub use keys::{Key, KeyHash, KeyId, PlaintextKey};
 pub use ledger::commit::{Commit, Settlement, Ticket, Unavailable};
 pub use ledger::{CommitSettings, Durability, LedgerSettings, Wall};

@@ -30,7 +30,8 @@ CREATE TABLE job (
     tier       TEXT    NOT NULL,
     upstream   TEXT    NOT NULL,
     priority   INTEGER NOT NULL, -- 0 to 6
-    outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down, withdrawn
+    outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down,
+                                 -- cancelled_by_operator, withdrawn
     status     INTEGER NOT NULL, -- of the upstream's answer; 0 without one
     cost       INTEGER NOT NULL, -- units of quota that a success takes
     units      INTEGER NOT NULL, -- units that it took

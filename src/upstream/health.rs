@@ -43,13 +43,19 @@ pub(super) struct Health {
     is_down: AtomicBool,
     failures: AtomicU32,
     went_down: Notify,
-    /// Why it is down, for the log.
+    /// Why it is or was down last, for the log and operators.
     why: Mutex<String>,
 }
 
 impl Health {
     pub(super) fn is_healthy(&self) -> bool {
         !self.is_down.load(Ordering::Relaxed)
+    }
+
+    /// Why it is down.
+    pub(super) fn why_down(&self) -> Option<String> {
+        let why = self.why.lock().clone();
+        (!self.is_healthy()).then_some(why)
     }
 
     /// It answered.
@@ -197,10 +203,5 @@ impl UpstreamServer {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
-    }
-
-    /// Its name in logs.
-    pub fn name(&self) -> &str {
-        self.authority.to_str().unwrap_or("?")
     }
 }

@@ -17,7 +17,7 @@ pub mod window;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -73,6 +73,8 @@ pub struct UpstreamServer {
     /// `host:port` as a `Host` header has it.
     authority: HeaderValue,
     health: Health,
+    /// Whether an operator has drained it: it gets no unmetered requests either.
+    drained: AtomicBool,
 }
 
 impl UpstreamServer {
@@ -86,12 +88,23 @@ impl UpstreamServer {
             port,
             authority,
             health: Health::default(),
+            drained: AtomicBool::new(false),
         })
     }
 
     /// Whether it is up, as requests and probes have found.
     pub fn is_healthy(&self) -> bool {
         self.health.is_healthy()
+    }
+
+    /// Why it is down, if it is.
+    pub fn why_down(&self) -> Option<String> {
+        self.health.why_down()
+    }
+
+    /// Its name in tiers.yaml and logs: `host:port`.
+    pub fn name(&self) -> &str {
+        self.authority.to_str().unwrap_or("?")
     }
 
     /// Whether it is the server at that address.
@@ -164,13 +177,23 @@ impl Upstream {
             .map_or(0, |(_, _, slots)| idle_max(*slots))
     }
 
-    /// The server for an unmetered request: round robin, servers that are up first.
+    /// Drains servers or takes them back: those for whose names the function says which.
+    pub fn set_drained(&self, drained: impl Fn(&str) -> Option<bool>) {
+        for (_, server, _) in &self.settings.load().servers {
+            if let Some(drained) = drained(server.name()) {
+                server.drained.store(drained, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The server for an unmetered request: round robin, servers that are up first, and none that is drained.
     fn next_server(&self, but: Option<&Arc<UpstreamServer>>) -> Option<Arc<UpstreamServer>> {
         let settings = self.settings.load();
         let count = settings.servers.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = (0..count).map(|step| &settings.servers[first.wrapping_add(step) % count].1);
-        let mut others = turns.filter(|server| but.is_none_or(|but| !Arc::ptr_eq(but, server)));
+        let may = |server: &&Arc<UpstreamServer>| !server.drained.load(Ordering::Relaxed);
+        let mut others = turns.filter(|server| may(server) && but.is_none_or(|but| !Arc::ptr_eq(but, server)));
         let healthy = others.clone().find(|server| server.health.is_healthy());
         healthy.or_else(|| others.next()).cloned()
     }

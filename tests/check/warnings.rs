@@ -96,6 +96,17 @@ fn networks_that_cover_a_large_part_of_all_addresses() {
 }
 
 #[test]
+fn an_admin_listener_that_others_may_reach() {
+    let admin = |address: &str| format!("admin: {{ listen: \"{address}\" }}");
+    let warned = [admin("0.0.0.0:9090"), admin("[::]:9090"), admin("192.168.0.2:9090")];
+    let files: Vec<&str> = warned.iter().map(String::as_str).collect();
+    snapshot("check_admin", each(&files));
+    let wise_ones = [admin("127.0.0.1:9090"), admin("[::1]:9090"), admin("127.8.0.1:9090")];
+    let files: Vec<&str> = wise_ones.iter().map(String::as_str).collect();
+    wise(&files);
+}
+
+#[test]
 fn mistakes_of_new_users() {
     let said = [
         "answers: { rate_limited: { body: 'Slow down' } }",

@@ -308,7 +308,7 @@ async fn commands_find_the_token_in_the_named_file() {
     let proxy = Program::start(&yaml).await;
     assert_eq!(proxy.command(&["account", "list"]).await.code, Some(0));
     assert!(!proxy.folder().join("data/admin.token").exists(), "none was made");
-    let mut operator = Client::connect(proxy.admin).await;
+    let mut operator = Client::operator(proxy.admin).await;
     let bearer = format!("authorization: Bearer {TOKEN}\r\n");
     assert_eq!(operator.ask("GET", "/queue", &bearer).await.status(), 200);
     std::fs::remove_file(&file).expect("it is ours");

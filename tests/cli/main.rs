@@ -7,6 +7,7 @@ mod account_use;
 mod accounts;
 mod backup;
 mod check;
+mod controls;
 mod data;
 mod diff;
 mod jobs;

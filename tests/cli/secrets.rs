@@ -43,7 +43,7 @@ async fn answers_to_clients(proxy: &Program, keys: [&String; 4]) -> String {
 /// What the operator is answered, also with a key where its id belongs.
 async fn answers_to_the_operator(proxy: &Program, token: &str, key: &str) -> String {
     let mut seen = String::new();
-    let mut operator = Client::connect(proxy.admin).await;
+    let mut operator = Client::operator(proxy.admin).await;
     let shown = format!("authorization: Bearer {token}\r\n");
     for path in ["/queue", "/accounts", "/accounts/acme/keys"] {
         seen.push_str(&operator.ask("GET", path, &shown).await.text());

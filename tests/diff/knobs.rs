@@ -35,6 +35,7 @@ pub const ORDERS: &[(&str, &str)] = &[
     ("/tiers", "tiers: their order changed"),
     ("/tiers/$5/quotas", "tier `$5`: the order of its quotas changed"),
     ("/tiers/$5/limits", "tier `$5`: the order of its limits changed"),
+    ("/admin/hosts", "admin: the order of its hosts changed"),
     ("/trusted_proxies", "trusted_proxies: their order changed"),
     ("/proxy_protocol", "proxy_protocol: their order changed"),
     ("/blocked_networks", "blocked_networks: their order changed"),

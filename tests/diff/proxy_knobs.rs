@@ -17,6 +17,14 @@ pub const PROXY_KNOBS: &[Knob] = &[
             (r#""${OTHER_TOKEN}""#, "the variable OTHER_TOKEN"),
         ],
     ),
+    knob(
+        "/admin/hosts",
+        "admin",
+        &[
+            (r#"["tiergate.internal", "[::1]"]"#, "[::1]"),
+            (r#"["tiergate.internal"]"#, ""),
+        ],
+    ),
     restart(knob(
         "/admin/listen",
         "admin",

@@ -76,7 +76,7 @@ async fn without_a_token_only_monitoring_pages_are_served() {
         ),
         format!("x-api-key: {token}\r\n"),
     ];
-    let mut client = Client::connect(proxy.admin).await;
+    let mut client = Client::operator(proxy.admin).await;
     for header in &shown {
         for (method, path) in GUARDED {
             let answer = client.ask(method, path, header).await;

@@ -247,7 +247,7 @@ async fn the_audit_log_names_the_operator() {
     let proxy = open(&mirror).await;
     let ask = async |name: &str, operator: &str| {
         let body = json!({ "name": name, "tier": "$20" }).to_string();
-        let mut client = Client::connect(proxy.admin).await;
+        let mut client = Client::operator(proxy.admin).await;
         let headers = format!(
             "authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{operator}",
             proxy.token,

@@ -12,6 +12,8 @@ mod admission_table;
 mod answers;
 mod browsers;
 mod connections;
+mod controls;
+mod glance;
 mod hangups;
 mod headers;
 mod hostile_peers;

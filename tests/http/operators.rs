@@ -119,7 +119,7 @@ async fn metrics_and_the_queue_page_show_current_jobs() {
     assert_eq!(page["seats"], 8);
     assert_eq!(
         page["pools"],
-        serde_json::json!([{ "upstream": "search", "slots": 1, "running": 1 }])
+        serde_json::json!([{ "upstream": "search", "configured": 1, "slots": 1, "running": 1 }])
     );
     let job = |of: &str| page[of][0].as_object().expect("a job").clone();
     let told = |of: &str| ["caller", "tier", "priority", "upstream", "state"].map(|name| job(of)[name].to_string());

@@ -247,7 +247,7 @@ async fn a_reload_changes_the_admin_token() {
     let named = with_token_file(&yaml, &file);
     reload(&proxy, &named).await;
     let with = async |token: &str| {
-        let mut client = Client::connect(proxy.admin).await;
+        let mut client = Client::operator(proxy.admin).await;
         let headers = format!("authorization: Bearer {token}\r\n");
         client.ask("GET", "/queue", &headers).await.status()
     };
@@ -255,7 +255,7 @@ async fn a_reload_changes_the_admin_token() {
     assert_eq!(with(&proxy.token).await, 401);
     // Only the token file has changed, which `tiers.yaml` does not show.
     std::fs::write(&file, "a-third-token-of-at-least-32-characters").expect("a folder to write to");
-    let mut client = Client::connect(proxy.admin).await;
+    let mut client = Client::operator(proxy.admin).await;
     let headers = "authorization: Bearer another-token-of-at-least-32-characters\r\ncontent-length: 0\r\n";
     let answer = client.ask("POST", "/reload", headers).await;
     assert_eq!((answer.status(), &answer.json()["result"]), (200, &"unchanged".into()));

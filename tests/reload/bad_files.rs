@@ -228,7 +228,7 @@ async fn secrets_are_never_shown() {
     for args in [&["status"][..], &["status", "--json"]] {
         told.push(program.command(args).await);
     }
-    let mut client = Client::connect(program.admin).await;
+    let mut client = Client::operator(program.admin).await;
     let headers = format!("authorization: Bearer {SECRET}\r\n");
     let config = client.ask("GET", "/config", &headers).await;
     assert_eq!(config.status(), 200);

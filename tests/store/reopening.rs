@@ -40,7 +40,7 @@ fn variety() -> Vec<LedgerEntry> {
                 caller: *caller,
                 tier: Arc::from(["free", "x".repeat(64).as_str()][place % 2]),
                 upstream: Arc::from(["search", "other"][place % 2]),
-                priority: Priority::new(place as u8).expect("there are as many"),
+                priority: Priority::new((place % Priority::COUNT) as u8).expect("below their number"),
                 end: *end,
                 status: 200 + place as u16,
                 cost: place as u32,
@@ -253,7 +253,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
     assert!(matches!(error, OpenError::Newer { version: 9, .. }), "{error}");
     assert!(
         error.to_string().contains(
-            "tiergate.db was written by a newer tiergate (its schema is version 9, this program knows up to 1)"
+            "tiergate.db was written by a newer tiergate (its schema is version 9, this program knows up to 2)"
         )
     );
     assert_eq!(fs::read(&file).expect("it is there"), before);

@@ -13,7 +13,12 @@ use super::soon;
 pub struct Client {
     pub stream: TcpStream,
     ahead: Vec<u8>,
+    /// The host that it asks for.
+    host: &'static str,
 }
+
+/// The host that clients ask for.
+const HOST: &str = "tiergate.example";
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
@@ -23,6 +28,15 @@ impl Client {
         Self {
             stream,
             ahead: Vec::new(),
+            host: HOST,
+        }
+    }
+
+    /// A client of an admin listener, which answers operators only under its own name.
+    pub async fn operator(address: SocketAddr) -> Self {
+        Self {
+            host: "localhost",
+            ..Self::connect(address).await
         }
     }
 
@@ -31,6 +45,7 @@ impl Client {
         Self {
             stream,
             ahead: Vec::new(),
+            host: HOST,
         }
     }
 
@@ -46,6 +61,7 @@ impl Client {
         Self {
             stream,
             ahead: Vec::new(),
+            host: HOST,
         }
     }
 
@@ -57,6 +73,7 @@ impl Client {
         let reader = Self {
             stream: reader,
             ahead: self.ahead,
+            host: self.host,
         };
         (reader, writer)
     }
@@ -70,7 +87,8 @@ impl Client {
     /// `METHOD PATH` with these header lines, each with its CRLF.
     pub async fn request(&mut self, method: &str, path: &str, headers: &str) {
         self.send(format!(
-            "{method} {path} HTTP/1.1\r\nhost: tiergate.example\r\n{headers}\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{headers}\r\n",
+            self.host
         ))
         .await;
     }

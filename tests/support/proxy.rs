@@ -209,7 +209,7 @@ impl Proxy {
 
     /// The same, with a body of that type.
     pub async fn operator_with(&self, method: &str, path: &str, kind: &str, body: &str) -> Answer {
-        let mut client = Client::connect(self.admin).await;
+        let mut client = Client::operator(self.admin).await;
         let headers = format!(
             "authorization: Bearer {}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n",
             self.token,

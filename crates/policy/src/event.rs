@@ -95,10 +95,10 @@ pub struct Grant {
     pub priority: Priority,
 }
 
-/// A job displaced from the queue.
+/// A job that was displaced from the queue, or had to leave it because of an operator or the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Displaced {
-    /// The displaced job; it has ended.
+    /// The job; it has ended.
     pub job: JobId,
     /// Its tier.
     pub tier: TierId,
@@ -187,11 +187,13 @@ pub enum End {
     HungUp,
     /// Refused while queued because the server shut down.
     ShutDown,
+    /// Cancelled by an operator while queued.
+    CancelledByOperator,
 }
 
 impl End {
     /// All of them, with their names in metrics and records.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Succeeded, "succeeded"),
         (Self::Failed, "failed"),
         (Self::Cancelled, "cancelled"),
@@ -199,6 +201,7 @@ impl End {
         (Self::WaitedOut, "waited_out"),
         (Self::HungUp, "hung_up"),
         (Self::ShutDown, "shut_down"),
+        (Self::CancelledByOperator, "cancelled_by_operator"),
     ];
 
     /// The name in metrics and records.

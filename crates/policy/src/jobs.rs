@@ -1,6 +1,9 @@
 //! The jobs in flight: one record each, from admission to the end. The links of `queue`'s lists lie in the records, so that a
 //! job can leave the middle of a list without a search.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::caller::{Caller, Network};
 use super::rules::{Priority, ServerId, TierId, UpstreamId};
 use super::time::{Timestamp, UnixTime};
@@ -11,6 +14,40 @@ pub struct JobId {
     index: u32,
     generation: u32,
 }
+
+/// As operators write it: `7-2`.
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.index, self.generation)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = NoJobId;
+
+    fn from_str(text: &str) -> Result<Self, NoJobId> {
+        let number = |text: &str| text.parse().map_err(|_| NoJobId);
+        let (index, generation) = text.split_once('-').ok_or(NoJobId)?;
+        let id = Self {
+            index: number(index)?,
+            generation: number(generation)?,
+        };
+        // One spelling for each job.
+        if id.to_string() == text { Ok(id) } else { Err(NoJobId) }
+    }
+}
+
+/// The text is no job's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoJobId;
+
+impl fmt::Display for NoJobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job's id is two numbers, such as 7-2")
+    }
+}
+
+impl std::error::Error for NoJobId {}
 
 impl JobId {
     /// The job's index, below the highest number of jobs that were ever in flight at once. Reused when the job ends.
@@ -232,5 +269,22 @@ impl List {
             None => self.tail = prev,
         }
         self.len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = JobId {
+            index: 7,
+            generation: u32::MAX,
+        };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "7", "7-", "-7", "07-2", "+7-2", "7-2 ", "7-4294967296", "7-2-1"] {
+            assert_eq!(text.parse::<JobId>(), Err(NoJobId), "{text}");
+        }
     }
 }

@@ -13,8 +13,8 @@
 //!        └─ Admission::Queued ─ ask_slot ─┬─ Grant ────┤
 //!                  │                      └─ in line ──┤ (a Grant when a slot is given back)
 //!                  ├─ displaced by another job         │
-//!                  ├─ expire, hang_up, shut_down       ├─ relocate ─ moving ─┐ (a Grant, the next there is)
-//!                  │                                   │◄────────────────────┤
+//!                  ├─ expire, hang_up, cancel,         ├─ relocate ─ moving ─┐ (a Grant, the next there is)
+//!                  │  shut_down                        │◄────────────────────┤
 //!                  ▼                                   ▼                     │
 //!                 out                 give_back_slot ─ end ◄────────── forgo ┘
 //! ```
@@ -24,6 +24,7 @@ mod bucket_log;
 pub mod caller;
 mod clock;
 mod concurrency;
+mod controls;
 mod delegated_users;
 pub mod displacement;
 mod event;
@@ -46,6 +47,7 @@ pub mod time;
 mod view;
 mod wall_clock;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use caller::Caller;
@@ -58,9 +60,10 @@ pub use event::{
 };
 use headroom::quota_subjects;
 use jobs::Jobs;
-pub use jobs::{Job, JobId, State};
+pub use jobs::{Job, JobId, NoJobId, State};
 pub use outlook::Outlook;
 use outlook::Room;
+pub use pool::ServerState;
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
 use queue::Queue;
 use quota::Quotas;
@@ -90,6 +93,12 @@ pub struct Policy {
     /// Until then networks may be counted by prefix.
     aggregating_until: UnixTime,
     closing: bool,
+    /// Whether slots are granted to jobs that move only.
+    paused: bool,
+    /// Whether new jobs are refused, though the server isn't closing.
+    admission_stopped: bool,
+    /// Servers that get no jobs until they are taken back, whether the rules have them or not.
+    drained: BTreeSet<(UpstreamId, ServerId)>,
 }
 
 impl Policy {
@@ -107,6 +116,9 @@ impl Policy {
             stats: Stats::default(),
             aggregating_until: UnixTime::default(),
             closing: false,
+            paused: false,
+            admission_stopped: false,
+            drained: BTreeSet::new(),
             rules,
         }
     }
@@ -133,6 +145,11 @@ impl Policy {
             });
         }
         let wall = self.wall_clock(now);
+        if self.admission_stopped {
+            return Err(Refusal::AdmissionStopped {
+                retry_after: self.retry_after(ask.pool, tier.priority),
+            });
+        }
         self.users_have_room(ask, wall)?;
         let overdrawn = self.quotas_have_room(ask, rules, now)?;
         for subject in quota_subjects(ask, rules) {
@@ -142,7 +159,7 @@ impl Policy {
         // used than refused, and the minimum pace of §6 bounds the cost.
         let can_queue = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
         if (ask.ready || !can_queue)
-            && let Some(server) = self.pools[ask.pool].free()
+            && let Some(server) = self.dispatchable(ask.pool)
         {
             let grant = self.run(ask, tier, server, now, wall);
             return Ok(Admission::Running { grant, overdrawn });
@@ -279,7 +296,7 @@ impl Policy {
         let waiting = self.jobs.at_mut(place(job));
         waiting.state = State::Waiting;
         let pool = waiting.pool;
-        match self.pools[pool].free() {
+        match self.dispatchable(pool) {
             Some(server) => Some(self.grant(place(job), pool, server, now)),
             None => {
                 self.queue.enqueue(&mut self.jobs, place(job));

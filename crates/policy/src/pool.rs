@@ -29,6 +29,7 @@ struct Server {
     slots: u32,
     running: u32,
     up: bool,
+    drained: bool,
     /// The pool's count of arrivals when this server last got a job: of two equally busy servers, the one idle for longer comes
     /// first.
     last: u64,
@@ -41,8 +42,36 @@ impl Server {
             slots: rules.slots,
             running: 0,
             up: true,
+            drained: false,
             last: 0,
         }
+    }
+
+    /// Whether it may get jobs.
+    const fn is_available(&self) -> bool {
+        self.up && !self.drained
+    }
+}
+
+/// The state of one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// Its id.
+    pub id: ServerId,
+    /// Slots that the rules give it; 0 if it was removed and still has jobs.
+    pub slots: u32,
+    /// Jobs that hold one.
+    pub running: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Whether it is drained: it gets no jobs until it is taken back.
+    pub drained: bool,
+}
+
+impl ServerState {
+    /// Slots that count now: none while it is down or drained.
+    pub const fn available(&self) -> u32 {
+        if self.up && !self.drained { self.slots } else { 0 }
     }
 }
 
@@ -92,11 +121,22 @@ impl Pool {
         self.server(id).expect("a server stays while a job is on it")
     }
 
-    /// Slots of the servers that are up.
+    /// Its servers, by ascending id.
+    pub(super) fn servers(&self) -> impl Iterator<Item = ServerState> {
+        self.servers.iter().map(|server| ServerState {
+            id: server.id,
+            slots: server.slots,
+            running: server.running,
+            up: server.up,
+            drained: server.drained,
+        })
+    }
+
+    /// Slots of the servers that are up and not drained.
     pub(super) fn slots(&self) -> u32 {
         self.servers
             .iter()
-            .filter(|server| server.up)
+            .filter(|server| server.is_available())
             .map(|server| server.slots)
             .sum()
     }
@@ -111,12 +151,12 @@ impl Pool {
         servers.any(|of| of.id == server && of.running > 0)
     }
 
-    /// The least busy server that is up and has a free slot: the one with the smallest share of slots in use, then the longest
+    /// The least busy server that is up, not drained and has a free slot: the one with the smallest share of slots in use, then the longest
     /// idle.
     pub(super) fn free(&self) -> Option<ServerId> {
         let mut best: Option<&Server> = None;
         for server in &self.servers {
-            if !server.up || server.running >= server.slots {
+            if !server.is_available() || server.running >= server.slots {
                 continue;
             }
             let better = best.is_none_or(|best| {
@@ -176,6 +216,18 @@ impl Pool {
         }
     }
 
+    /// Whether the server gets no jobs. Nothing happens if the pool has no such server.
+    pub(super) fn set_drained(&mut self, server: ServerId, drained: bool) {
+        if let Some(server) = self.server(server) {
+            server.drained = drained;
+        }
+    }
+
+    /// The mean time that a slot was held recently; `None` before any was measured.
+    pub(super) fn slot_time(&self) -> Option<Span> {
+        (self.seen > 0).then_some(self.mean)
+    }
+
     /// Changes servers and slots: surplus slots drain, added ones are usable at once. A removed server has none.
     pub(super) fn change_to(&mut self, rules: &Table<ServerId, ServerRules>) {
         for server in &mut self.servers {
@@ -198,7 +250,7 @@ impl Pool {
     /// How long a job of that priority would wait behind `ahead` others (rules §3.8): (ahead + 1) × mean slot time ÷ slots,
     /// multiplied by the share of the last slots that went to higher priorities, at most by 8.
     pub(super) fn estimate(&self, priority: Priority, ahead: u32) -> Span {
-        // With no server up the wait is unknown. Assume that all are up: a reasonable time to retry.
+        // With no server available the wait is unknown. Assume that all are: a reasonable time to retry.
         let up = self.slots();
         let all_slots = || self.servers.iter().map(|server| server.slots).sum();
         let slots = u64::from(if up > 0 { up } else { all_slots() }).max(1);

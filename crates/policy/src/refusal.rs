@@ -48,6 +48,10 @@ pub enum Reason {
     WaitedTooLong,
     /// The server is shutting down.
     ShuttingDown,
+    /// An operator has stopped admission.
+    AdmissionStopped,
+    /// An operator has cancelled the queued job.
+    CancelledByOperator,
     /// The maximum number of unmetered requests is in flight.
     TooManyInFlight,
     /// The database can't be written.
@@ -64,7 +68,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of rules §8.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::BadRequest,
         Self::AmbiguousKey,
         Self::NotFound,
@@ -84,6 +88,8 @@ impl Reason {
         Self::WaitTooLong,
         Self::WaitedTooLong,
         Self::ShuttingDown,
+        Self::AdmissionStopped,
+        Self::CancelledByOperator,
         Self::TooManyInFlight,
         Self::JournalUnavailable,
         Self::StatisticsUnavailable,
@@ -114,6 +120,8 @@ impl Reason {
             Self::WaitTooLong => "wait_too_long",
             Self::WaitedTooLong => "waited_too_long",
             Self::ShuttingDown => "shutting_down",
+            Self::AdmissionStopped => "admission_stopped",
+            Self::CancelledByOperator => "cancelled_by_operator",
             Self::TooManyInFlight => "too_many_in_flight",
             Self::JournalUnavailable => "journal_unavailable",
             Self::StatisticsUnavailable => "statistics_unavailable",
@@ -216,6 +224,16 @@ pub enum Refusal {
     },
     /// The server is shutting down.
     ShuttingDown {
+        /// When to retry.
+        retry_after: Span,
+    },
+    /// An operator has stopped admission.
+    AdmissionStopped {
+        /// When to retry.
+        retry_after: Span,
+    },
+    /// An operator has cancelled the queued job.
+    CancelledByOperator {
         /// When to retry.
         retry_after: Span,
     },
@@ -332,6 +350,8 @@ impl Refusal {
             Self::WaitTooLong { .. } => Reason::WaitTooLong,
             Self::WaitedTooLong { .. } => Reason::WaitedTooLong,
             Self::ShuttingDown { .. } => Reason::ShuttingDown,
+            Self::AdmissionStopped { .. } => Reason::AdmissionStopped,
+            Self::CancelledByOperator { .. } => Reason::CancelledByOperator,
             Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
             Self::JournalUnavailable => Reason::JournalUnavailable,
             Self::StatisticsUnavailable => Reason::StatisticsUnavailable,
@@ -349,7 +369,9 @@ impl Refusal {
             | Self::WaitTooLong { retry_after, .. }
             | Self::WaitedTooLong { retry_after, .. }
             | Self::RateLimited { retry_after, .. }
-            | Self::ShuttingDown { retry_after } => Some(*retry_after),
+            | Self::ShuttingDown { retry_after }
+            | Self::AdmissionStopped { retry_after }
+            | Self::CancelledByOperator { retry_after } => Some(*retry_after),
             Self::TooManyInFlight { .. } | Self::JournalUnavailable | Self::StatisticsUnavailable => {
                 Some(Span::from_secs(1))
             }

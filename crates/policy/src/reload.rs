@@ -15,7 +15,8 @@ impl Policy {
     /// of arrival; none loses its queue place or slot. A job whose tier was removed continues in the tier in which its account
     /// is `declared` now, otherwise in the anonymous tier.
     ///
-    /// A removed upstream stays as it is while jobs use it. A new window begins empty ([`Self::count_from`]).
+    /// A drained server stays drained, even if it is removed and comes back under its id. A removed upstream stays as it is
+    /// while jobs use it. A new window begins empty ([`Self::count_from`]).
     pub fn reload(
         &mut self,
         rules: Arc<Rules>,
@@ -36,6 +37,12 @@ impl Policy {
             match self.pools.get_mut(id) {
                 Some(pool) => pool.change_to(&new.servers),
                 None => self.pools.insert(id, Pool::new(&new.servers)),
+            }
+        }
+        // Before a slot is granted: some of the servers may be new.
+        for (pool, server) in &self.drained {
+            if let Some(pool) = self.pools.get_mut(*pool) {
+                pool.set_drained(*server, true);
             }
         }
         self.queue

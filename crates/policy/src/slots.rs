@@ -90,11 +90,19 @@ impl Policy {
         std::iter::from_fn(|| self.next(pool, now)).collect()
     }
 
+    /// A server with a free slot for a job that holds none yet: none while dispatch is paused.
+    pub(super) fn dispatchable(&self, pool: UpstreamId) -> Option<ServerId> {
+        self.pools[pool].free().filter(|_| !self.paused)
+    }
+
     /// Hands a free slot to the first moving job, otherwise to the next in the order of service (rules §3.5–7).
     pub(super) fn next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Grant> {
         let server = self.pools[pool].free()?;
         if let Some(index) = self.pools[pool].moving.head() {
             return Some(self.move_in(index, pool, server, now));
+        }
+        if self.paused {
+            return None;
         }
         let taken = self.pools[pool].from_queue + 1;
         let lifeline = self

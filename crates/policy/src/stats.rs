@@ -1,7 +1,8 @@
 //! Counters of everything that has happened (rules §9.1).
 
 /// Counts since the start. At every moment
-/// `arrived = refused + displaced + waited_out + hung_up + shut_down + cancelled + succeeded + failed + in flight`.
+/// `arrived = refused + displaced + waited_out + hung_up + shut_down + cancelled_by_operator + cancelled + succeeded + failed +
+/// in flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Requests for admission.
@@ -16,6 +17,8 @@ pub struct Stats {
     pub hung_up: u64,
     /// Refused while queued because the server shut down.
     pub shut_down: u64,
+    /// Cancelled by an operator while queued.
+    pub cancelled_by_operator: u64,
     /// Client gone, or its body rejected, while running or moving.
     pub cancelled: u64,
     /// Answered with success.
@@ -32,6 +35,7 @@ impl Stats {
             + self.waited_out
             + self.hung_up
             + self.shut_down
+            + self.cancelled_by_operator
             + self.cancelled
             + self.succeeded
             + self.failed

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
+use super::pool::ServerState;
 use super::rules::{Priority, Rules, ServerId, UpstreamId, WindowId};
-use super::time::Timestamp;
+use super::time::{Span, Timestamp};
 use super::{Job, JobId, Policy, Stats, Usage};
 
 impl Policy {
@@ -23,7 +24,7 @@ impl Policy {
         self.queue.waiting()
     }
 
-    /// Slots of the pool's servers that are up.
+    /// Slots of the pool's servers that are up and not drained.
     pub fn slots(&self, pool: UpstreamId) -> u32 {
         self.pools[pool].slots()
     }
@@ -31,6 +32,16 @@ impl Policy {
     /// Jobs that hold a slot of the pool.
     pub fn running(&self, pool: UpstreamId) -> u32 {
         self.pools[pool].running()
+    }
+
+    /// The pool's servers, by ascending id, with removed ones that still have jobs.
+    pub fn servers(&self, pool: UpstreamId) -> impl Iterator<Item = ServerState> {
+        self.pools.get(pool).into_iter().flat_map(|pool| pool.servers())
+    }
+
+    /// The mean time that a slot of the pool was held recently; `None` before any was measured.
+    pub fn slot_time(&self, pool: UpstreamId) -> Option<Span> {
+        self.pools.get(pool)?.slot_time()
     }
 
     /// Whether a job holds a slot of that server.

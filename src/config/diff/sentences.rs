@@ -88,10 +88,11 @@ const fn restart(sentence: Sentence) -> Sentence {
     }
 }
 
-static SENTENCES: [Sentence; 36] = [
+static SENTENCES: [Sentence; 37] = [
     restart(of("listen")),
     restart(of("admin.listen")),
     absent("admin.token", "admin.token in data_dir"),
+    each("admin.hosts", "host"),
     restart(of("data_dir")),
     restart(absent("cores", "all that there are")),
     Sentence {

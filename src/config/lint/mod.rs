@@ -4,11 +4,12 @@
 //! file alone. What many sensible files have gets no warning: a gap between priorities, a tier without listed accounts, a queue
 //! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `metered_routes` files
 //! without a metered route, `unlimited_routes` routes without a request limit, `unreachable_limits` limits that no request meets,
-//! `networks` those that hold every address, `unexpanded_env` variables that are not expanded, `keys` key locations that are not
-//! read.
+//! `networks` those that hold every address, `admin` an admin listener that others may reach, `unexpanded_env` variables that are
+//! not expanded, `keys` key locations that are not read.
 //!
 //! A file with errors gets warnings too, as far as it could be read; so its parts are looked up by name.
 
+mod admin;
 mod keys;
 mod metered_routes;
 mod networks;
@@ -50,6 +51,7 @@ pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     unlimited_routes::add(read, report);
     unreachable_limits::add(read, report);
     networks::add(read.root, report);
+    admin::add(read.root, report);
     keys::add(read.root, report);
     unexpanded_env::add(read.root, report);
 }

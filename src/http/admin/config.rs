@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::controls::record;
+use super::operator::Stamped;
 use super::problem::Problem;
 use super::times::written;
 use super::wire::read;
@@ -20,6 +22,7 @@ use crate::policy::time::UnixTime;
 
 /// JSON as the answers contain it.
 pub use serde_json::Value as Json;
+use serde_json::json;
 
 /// The channel to the reload task. When it is full, requests are refused as busy.
 pub type ConfigRequestSender = mpsc::Sender<ConfigRequest>;
@@ -86,7 +89,7 @@ pub struct Running {
     pub last: ConfigLoad,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct ConfigLoadLine {
     at: String,
     result: &'static str,
@@ -103,6 +106,31 @@ impl From<ConfigLoad> for ConfigLoadLine {
             changes: load.changes,
             wrong: load.wrong,
         }
+    }
+}
+
+/// Which configuration is in force, and the last reload, as `GET /status` shows them.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    file: String,
+    since: String,
+    last: ConfigLoadLine,
+    restart: Json,
+}
+
+impl Summary {
+    pub(super) fn of(running: &Running) -> Self {
+        Self {
+            file: running.name.clone(),
+            since: written(running.since),
+            last: running.last.clone().into(),
+            restart: running.restart["changes"].clone(),
+        }
+    }
+
+    /// Whether the file last read is invalid.
+    pub(super) fn is_wrong(&self) -> bool {
+        !self.last.wrong.is_null()
     }
 }
 
@@ -128,8 +156,14 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
 }
 
 /// `POST /reload`: 422 if the file is invalid.
-pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
-    match ask(&admin, ConfigRequest::Reload).await? {
+pub(super) async fn reload(State(admin): State<Arc<Admin>>, Stamped(stamp): Stamped) -> Result<Response, Problem> {
+    let outcome = ask(&admin, ConfigRequest::Reload).await?;
+    if let ReloadOutcome::Done(load) | ReloadOutcome::Failed(load) = &outcome {
+        // Who asked; what it changed is in a row of its own.
+        let (file, detail) = (admin.running.load().name.clone(), json!({ "result": load.result }));
+        record(&admin, stamp, "reload_asked", file, detail).await;
+    }
+    match outcome {
         ReloadOutcome::Done(load) => Ok(axum::Json(ConfigLoadLine::from(load)).into_response()),
         ReloadOutcome::Failed(load) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(load.wrong)).into_response()),
         ReloadOutcome::NoFile => Err(Problem::no_file()),

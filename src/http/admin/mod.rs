@@ -1,23 +1,28 @@
 //! The admin listener: metrics, health, the gate state, accounts and networks. It must never be public.
 //!
-//! - `pages`: metrics, health and the queue
+//! - `pages`: metrics, health and the queue; `status`: all of it at a glance
+//! - `servers`: upstream servers, and draining them; `controls`: pausing, stopping and cancelling
+//! - `refusals`: the last refusals; `audit`: the audit log
 //! - `config`: the configuration
 //! - `account_list`, `account_use`: accounts and their usage
 //! - `accounts`, `keys`, `networks`: changes
 //! - `import`: accounts from elsewhere
-//! - `operator`: the origin of a request
+//! - `hosts`: for which hosts it answers; `operator`: the origin of a request
 //! - `wire`: accounts and keys in JSON; `limits`: numbers for request limits; `times`: times and durations
 //! - `problem`: errors
 //!
 //! `/metrics`, `/healthz` and `/readyz` are for monitoring and need no token. Everything else requires the operator token and
-//! answers 401 without it, whether the path exists or not.
+//! answers 401 without it, whether the path exists or not; and 421 for a host that isn't the listener's, which a monitor may ask for.
 //!
 //! There are no sessions, cookies or roles: the token permits everything.
 
 mod account_list;
 mod account_use;
 mod accounts;
+mod audit;
 pub mod config;
+mod controls;
+mod hosts;
 mod import;
 mod keys;
 mod limits;
@@ -25,11 +30,15 @@ mod networks;
 mod operator;
 mod pages;
 mod problem;
+mod refusals;
 mod sent;
+mod servers;
+mod status;
 mod times;
 mod wire;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -48,17 +57,20 @@ use tower::util::MapRequest;
 use tracing::debug;
 
 use self::config::{ConfigRequestSender, Running};
+use self::hosts::LocalAddress;
 use self::operator::Peer;
 use self::problem::Problem;
 use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
+use super::recent::RecentRefusals;
 use super::site::Site;
 use super::status::Feed;
 use crate::gate::Gate;
 use crate::policy::rules::Rules;
-use crate::policy::time::Span;
-use crate::store::{AccountStore, AdminToken, ChangeError};
+use crate::policy::time::{Span, Timestamp};
+use crate::store::statistics::RefusalCounts;
+use crate::store::{AccountStore, AdminToken, ChangeError, Database, DrainedServers};
 use crate::telemetry::exposition::Exposition;
 
 /// The most connections of operators and scrapers at once.
@@ -86,6 +98,16 @@ pub struct Admin {
     pub site: Arc<ArcSwap<Site>>,
     /// Accounts and networks.
     pub store: Arc<AccountStore>,
+    /// The database.
+    pub database: Arc<Database>,
+    /// Drained upstream servers.
+    pub drained: Arc<DrainedServers>,
+    /// Counts of refusals.
+    pub refusals: Arc<RefusalCounts>,
+    /// The last refusals.
+    pub recent: Arc<RecentRefusals>,
+    /// When the server was started.
+    pub started: Timestamp,
     /// The active operator token.
     pub token: Arc<ArcSwap<AdminToken>>,
     /// The active configuration.
@@ -129,9 +151,14 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
                 continue;
             }
         };
+        // Unspecified if the connection is broken already.
+        let local = stream
+            .local_addr()
+            .map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
         let stream = Patient::new(stream, Patience::new(*admin.gate.clock(), SEND_TIMEOUT));
         let service = MapRequest::new(router.clone(), move |mut request: http::Request<_>| {
             request.extensions_mut().insert(Peer(peer.ip()));
+            request.extensions_mut().insert(LocalAddress(local));
             request
         });
         let service = TowerToHyperService::new(service);
@@ -152,7 +179,20 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/healthz", get(pages::healthz))
         .route("/readyz", get(pages::readyz));
     let guarded = Router::new()
+        .route("/status", get(status::show))
         .route("/queue", get(pages::queue))
+        .route("/queue/{job}", delete(controls::cancel))
+        .route("/dispatch/pause", post(controls::pause))
+        .route("/dispatch/resume", post(controls::resume))
+        .route("/admission/stop", post(controls::stop))
+        .route("/admission/start", post(controls::start))
+        .route("/servers", get(servers::list))
+        .route(
+            "/servers/{upstream}/{server}/drain",
+            post(servers::drain).delete(servers::undrain),
+        )
+        .route("/refusals", get(refusals::list))
+        .route("/audit", get(audit::list))
         .route("/config", get(config::show))
         .route("/config/diff", post(config::compare))
         .route("/reload", post(config::reload))
@@ -176,7 +216,8 @@ fn router(admin: Arc<Admin>) -> Router {
         )
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
-        .layer(from_fn_with_state(Arc::clone(&admin), guard));
+        .layer(from_fn_with_state(Arc::clone(&admin), guard))
+        .layer(from_fn_with_state(Arc::clone(&admin), hosts::check));
     open.merge(guarded).with_state(admin)
 }
 

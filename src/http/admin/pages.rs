@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use super::Admin;
+use super::status::seconds;
 use crate::gate::JobView;
 use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
@@ -61,24 +62,32 @@ pub(super) struct QueuePage {
 #[derive(Debug, Serialize)]
 struct PoolLine {
     upstream: String,
+    /// Of all servers.
+    configured: u32,
+    /// Of those that are up and not drained.
     slots: u32,
     running: u32,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct JobLine {
+    /// Its id, by which it can be cancelled while it is queued.
+    id: String,
     /// An account's name, or a network.
-    caller: String,
-    tier: String,
+    pub(super) caller: String,
+    pub(super) tier: String,
     priority: u8,
     upstream: String,
     /// `uploading` or `waiting`; `running`, `moving` (from a server that could not be reached) or `ending`.
     state: &'static str,
     /// Seconds since the job arrived, without those on its slot.
-    waited_s: f64,
+    pub(super) waited_s: f64,
     /// Seconds since it got its slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     running_s: Option<f64>,
+    /// Seconds until it is expected to have given back its slot, by the mean of its upstream's last slot times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends_in_s: Option<f64>,
 }
 
 pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
@@ -96,9 +105,10 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
             .rules
             .upstreams
             .iter()
-            .zip(&view.pools)
-            .map(|(pool, (slots, running))| PoolLine {
+            .zip(view.pools.iter().zip(&view.servers))
+            .map(|(pool, ((slots, running), servers))| PoolLine {
                 upstream: pool.name.clone(),
+                configured: servers.iter().map(|server| server.slots).sum(),
                 slots: *slots,
                 running: *running,
             })
@@ -128,9 +138,9 @@ impl Admin {
                 .map_or_else(|| "?".to_owned(), |account| account.name.to_string()),
             Caller::Network(_) => job.from.to_string(),
         };
-        let seconds = |span: Span| (span.as_secs_f64() * 1e3).round() / 1e3;
         let running = job.running.unwrap_or(Span::ZERO);
         JobLine {
+            id: job.id.to_string(),
             caller,
             tier: rules.tier(job.tier).name.to_string(),
             priority: job.priority.get(),
@@ -147,6 +157,7 @@ impl Admin {
             },
             waited_s: seconds(Span::from_nanos(job.age.as_nanos() - running.as_nanos())),
             running_s: job.running.map(seconds),
+            ends_in_s: job.ends_in.map(seconds),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::time::Span;
-use crate::store::ChangeError;
+use crate::store::{ChangeError, DrainError};
 
 /// An error of the admin API.
 #[derive(Debug)]
@@ -121,6 +121,36 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error)
     }
 
+    /// The request is for a host that isn't the admin listener's.
+    pub fn unknown_host() -> Self {
+        let error = "the admin listener doesn't answer for this host: use localhost or the listener's address, or add the name to \
+                     `admin.hosts` in tiers.yaml";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", error)
+    }
+
+    /// No upstream has such a server, and none is drained.
+    pub fn unknown_server() -> Self {
+        let error = "there is no such upstream server: GET /servers lists them";
+        Self::new(StatusCode::NOT_FOUND, "unknown_server", error)
+    }
+
+    /// There is no such job in flight.
+    pub fn unknown_job() -> Self {
+        let error = "there is no such job: it has ended, or there never was one";
+        Self::new(StatusCode::NOT_FOUND, "unknown_job", error)
+    }
+
+    /// The job isn't queued.
+    pub fn not_queued() -> Self {
+        let error = "the job is not queued (any more): only queued jobs can be cancelled";
+        Self::new(StatusCode::CONFLICT, "not_queued", error)
+    }
+
+    /// A task of tiergate's panicked.
+    pub fn task_failed() -> Self {
+        ChangeError::Unavailable("the task failed; see tiergate's log".to_owned()).into()
+    }
+
     /// Tiergate runs a preset.
     pub fn no_file() -> Self {
         let error = "tiergate runs a preset: there is no file to reload";
@@ -148,6 +178,16 @@ impl Problem {
             lines,
             ..Self::new(StatusCode::BAD_REQUEST, "bad_lines", error)
         }
+    }
+}
+
+impl From<DrainError> for Problem {
+    fn from(error: DrainError) -> Self {
+        let (status, reason) = match &error {
+            DrainError::TooMany => (StatusCode::CONFLICT, "too_many_drained"),
+            DrainError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, reason, error.to_string())
     }
 }
 

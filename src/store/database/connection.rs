@@ -15,7 +15,7 @@ pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
 /// The schema version that this program writes.
 pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// One migration per schema version, starting from an empty database.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../schema.sql"), include_str!("../drained.sql")];
 /// Flags of connections that may write.
 const WRITING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// How long a connection waits for a lock: at most for a checkpoint that truncates the log.
@@ -186,4 +186,26 @@ fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database of version 1 keeps its rows and gets what version 2 adds.
+    #[test]
+    fn a_database_of_version_1_is_migrated() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let first = connection.execute_batch(MIGRATIONS[0]);
+        first.expect("the schema of version 1 is SQL");
+        connection.pragma_update(None, "user_version", 1).expect("memory");
+        rows::set_meta(&connection, "id", "kept").expect("version 1 has that table");
+        migrate(&mut connection, 1).expect("version 2 is SQL");
+        assert_eq!(version(&connection).expect("memory"), SCHEMA_VERSION);
+        assert_eq!(rows::meta(&connection, "id").expect("memory").as_deref(), Some("kept"));
+        let drained: i64 = connection
+            .query_row("SELECT count(*) FROM drained_server", [], |row| row.get(0))
+            .expect("version 2 has that table");
+        assert_eq!(drained, 0);
+    }
 }

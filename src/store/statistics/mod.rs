@@ -4,6 +4,7 @@
 //! exact to the last commit.
 
 pub(super) mod histogram;
+mod last_minute;
 mod overview;
 mod period;
 mod refusals;

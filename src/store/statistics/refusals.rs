@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::last_minute::LastMinute;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Reason;
 use crate::policy::time::UnixTime;
@@ -36,6 +37,8 @@ struct Minute {
     all: HashMap<RefusalKind, u32>,
     /// Clients choose the callers, so the map keeps the standard library's hasher. At most [`CALLERS_PER_SHARD_MAX`].
     callers: HashMap<(Caller, RefusalKind), u32>,
+    /// By tier. A flush leaves it as it is.
+    last: LastMinute,
 }
 
 /// What distinguishes refusals.
@@ -52,9 +55,9 @@ impl RefusalCounts {
         Self::default()
     }
 
-    /// Counts a refusal in that tier; empty if the tier is not known. Takes a lock for two look-ups, and doesn't allocate for a
+    /// Counts a refusal at that time in that tier; empty if the tier is not known. Takes a lock for two look-ups, and doesn't allocate for a
     /// caller that was refused in the same way before within the minute.
-    pub fn refused(&self, caller: Option<Caller>, tier: &Arc<str>, reason: Reason, status: u16) {
+    pub fn refused(&self, caller: Option<Caller>, tier: &Arc<str>, reason: Reason, status: u16, at: UnixTime) {
         let kind = RefusalKind {
             tier: Arc::clone(tier),
             reason,
@@ -64,6 +67,7 @@ impl RefusalCounts {
         if let Some(caller) = caller {
             minute.count_caller(caller, &kind);
         }
+        minute.last.count(tier, at);
         add(&mut minute.all, kind, 1);
     }
 
@@ -79,6 +83,15 @@ impl RefusalCounts {
         all.into_iter().map(entry).collect()
     }
 
+    /// Refusals of the 60 seconds up to `now`, by tier; empty for an unknown tier.
+    pub fn last_minute(&self, now: UnixTime) -> HashMap<Arc<str>, u64> {
+        let mut all = HashMap::new();
+        for shard in &self.shards {
+            shard.0.lock().last.add_to(&mut all, now);
+        }
+        all
+    }
+
     /// Takes the counts since the last flush, as of that minute, with each refusal once: by caller for those with a debit, and
     /// for all others together. A user without a debit counts for its account. The order is undefined.
     pub fn flush(&self, minute: UnixTime, has_debit: impl Fn(&Caller) -> bool) -> Vec<LedgerEntry> {
@@ -86,7 +99,7 @@ impl RefusalCounts {
         let mut others: HashMap<RefusalKind, u32> = HashMap::new();
         let mut callers: HashMap<(Caller, RefusalKind), u32> = HashMap::new();
         for shard in &self.shards {
-            let counted = mem::take(&mut *shard.0.lock());
+            let counted = shard.0.lock().take();
             for (kind, count) in counted.all {
                 add(&mut others, kind, count);
             }
@@ -119,6 +132,16 @@ impl RefusalCounts {
 }
 
 impl Minute {
+    /// What was counted since the last flush.
+    fn take(&mut self) -> Self {
+        let last = mem::take(&mut self.last);
+        let empty = Self {
+            last,
+            ..Self::default()
+        };
+        mem::replace(self, empty)
+    }
+
     fn count_caller(&mut self, caller: Caller, kind: &RefusalKind) {
         let key = (caller, kind.clone());
         if let Some(count) = self.callers.get_mut(&key) {
@@ -175,11 +198,17 @@ mod tests {
         let (account, of) = (Caller::Account(AccountId(7)), AccountId(7));
         let (user, other) = (UserId(3), UserId(4));
         let (user, other) = (Caller::User { of, user }, Caller::User { of, user: other });
-        refusals.refused(None, &tier, Reason::BadRequest, 400);
-        refusals.refused(Some(account), &tier, Reason::QuotaDepleted, 402);
-        refusals.refused(Some(user), &tier, Reason::QuotaDepleted, 402);
-        refusals.refused(Some(other), &tier, Reason::QuotaDepleted, 402);
-        refusals.refused(Some(Caller::Network(NetworkId(9))), &tier, Reason::QueueFull, 503);
+        refusals.refused(None, &tier, Reason::BadRequest, 400, MINUTE);
+        refusals.refused(Some(account), &tier, Reason::QuotaDepleted, 402, MINUTE);
+        refusals.refused(Some(user), &tier, Reason::QuotaDepleted, 402, MINUTE);
+        refusals.refused(Some(other), &tier, Reason::QuotaDepleted, 402, MINUTE);
+        refusals.refused(
+            Some(Caller::Network(NetworkId(9))),
+            &tier,
+            Reason::QueueFull,
+            503,
+            MINUTE,
+        );
 
         let mut pending = refusals.pending();
         pending.sort_unstable();
@@ -208,7 +237,13 @@ mod tests {
         let tier: Arc<str> = "free".into();
         let flood = CALLERS_PER_MINUTE_MAX as u64 * 2;
         for network in 0..flood {
-            refusals.refused(Some(Caller::Network(NetworkId(network))), &tier, Reason::QueueFull, 503);
+            refusals.refused(
+                Some(Caller::Network(NetworkId(network))),
+                &tier,
+                Reason::QueueFull,
+                503,
+                MINUTE,
+            );
         }
         let entries = refusals.flush(MINUTE, |_| true);
         assert_eq!(entries.len(), CALLERS_PER_MINUTE_MAX + 1);

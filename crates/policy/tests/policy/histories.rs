@@ -25,6 +25,10 @@ const STEPS_MOVING_MIN: u64 = 5_000;
 /// Refusals for want of quota: fewer, and the histories tell nothing of quotas.
 const DEPLETED_MIN: u64 = 5_000;
 
+/// Steps while dispatch is paused and a job waits, and steps with a drained server: fewer, and the histories tell nothing of
+/// either.
+const STEPS_CONTROLLED_MIN: u64 = 5_000;
+
 /// How often all debits were read back, since the clock was followed back: fewer, and the histories tell nothing of it.
 const FILLS_MIN: u64 = 1_000;
 
@@ -33,7 +37,7 @@ const DAY_MS: i64 = 86_400_000;
 #[test]
 fn the_policy_decides_as_the_model_does() {
     let (mut runner, seed, asked) = runner(HISTORIES);
-    let [steps, moving, depleted, fills] = [const { Cell::new(0_u64) }; 4];
+    let [steps, moving, depleted, fills, paused, drained] = [const { Cell::new(0_u64) }; 6];
     let history = (rules(), vec(step(), 20..=600), any::<bool>());
     let result = runner.run(&history, |(rules, history, closes)| {
         let mut both = SideBySide::new(rules);
@@ -45,6 +49,8 @@ fn the_policy_decides_as_the_model_does() {
             both.step(step);
             steps.set(steps.get() + 1);
             moving.set(moving.get() + u64::from(both.moving() > 0));
+            paused.set(paused.get() + u64::from(both.is_held()));
+            drained.set(drained.get() + u64::from(both.has_drained()));
         }
         if closes {
             both.step(&Step::ShutDown);
@@ -56,11 +62,13 @@ fn the_policy_decides_as_the_model_does() {
     });
     say(&format!(
         "policy against model: {} steps, in {} of them a job moves, {} refusals for quota, {} times all debits \
-         are read back, TIERGATE_SEED={seed}",
+         are read back, in {} a job waits for the resume, in {} a server is drained, TIERGATE_SEED={seed}",
         steps.get(),
         moving.get(),
         depleted.get(),
-        fills.get()
+        fills.get(),
+        paused.get(),
+        drained.get()
     ));
     if let Err(failure) = result {
         panic!("TIERGATE_SEED={seed}: {failure}");
@@ -75,6 +83,13 @@ fn the_policy_decides_as_the_model_does() {
         asked.is_some() || met,
         "all debits are read back only {} times",
         fills.get()
+    );
+    let met = paused.get().min(drained.get()) >= STEPS_CONTROLLED_MIN;
+    assert!(
+        asked.is_some() || met,
+        "{} steps paused, {} drained",
+        paused.get(),
+        drained.get()
     );
 }
 
@@ -112,12 +127,26 @@ fn step() -> impl Strategy<Value = Step> {
         4 => pick().prop_map(Step::HangUp),
         2 => pick().prop_map(Step::Expire),
         2 => pick().prop_map(Step::Decline),
-        4 => pick().prop_map(Step::Relocate),
+        6 => pick().prop_map(Step::Relocate),
         1 => pick().prop_map(Step::Forgo),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(pool, server)| Step::ServerDown(pool, server)),
         4 => (any::<u8>(), any::<u8>()).prop_map(|(pool, server)| Step::ServerUp(pool, server)),
+        2 => pick().prop_map(Step::Cancel),
+        2 => control(),
         1 => rules().prop_map(Step::Reload),
         8 => span().prop_map(Step::Pass),
+    ]
+}
+
+/// What operators do. It is mostly taken back soon: otherwise nothing else would happen.
+fn control() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => Just(Step::Pause),
+        5 => Just(Step::Resume),
+        1 => Just(Step::StopAdmission),
+        9 => Just(Step::StartAdmission),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(pool, server)| Step::Drain(pool, server)),
+        8 => any::<u8>().prop_map(Step::Undrain),
     ]
 }
 

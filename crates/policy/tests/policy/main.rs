@@ -4,6 +4,7 @@
 
 mod aggregation;
 mod clock;
+mod controls;
 mod debits;
 mod displacement;
 mod fairness;

@@ -24,6 +24,9 @@ impl Model {
             return Entered::Refused(Rejection::ShuttingDown);
         }
         let wall = self.wall_clock(now);
+        if self.admission_stopped {
+            return Entered::Refused(Rejection::AdmissionStopped);
+        }
         let limits = self
             .users_have_room(ask, wall)
             .and_then(|()| self.quotas_have_room(ask, wall, now))
@@ -35,7 +38,7 @@ impl Model {
         // §6: without a free queue place, it uploads in a slot that would be idle, and displaces nobody.
         let can_queue = self.queued() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
         if (ask.ready || !can_queue)
-            && let Some(server) = self.free(ask.pool)
+            && let Some(server) = self.dispatchable(ask.pool)
         {
             let number = self.insert(ask, tier.priority, now, wall);
             return Entered::Running(self.grant(number, server, now));

@@ -6,6 +6,7 @@
 
 mod admission;
 mod clock;
+mod controls;
 mod pools;
 mod progress;
 mod quotas;
@@ -83,6 +84,7 @@ pub struct Granted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     ShuttingDown,
+    AdmissionStopped,
     TooManyUsers {
         limit: u32,
     },
@@ -134,6 +136,9 @@ pub struct Model {
     displacements: Vec<(Timestamp, Caller)>,
     stats: Stats,
     closing: bool,
+    paused: bool,
+    admission_stopped: bool,
+    drained: Vec<(UpstreamId, ServerId)>,
     admitted: usize,
     events: u64,
 }
@@ -154,6 +159,9 @@ impl Model {
             displacements: Vec::new(),
             stats: Stats::default(),
             closing: false,
+            paused: false,
+            admission_stopped: false,
+            drained: Vec::new(),
             admitted: 0,
             events: 0,
             rules,

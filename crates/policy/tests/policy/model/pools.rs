@@ -47,10 +47,11 @@ impl Model {
         ids.into_iter()
     }
 
-    /// The slots of a server that count: none while it is down.
+    /// The slots of a server that count: none while it is down or drained.
     pub fn slots_of(&self, pool: UpstreamId, server: ServerId) -> u32 {
+        let drained = self.drained.contains(&(pool, server));
         let server = self.server(pool, server);
-        if server.up { server.slots } else { 0 }
+        if server.up && !drained { server.slots } else { 0 }
     }
 
     pub fn slots(&self, pool: UpstreamId) -> u32 {

@@ -17,7 +17,7 @@ impl Model {
         job.state = State::Waiting;
         job.placed = events;
         let pool = job.pool;
-        match self.free(pool) {
+        match self.dispatchable(pool) {
             Some(server) => Some(self.grant(number, server, now)),
             None => {
                 self.join_ring(number);

@@ -74,6 +74,7 @@ impl Model {
     /// §2.7: a free slot goes to the job that has been moving longest. §3.5, §3.6: otherwise to the next in the order of service;
     /// every Nth to the job that asked first.
     pub(super) fn grant_next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Granted> {
+        // §11.1: jobs that move had a slot before.
         let server = self.free(pool)?;
         if let Some(first) = self
             .jobs
@@ -83,6 +84,7 @@ impl Model {
         {
             return Some(self.move_in(first.number, server, now));
         }
+        self.dispatchable(pool)?;
         self.in_line(pool).next()?;
         self.pool_mut(pool).granted_from_queue += 1;
         let count = self.pool(pool).granted_from_queue;

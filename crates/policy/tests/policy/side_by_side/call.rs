@@ -25,6 +25,13 @@ pub enum Call {
     Forgo(JobId),
     ServerDown(UpstreamId, ServerId),
     ServerUp(UpstreamId, ServerId),
+    Pause,
+    Resume,
+    StopAdmission,
+    StartAdmission,
+    Drain(UpstreamId, ServerId),
+    Undrain(UpstreamId, ServerId),
+    Cancel(JobId),
     Reload(Arc<Rules>),
     ShutDown,
     Usage(WindowId, Caller),
@@ -52,6 +59,7 @@ pub enum Decision {
     Gone,
     GrantedAll(Vec<Grant>),
     Refused(Vec<Displaced>),
+    Cancelled(Option<Displaced>),
     Usage(Usage),
     Stepped(ClockStep),
 }
@@ -73,6 +81,13 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
             Decision::Gone
         }
         Call::ServerUp(pool, server) => Decision::GrantedAll(policy.server_up(*pool, *server, now)),
+        Call::Pause | Call::Resume | Call::StopAdmission | Call::StartAdmission => control(policy, call, now),
+        Call::Drain(pool, server) => {
+            policy.drain(*pool, *server);
+            Decision::Gone
+        }
+        Call::Undrain(pool, server) => Decision::GrantedAll(policy.undrain(*pool, *server, now)),
+        Call::Cancel(job) => Decision::Cancelled(policy.cancel(*job)),
         Call::Reload(rules) => {
             let listed = |account| listed(rules, account);
             Decision::GrantedAll(policy.reload(Arc::clone(rules), listed, now))
@@ -107,6 +122,17 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
             Decision::Gone
         }
     }
+}
+
+/// Switches what holds for the whole policy.
+fn control(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
+    match call {
+        Call::Resume => return Decision::GrantedAll(policy.resume(now)),
+        Call::Pause => policy.pause(),
+        Call::StopAdmission => policy.stop_admission(),
+        _ => policy.start_admission(),
+    }
+    Decision::Gone
 }
 
 /// The file of those rules lists every other account, in some tier.

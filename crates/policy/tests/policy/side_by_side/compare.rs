@@ -1,4 +1,4 @@
-//! The model must decide as the policy did.
+//! The model must decide as the policy did. `controls` compares what operators do.
 
 use std::sync::Arc;
 
@@ -39,6 +39,16 @@ impl SideBySide {
                 let granted = self.model.server_up(*pool, *server, now);
                 self.same_grants(grants, &granted);
             }
+            (
+                Call::Pause
+                | Call::Resume
+                | Call::StopAdmission
+                | Call::StartAdmission
+                | Call::Drain(..)
+                | Call::Undrain(..),
+                decision,
+            ) => self.same_control(call, decision),
+            (Call::Cancel(job), Decision::Cancelled(out)) => self.same_cancellation(*job, out.as_ref()),
             (Call::Reload(rules), Decision::GrantedAll(grants)) => {
                 let listed = |account| listed(rules, account);
                 let granted = self.model.reload(Rules::clone(rules), listed, now);
@@ -190,7 +200,7 @@ impl SideBySide {
         }
     }
 
-    fn same_grants(&self, grants: &[Grant], granted: &[Granted]) {
+    pub(super) fn same_grants(&self, grants: &[Grant], granted: &[Granted]) {
         assert_eq!(grants.len(), granted.len(), "{grants:?} but should be {granted:?}");
         for (grant, granted) in grants.iter().zip(granted) {
             self.same_grant(Some(*grant), Some(*granted));
@@ -240,6 +250,7 @@ fn rejection_of(refusal: &Refusal) -> Rejection {
             retry_after,
         },
         Refusal::ShuttingDown { .. } => Rejection::ShuttingDown,
+        Refusal::AdmissionStopped { .. } => Rejection::AdmissionStopped,
         Refusal::ConcurrencyExceeded { limit, used } => Rejection::ConcurrencyExceeded { limit, used },
         Refusal::QueueFull {
             capacity, admits_from, ..

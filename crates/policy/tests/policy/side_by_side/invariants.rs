@@ -46,6 +46,7 @@ impl SideBySide {
         self.check_jobs();
         self.check_bounds(before);
         self.check_nothing_idle();
+        self.check_controls();
     }
 
     /// §9.1, and every count that the policy shows, recounted.
@@ -150,15 +151,16 @@ impl SideBySide {
         }
     }
 
-    /// §3.7: no job waits for a slot of a pool that has a free one.
+    /// §3.7: no job waits for a slot of a pool that has a free one; §11.1: unless it is queued and dispatch is paused.
     fn check_nothing_idle(&self) {
-        let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
+        let paused = self.model.is_paused();
+        let asks = |state| matches!(state, State::Moving { .. }) || (state == State::Waiting && !paused);
         for (_, job) in self.policy.jobs().filter(|(_, job)| asks(job.state)) {
             assert!(!self.is_idle(job.pool), "§3.7: a slot is idle while {job:?} waits");
         }
     }
 
-    fn is_idle(&self, pool: UpstreamId) -> bool {
+    pub(super) fn is_idle(&self, pool: UpstreamId) -> bool {
         let free = |server| self.model.running_on(pool, server) < self.model.slots_of(pool, server);
         self.model.servers(pool).any(free)
     }
@@ -195,7 +197,8 @@ impl SideBySide {
                     );
                 }
                 if matches!(refusal, Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }) {
-                    assert!(!self.is_idle(ask.pool), "§6: {ask:?} is refused while a slot is idle");
+                    let idle = self.is_idle(ask.pool) && !self.model.is_paused();
+                    assert!(!idle, "§6: {ask:?} is refused while a slot is idle");
                 }
                 self.depleted += u64::from(matches!(refusal, Refusal::QuotaDepleted { .. }));
                 let of_the_queue = !matches!(

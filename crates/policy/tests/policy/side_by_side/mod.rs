@@ -4,6 +4,7 @@
 mod call;
 mod callers;
 mod compare;
+mod controls;
 mod invariants;
 mod step;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use tiergate_policy::ids::Ids;
 use tiergate_policy::rules::{Priority, Rules, WindowId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
-use tiergate_policy::{DebitNumber, JobId, Outcome, Policy};
+use tiergate_policy::{DebitNumber, Job, JobId, Outcome, Policy, State};
 
 use super::model::{Model, Number};
 use call::{Call, Decision, decide};
@@ -149,6 +150,18 @@ impl SideBySide {
     /// Jobs that move at this moment.
     pub fn moving(&self) -> u32 {
         self.model.pools().map(|pool| self.model.moving(pool)).sum()
+    }
+
+    /// Whether dispatch is paused while a job waits for a slot that is free.
+    pub fn is_held(&self) -> bool {
+        let waits = |(_, job): (JobId, &Job)| job.state == State::Waiting && self.is_idle(job.pool);
+        self.model.is_paused() && self.policy.jobs().any(waits)
+    }
+
+    /// Whether a server that the rules have is drained.
+    pub fn has_drained(&self) -> bool {
+        let mut pools = self.model.pools();
+        pools.any(|pool| self.policy.servers(pool).any(|server| server.drained))
     }
 
     /// How often all debits were read back so far.

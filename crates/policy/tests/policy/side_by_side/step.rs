@@ -56,6 +56,14 @@ pub enum Step {
     Forgo(Pick),
     ServerDown(u8, u8),
     ServerUp(u8, u8),
+    Pause,
+    Resume,
+    StopAdmission,
+    StartAdmission,
+    Drain(u8, u8),
+    /// One of the drained servers.
+    Undrain(u8),
+    Cancel(Pick),
     Reload(Rules),
     Pass(Span),
     ShutDown,
@@ -111,6 +119,16 @@ impl SideBySide {
             Step::Relocate(pick) => Call::Relocate(self.pick(*pick)),
             Step::ServerDown(pool, server) => Call::ServerDown(self.pool(*pool), self.server(*pool, *server)),
             Step::ServerUp(pool, server) => Call::ServerUp(self.pool(*pool), self.server(*pool, *server)),
+            Step::Pause => Call::Pause,
+            Step::Resume => Call::Resume,
+            Step::StopAdmission => Call::StopAdmission,
+            Step::StartAdmission => Call::StartAdmission,
+            Step::Drain(pool, server) => Call::Drain(self.pool(*pool), self.server(*pool, *server)),
+            Step::Undrain(which) => {
+                let (pool, server) = self.model.nth_drained((*which).into())?;
+                Call::Undrain(pool, server)
+            }
+            Step::Cancel(pick) => Call::Cancel(self.pick(*pick)),
             Step::Reload(rules) => Call::Reload(Arc::new(self.ids.assign(rules).expect("few names"))),
             Step::ShutDown => Call::ShutDown,
             Step::Remember {
