@@ -40,6 +40,7 @@ use crate::config::{self, Config, Overrides};
 use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
+use crate::http::admin::quota_shares::{QuotaShares, count_each_minute};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -48,6 +49,7 @@ use crate::store::{
     AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
     TokenError,
 };
+use crate::telemetry::connections::ConnectionMeters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
 
@@ -209,6 +211,7 @@ pub async fn run(
         Arc::clone(&services.database) as _,
     ));
     background.spawn(clock_steps::tick(Arc::clone(&services)));
+    background.spawn(count_each_minute(Arc::clone(&admin)));
     let threads = ListenerThreads::start(public, &site, clock)?;
 
     let data_dir = config.load().data_dir.clone();
@@ -231,6 +234,8 @@ fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
         gate: Arc::clone(&services.gate),
         site: Arc::clone(&parts.site),
         exposition: Arc::clone(&services.exposition),
+        connections: Arc::clone(&services.connection_meters),
+        quota_shares: QuotaShares::default(),
         store: Arc::clone(&services.store),
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
@@ -296,6 +301,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         refusals: Arc::new(RefusalCounts::new()),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
+        connection_meters: Arc::new(ConnectionMeters::register(exposition.recorder())),
         exposition,
     });
     Ok(Parts {
@@ -354,6 +360,7 @@ struct Services {
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.
     connections: Arc<ResizableSemaphore>,
+    connection_meters: Arc<ConnectionMeters>,
     exposition: Arc<Exposition>,
 }
 

@@ -12,6 +12,7 @@
 mod backfill;
 mod committing;
 mod generation;
+mod levels;
 mod limiter;
 mod permit;
 mod queued_job;
@@ -28,6 +29,7 @@ use tracing::warn;
 pub use backfill::{Backfill, Backfilled};
 pub use committing::Committing;
 pub use generation::{CLOCK_STEP_MAX_DEFAULT, Generation, upstreams};
+pub use levels::{GateLevels, UpstreamSlots};
 pub use limiter::{Decided, Limiter};
 pub use permit::{Permit, Relocated};
 pub use queued_job::QueuedJob;
@@ -144,7 +146,10 @@ impl Gate {
             let mut woken = None;
             if let Admission::Queued { job, displaced, .. } = &mut admission {
                 state.expect(*job);
-                woken = displaced.take().and_then(|out| state.tell_displaced(out));
+                woken = displaced.take().and_then(|out| {
+                    by.meters.displaced(&by.rules, ask.tier, out.tier);
+                    state.tell_displaced(out)
+                });
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
             let corrections = self.corrections.load(Ordering::Relaxed);
@@ -170,17 +175,18 @@ impl Gate {
                 admitted,
                 priority,
                 until,
+                estimate,
                 overdrawn,
                 ..
             } => {
                 let terms = terms(admitted, overdrawn);
-                Entered::Queued(QueuedJob::new(Arc::clone(self), job, terms, priority, until))
+                Entered::Queued(QueuedJob::new(Arc::clone(self), job, terms, priority, until, estimate))
             }
         }))
     }
 
     fn permit(self: &Arc<Self>, grant: Grant, terms: JobTerms) -> Permit {
-        terms.generation.meters.waited(grant.priority, grant.waited);
+        terms.generation.meters.dispatched(terms.tier, grant.waited);
         Permit::new(Arc::clone(self), grant, terms)
     }
 
@@ -312,9 +318,7 @@ impl Gate {
         GateView {
             rules,
             waiting: *policy.waiting(),
-            pools: (policy.rules().upstreams.ids())
-                .map(|pool| (policy.slots(pool), policy.running(pool)))
-                .collect(),
+            pools: levels::slots(policy),
             jobs: policy
                 .jobs()
                 .map(|(_, job)| JobView {
@@ -363,8 +367,8 @@ pub struct GateView {
     pub rules: Arc<Rules>,
     /// Queued jobs by priority.
     pub waiting: [u32; Priority::COUNT],
-    /// By upstream, in the rules' order: slots of servers that are up, and slots in use.
-    pub pools: Vec<(u32, u32)>,
+    /// By upstream, in the rules' order.
+    pub pools: Vec<UpstreamSlots>,
     /// All jobs in flight.
     pub jobs: Vec<JobView>,
     /// Counters of everything that has happened.

@@ -1,5 +1,6 @@
 //! The site: one generation of the configuration, as the request path uses it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tower_http::cors::CorsLayer;
@@ -16,10 +17,11 @@ use super::standing::{Callers, Standing};
 use super::unenforced::Unenforced;
 use crate::gate::{Gate, Generation, ResizableSemaphore};
 use crate::policy::refusal::Refusal;
+use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
 use crate::store::statistics::RefusalCounts;
 use crate::store::{Networks, Pseudonyms};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamServer};
 use crate::upstream::exchange::OnHangup;
 
 /// A route's settings.
@@ -74,6 +76,10 @@ pub struct SiteSettings {
     pub unmetered_max: usize,
     /// Bounds on connections.
     pub bounds: ListenerBounds,
+    /// The upstreams, in the file's order.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Whether tiergate is only ready while an upstream server is up.
+    pub ready_needs_upstream: bool,
 }
 
 /// One generation of the configuration, shared by all threads.
@@ -97,6 +103,8 @@ pub struct Site {
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
     pub(super) bounds: ListenerBounds,
+    upstreams: Vec<Arc<Upstream>>,
+    ready_needs_upstream: bool,
 }
 
 impl Site {
@@ -118,6 +126,8 @@ impl Site {
             unmetered,
             unmetered_max,
             bounds,
+            upstreams,
+            ready_needs_upstream,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -144,6 +154,8 @@ impl Site {
             unmetered,
             unmetered_max,
             bounds,
+            upstreams,
+            ready_needs_upstream,
         }
     }
 
@@ -170,6 +182,20 @@ impl Site {
     /// Bounds on connections.
     pub fn bounds(&self) -> &ListenerBounds {
         &self.bounds
+    }
+
+    /// The servers of its upstreams.
+    pub fn servers(&self) -> HashMap<(UpstreamId, ServerId), Arc<UpstreamServer>> {
+        let servers = self.upstreams.iter().flat_map(|upstream| {
+            let servers = upstream.servers().into_iter();
+            servers.map(|(id, server)| ((upstream.id(), id), server))
+        });
+        servers.collect()
+    }
+
+    /// Whether tiergate is only ready while an upstream server is up.
+    pub fn ready_needs_upstream(&self) -> bool {
+        self.ready_needs_upstream
     }
 
     /// Counts a request that the unenforced limit or quota of that name would have refused.

@@ -131,7 +131,7 @@ mod tests {
                     .values()
                     .all(|health_task| !health_task.task.is_finished())
             );
-            let slots: Vec<u32> = gate.view().pools.iter().map(|(slots, _)| *slots).collect();
+            let slots: Vec<u32> = gate.view().pools.iter().map(|pool| pool.available).collect();
             assert_eq!(slots, [&[0][..], &[0, 2]][after.upstreams.len() - 1]);
         }
     }

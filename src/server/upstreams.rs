@@ -90,6 +90,12 @@ impl Upstreams {
         &self.upstreams[self.configured[place.index()]].upstream
     }
 
+    /// The upstreams in the file, in its order.
+    pub(super) fn listed(&self) -> Vec<Arc<Upstream>> {
+        let listed = self.listed.iter();
+        listed.map(|id| Arc::clone(&self.upstreams[*id].upstream)).collect()
+    }
+
     /// Whether there are upstreams that the file no longer has.
     pub(super) fn has_removed(&self) -> bool {
         self.upstreams.len() > self.configured.len()

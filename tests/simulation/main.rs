@@ -95,7 +95,7 @@ impl History {
 fn check_gate(gate: &Gate) {
     let view = gate.view();
     let waiting: u32 = view.waiting.iter().sum();
-    let (slots, running) = view.pools[0];
+    let (slots, running) = (view.pools[0].available, view.pools[0].busy);
     let capacity = view.rules.queue.length;
     assert!(waiting <= capacity, "{waiting} are queued in {capacity} places");
     assert!(running <= SLOTS, "{running} run on {SLOTS} slots");
@@ -286,7 +286,8 @@ impl Search {
 /// Nothing is left over, and everything that can happen has happened.
 fn check_end(view: &GateView, number: u64) {
     assert_eq!(view.waiting, [0; Priority::COUNT]);
-    assert_eq!(view.pools, [(SLOTS, 0)]);
+    let slots = view.pools.iter().map(|pool| (pool.available, pool.busy));
+    assert_eq!(slots.collect::<Vec<_>>(), [(SLOTS, 0)]);
     assert_eq!(view.stats.arrived, view.stats.ended());
     assert!(
         view.stats.succeeded > number / 3,

@@ -6,7 +6,7 @@
 use super::jobs::List;
 use super::rules::{Priority, ServerId, ServerRules};
 use super::table::Table;
-use super::time::Span;
+use super::time::{Span, Timestamp};
 
 /// Slot times needed before a job is refused because of its estimate (rules §3.9).
 pub const SLOT_TIMES_MIN: u64 = 20;
@@ -29,6 +29,8 @@ struct Server {
     slots: u32,
     running: u32,
     up: bool,
+    /// When it will be probed next, if it is down and that is known.
+    probed_at: Option<Timestamp>,
     /// The pool's count of arrivals when this server last got a job: of two equally busy servers, the one idle for longer comes
     /// first.
     last: u64,
@@ -41,8 +43,29 @@ impl Server {
             slots: rules.slots,
             running: 0,
             up: true,
+            probed_at: None,
             last: 0,
         }
+    }
+}
+
+/// A server's slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerSlots {
+    /// The server.
+    pub id: ServerId,
+    /// Whether it gets jobs.
+    pub is_up: bool,
+    /// The slots that the rules give it; 0 if they no longer have it.
+    pub configured: u32,
+    /// Slots in use. May exceed the configured ones for a while.
+    pub busy: u32,
+}
+
+impl ServerSlots {
+    /// The slots that count now.
+    pub const fn available(&self) -> u32 {
+        if self.is_up { self.configured } else { 0 }
     }
 }
 
@@ -173,7 +196,34 @@ impl Pool {
     pub(super) fn set_up(&mut self, server: ServerId, up: bool) {
         if let Some(server) = self.server(server) {
             server.up = up;
+            server.probed_at = None;
         }
+    }
+
+    /// That server, if it is down, will be probed at that time.
+    pub(super) fn set_next_probe(&mut self, server: ServerId, at: Timestamp) {
+        if let Some(server) = self.server(server).filter(|server| !server.up) {
+            server.probed_at = Some(at);
+        }
+    }
+
+    /// While no server is up: when the first of them is probed, if that is known. Before that none can be back.
+    pub(super) fn next_probe(&self) -> Option<Timestamp> {
+        if self.slots() > 0 {
+            return None;
+        }
+        let listed = self.servers.iter().filter(|server| server.slots > 0);
+        listed.filter_map(|server| server.probed_at).min()
+    }
+
+    /// The servers with their slots.
+    pub(super) fn servers(&self) -> impl Iterator<Item = ServerSlots> + '_ {
+        self.servers.iter().map(|server| ServerSlots {
+            id: server.id,
+            is_up: server.up,
+            configured: server.slots,
+            busy: server.running,
+        })
     }
 
     /// Changes servers and slots: surplus slots drain, added ones are usable at once. A removed server has none.

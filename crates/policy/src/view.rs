@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::caller::Caller;
 use super::rules::{Priority, Rules, ServerId, UpstreamId, WindowId};
 use super::time::Timestamp;
+use super::pool::{Pool, ServerSlots};
 use super::{Job, JobId, Policy, Stats, Usage};
 
 impl Policy {
@@ -31,6 +32,11 @@ impl Policy {
     /// Jobs that hold a slot of the pool.
     pub fn running(&self, pool: UpstreamId) -> u32 {
         self.pools[pool].running()
+    }
+
+    /// The pool's servers, by id: those of the rules, and removed ones that still have jobs.
+    pub fn servers(&self, pool: UpstreamId) -> impl Iterator<Item = ServerSlots> + '_ {
+        self.pools.get(pool).into_iter().flat_map(Pool::servers)
     }
 
     /// Whether a job holds a slot of that server.
@@ -63,6 +69,16 @@ impl Policy {
         let wall = self.wall_clock(now);
         let held = self.concurrency.load(caller).held;
         self.quotas.usage(window, caller, held, wall)
+    }
+
+    /// Units that the caller has used and holds in that window; 0 if the window doesn't exist. Cheaper than [`Self::usage`].
+    pub fn taken(&mut self, window: WindowId, caller: &Caller, now: Timestamp) -> u64 {
+        if !self.rules.windows.contains(window) {
+            return 0;
+        }
+        let wall = self.wall_clock(now);
+        let held = self.concurrency.load(caller).held;
+        self.quotas.taken(window, caller, held, wall)
     }
 
     /// Whether admission has ended.

@@ -1,6 +1,6 @@
 //! The admin listener: metrics, health, the gate state, accounts and networks. It must never be public.
 //!
-//! - `pages`: metrics, health and the queue
+//! - `pages`: health and the queue; `scrape`: metrics; `quota_shares`: a count for them
 //! - `config`: the configuration
 //! - `account_list`, `account_use`: accounts and their usage
 //! - `accounts`, `keys`, `networks`: changes
@@ -17,6 +17,7 @@
 mod account_list;
 mod account_use;
 mod accounts;
+mod active;
 pub mod config;
 mod import;
 mod keys;
@@ -25,8 +26,11 @@ mod networks;
 mod operator;
 mod pages;
 mod problem;
+pub mod quota_shares;
+mod scrape;
 mod sent;
 mod times;
+mod upstream_servers;
 mod wire;
 
 use std::io;
@@ -36,7 +40,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::http::header;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
@@ -50,6 +54,7 @@ use tracing::debug;
 use self::config::{ConfigRequestSender, Running};
 use self::operator::Peer;
 use self::problem::Problem;
+use self::quota_shares::QuotaShares;
 use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
@@ -58,6 +63,7 @@ use crate::gate::Gate;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::store::{AccountStore, AdminToken, ChangeError};
+use crate::telemetry::connections::{ConnectionMeters, RefusedConnection};
 use crate::telemetry::exposition::Exposition;
 
 /// The most connections of operators and scrapers at once.
@@ -93,6 +99,10 @@ pub struct Admin {
     pub config_requests: ConfigRequestSender,
     /// The metrics.
     pub exposition: Arc<Exposition>,
+    /// Connections of both listeners.
+    pub connections: Arc<ConnectionMeters>,
+    /// Accounts that have used most of a quota.
+    pub quota_shares: QuotaShares,
     /// Whether the proxy accepts requests.
     pub open: AtomicBool,
 }
@@ -122,13 +132,16 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             Ok(accepted) => accepted,
             Err(error) => {
                 debug!(%error, "accepting a connection failed");
+                admin.connections.admin.refused(RefusedConnection::AcceptFailed);
                 admin.gate.clock().sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let stream = Patient::new(stream, Patience::new(*admin.gate.clock(), SEND_TIMEOUT));
+        let counted = Arc::new(admin.connections.admin.opened());
         let service = MapRequest::new(router.clone(), move |mut request: http::Request<_>| {
             request.extensions_mut().insert(Peer(peer.ip()));
+            request.extensions_mut().insert(Arc::clone(&counted));
             request
         });
         let service = TowerToHyperService::new(service);
@@ -145,7 +158,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 
 fn router(admin: Arc<Admin>) -> Router {
     let open = Router::new()
-        .route("/metrics", get(pages::metrics))
+        .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(pages::healthz))
         .route("/readyz", get(pages::readyz));
     let guarded = Router::new()
@@ -174,7 +187,8 @@ fn router(admin: Arc<Admin>) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
         .layer(from_fn_with_state(Arc::clone(&admin), guard));
-    open.merge(guarded).with_state(admin)
+    let counted = open.merge(guarded).layer(from_fn(active::count));
+    counted.with_state(admin)
 }
 
 /// Requires the operator token.
