@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::Gate;
-use crate::policy::{Policy, State, Table};
 use crate::policy::caller::Caller;
 use crate::policy::pool::ServerSlots;
 use crate::policy::rules::{Priority, Rules, ServerId, TierId, UpstreamId, WindowId};
 use crate::policy::time::{Span, Timestamp};
+use crate::policy::{Policy, State, Table};
 
 /// Numbers of the gate state at one moment.
 #[derive(Clone, Debug)]

@@ -84,7 +84,11 @@ async fn accept(
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                core.site.load().bounds().meters.refused(RefusedConnection::AcceptFailed);
+                core.site
+                    .load()
+                    .bounds()
+                    .meters
+                    .refused(RefusedConnection::AcceptFailed);
                 if logged.is_none_or(|at| clock.now().since(at) >= LOG_EVERY) {
                     logged = Some(clock.now());
                     warn!(%error, "accepting a connection failed");

@@ -21,8 +21,8 @@ use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
 use crate::store::statistics::RefusalCounts;
 use crate::store::{Networks, Pseudonyms};
-use crate::upstream::{Upstream, UpstreamServer};
 use crate::upstream::exchange::OnHangup;
+use crate::upstream::{Upstream, UpstreamServer};
 
 /// A route's settings.
 #[derive(Clone, Debug)]

@@ -65,7 +65,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
             proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
             meters: Arc::clone(&services.connection_meters.public),
         },
-        upstreams: upstreams.listed(),
+        upstreams: upstreams.configured(),
         ready_needs_upstream: config.readyz.upstreams == ReadyzUpstreams::Any,
     };
     Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)

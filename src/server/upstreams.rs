@@ -91,9 +91,9 @@ impl Upstreams {
     }
 
     /// The upstreams in the file, in its order.
-    pub(super) fn listed(&self) -> Vec<Arc<Upstream>> {
-        let listed = self.listed.iter();
-        listed.map(|id| Arc::clone(&self.upstreams[*id].upstream)).collect()
+    pub(super) fn configured(&self) -> Vec<Arc<Upstream>> {
+        let configured = self.configured.iter();
+        configured.map(|id| Arc::clone(&self.upstreams[*id].upstream)).collect()
     }
 
     /// Whether there are upstreams that the file no longer has.

@@ -138,9 +138,8 @@ impl Gauges {
     /// The gauges for these rules' tiers, limits and upstreams, continuing those of other rules.
     pub(super) fn register(registry: &Registry, rules: &Arc<Rules>, before: Option<&Self>) -> Self {
         let tiers = || rules.tiers.iter().map(|tier| &*tier.name);
-        let by_priority = |name| {
-            std::array::from_fn(|priority: usize| gauge(registry, name, [("priority", &*priority.to_string())]))
-        };
+        let by_priority =
+            |name| std::array::from_fn(|priority: usize| gauge(registry, name, [("priority", &*priority.to_string())]));
         let build = [("version", env!("CARGO_PKG_VERSION"))];
         let build = gauge(registry, "tiergate_build_info", build);
         let constant: Vec<Gauge> = tier_infos(registry, rules).chain([build]).collect();
@@ -224,7 +223,11 @@ fn tier_infos<'a>(registry: &'a Registry, rules: &'a Rules) -> impl Iterator<Ite
     rules.tiers.entries().map(|(id, tier)| {
         let priority = tier.priority.get().to_string();
         let anonymous = if id == rules.anonymous { "true" } else { "false" };
-        let labels = [("tier", &*tier.name), ("priority", &*priority), ("anonymous", anonymous)];
+        let labels = [
+            ("tier", &*tier.name),
+            ("priority", &*priority),
+            ("anonymous", anonymous),
+        ];
         gauge(registry, "tiergate_tier_info", labels)
     })
 }

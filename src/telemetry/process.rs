@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn the_fields_of_stat_are_found_after_any_name() {
-        let rest = "S 1 7 7 0 -1 4194560 900 0 3 0 120 45 0 0 20 0 9 0 123456 250000000 2048 18446744073709551615 1 1 0";
+        let rest =
+            "S 1 7 7 0 -1 4194560 900 0 3 0 120 45 0 0 20 0 9 0 123456 250000000 2048 18446744073709551615 1 1 0";
         for name in ["tiergate", "a (b) c", ")) 1 2 3", ""] {
             let stat = Stat::of(&format!("42 ({name}) {rest}\n"));
             let expected = Stat {
@@ -156,7 +157,10 @@ mod tests {
         while value("process_cpu_seconds_total") <= cpu {
             spun = std::hint::black_box(spun + 1);
         }
-        let (started, booted) = (value("process_start_time_seconds"), BOOTED.expect("Linux has /proc/stat"));
+        let (started, booted) = (
+            value("process_start_time_seconds"),
+            BOOTED.expect("Linux has /proc/stat"),
+        );
         assert!(started >= booted, "{started} {booted}");
     }
 }

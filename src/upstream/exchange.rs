@@ -28,6 +28,9 @@ use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 use crate::telemetry::upstreams::ServerFailure;
 
+/// No server could be reached, whether or not any is up.
+const UNREACHABLE: Refusal = Refusal::UpstreamUnreachable { retry_after: None };
+
 /// What happens to a running job whose client hangs up (rules §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnHangup {
@@ -105,10 +108,7 @@ pub async fn exchange(
     loop {
         let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
-            Err(error) if is_local_error(&error) => {
-                let retry_after = None;
-                return Err(aim.errand.failed(Refusal::UpstreamUnreachable { retry_after }));
-            }
+            Err(error) if is_local_error(&error) => return Err(aim.errand.failed(UNREACHABLE)),
             Err(error) => {
                 aim = aim
                     .retry_elsewhere(connections, deadline, ServerFailure::Connect, &error)
@@ -213,7 +213,7 @@ impl Aim {
                 server,
                 retried: false,
             }),
-            None => Err(errand.failed(Refusal::UpstreamUnreachable { retry_after: None })),
+            None => Err(errand.failed(UNREACHABLE)),
         }
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
+use super::pool::{Pool, ServerSlots};
 use super::rules::{Priority, Rules, ServerId, UpstreamId, WindowId};
 use super::time::Timestamp;
-use super::pool::{Pool, ServerSlots};
 use super::{Job, JobId, Policy, Stats, Usage};
 
 impl Policy {

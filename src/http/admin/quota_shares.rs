@@ -57,7 +57,9 @@ impl Admin {
             {
                 let (site, now) = (self.site.load(), self.gate.clock().wall());
                 let rules = &site.generation().rules;
-                let standings = accounts.into_iter().map(|account| site.callers.standing_of(account, now));
+                let standings = accounts
+                    .into_iter()
+                    .map(|account| site.callers.standing_of(account, now));
                 for (standing, share) in self.shares(standings.collect(), rules) {
                     let tier = &standing.tier(rules).name;
                     let counts = counts.entry(Arc::clone(tier)).or_default();
@@ -88,7 +90,9 @@ impl Admin {
         let mut share = |limits: Vec<(WindowId, u64)>| {
             let shares = limits.into_iter().zip(&mut taken);
             // Units are counts of searches, far below 2^53.
-            shares.map(|((_, limit), taken)| taken as f64 / limit as f64).fold(0.0, f64::max)
+            shares
+                .map(|((_, limit), taken)| taken as f64 / limit as f64)
+                .fold(0.0, f64::max)
         };
         standings
             .into_iter()
