@@ -78,8 +78,12 @@ impl ListenerMeters {
             active: AtomicUsize::new(0),
             active_gauge: gauge("active"),
             idle_gauge: gauge("idle"),
-            refused: RefusedConnection::ALL
-                .map(|(_, reason)| recorder.register_counter(&key(REFUSED, ("reason", reason)), &METADATA)),
+            refused: RefusedConnection::ALL.map(|(kind, reason)| {
+                if kind == RefusedConnection::ProxyProtocol && listener != "public" {
+                    return Counter::noop();
+                }
+                recorder.register_counter(&key(REFUSED, ("reason", reason)), &METADATA)
+            }),
         })
     }
 
