@@ -78,17 +78,14 @@ async fn accept(
     tasks: &TaskTracker,
 ) {
     let gate = Arc::clone(core.site.load().gate());
+    let meters = Arc::clone(&core.site.load().bounds().meters);
     let clock = gate.clock();
     let mut logged: Option<Timestamp> = None;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                core.site
-                    .load()
-                    .bounds()
-                    .meters
-                    .refused(RefusedConnection::AcceptFailed);
+                meters.refused(RefusedConnection::AcceptFailed);
                 if logged.is_none_or(|at| clock.now().since(at) >= LOG_EVERY) {
                     logged = Some(clock.now());
                     warn!(%error, "accepting a connection failed");
@@ -97,7 +94,7 @@ async fn accept(
                 continue;
             }
         };
-        let counted = core.site.load().bounds().meters.opened();
+        let counted = meters.opened();
         // Taken after accepting: a thread that holds a permit while it waits for a connection would keep it from the others.
         let permits = Arc::clone(&core.site.load().bounds().connections);
         let permit = permits.take().await;

@@ -39,13 +39,14 @@ pub struct ConnectionMeters {
 impl ConnectionMeters {
     /// Registers the metrics.
     pub fn register(recorder: &impl Recorder) -> Self {
+        use RefusedConnection::{AcceptFailed, ProxyProtocol};
         let about = "Open connections; `active`: a request is being answered.";
         recorder.describe_gauge(KeyName::from_const_str(CONNECTIONS), None, about.into());
         let about = "Connections closed before their first request, by reason.";
         recorder.describe_counter(KeyName::from_const_str(REFUSED), None, about.into());
         Self {
-            public: ListenerMeters::register("public", recorder),
-            admin: ListenerMeters::register("admin", recorder),
+            public: ListenerMeters::register("public", &[AcceptFailed, ProxyProtocol], recorder),
+            admin: ListenerMeters::register("admin", &[AcceptFailed], recorder),
         }
     }
 
@@ -67,7 +68,8 @@ pub struct ListenerMeters {
 }
 
 impl ListenerMeters {
-    fn register(listener: &'static str, recorder: &impl Recorder) -> Arc<Self> {
+    /// `reasons` are those for which the listener refuses connections.
+    fn register(listener: &'static str, reasons: &[RefusedConnection], recorder: &impl Recorder) -> Arc<Self> {
         let key = |name, (label, value)| {
             let labels = vec![Label::new("listener", listener), Label::new(label, value)];
             Key::from_parts(name, labels)
@@ -78,17 +80,15 @@ impl ListenerMeters {
             active: AtomicUsize::new(0),
             active_gauge: gauge("active"),
             idle_gauge: gauge("idle"),
-            refused: RefusedConnection::ALL.map(|(kind, reason)| {
-                if kind == RefusedConnection::ProxyProtocol && listener != "public" {
-                    return Counter::noop();
-                }
-                recorder.register_counter(&key(REFUSED, ("reason", reason)), &METADATA)
+            refused: RefusedConnection::ALL.map(|(kind, reason)| match reasons.contains(&kind) {
+                true => recorder.register_counter(&key(REFUSED, ("reason", reason)), &METADATA),
+                false => Counter::noop(),
             }),
         })
     }
 
-    /// Metrics that are not exported.
-    pub fn unobserved() -> Arc<Self> {
+    #[cfg(test)]
+    fn unobserved() -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             active: AtomicUsize::new(0),

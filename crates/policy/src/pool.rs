@@ -194,7 +194,8 @@ impl Pool {
 
     /// Marks the server up or down. Nothing happens if it was removed.
     pub(super) fn set_up(&mut self, server: ServerId, up: bool) {
-        if let Some(server) = self.server(server) {
+        // A server that is down stays as it is: jobs may find that out long after the first.
+        if let Some(server) = self.server(server).filter(|server| server.up != up) {
             server.up = up;
             server.probed_at = None;
         }

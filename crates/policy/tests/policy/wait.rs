@@ -212,6 +212,7 @@ fn with_all_servers_down_retry_after_waits_for_the_probe() {
     harness.policy.server_down(POOL, servers[1]);
     harness.policy.server_probed_at(POOL, servers[1], at(&harness, 12));
     told(12.5, after(&mut harness));
+    harness.policy.server_down(POOL, servers[1]);
     harness.pass(Span::from_secs(8));
     told(4.5, after(&mut harness));
     harness.pass(Span::from_secs(8));
