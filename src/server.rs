@@ -42,9 +42,10 @@ use crate::config::{self, Config, Overrides};
 use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
+use crate::http::admin::quota_shares::{QuotaShares, count_each_minute};
 use crate::http::admin::{self, Admin};
-use crate::http::status::{self, Feed};
 use crate::http::recent::RecentRefusals;
+use crate::http::status::{self, Feed};
 use crate::policy::rules::Rules;
 use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::statistics::RefusalCounts;
@@ -53,6 +54,7 @@ use crate::store::{
     Pseudonyms, ReadError, TokenError,
 };
 use crate::telemetry::access_log::{self, DroppedLines};
+use crate::telemetry::connections::ConnectionMeters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
 
@@ -227,6 +229,7 @@ pub async fn run(
     ));
     background.spawn(clock_steps::tick(Arc::clone(&services)));
     background.spawn(status::produce(Arc::clone(&services.status)));
+    background.spawn(count_each_minute(Arc::clone(&admin)));
     let threads = ListenerThreads::start(public, &site, clock)?;
 
     let data_dir = config.load().data_dir.clone();
@@ -251,6 +254,8 @@ fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
         site: Arc::clone(&parts.site),
         exposition: Arc::clone(&services.exposition),
         status: Arc::clone(&services.status),
+        connections: Arc::clone(&services.connection_meters),
+        quota_shares: QuotaShares::default(),
         store: Arc::clone(&services.store),
         database: Arc::clone(&services.database),
         drained: Arc::clone(&services.drained),
@@ -334,6 +339,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         started: clock.now(),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
+        connection_meters: Arc::new(ConnectionMeters::register(exposition.recorder())),
         exposition,
         access_logs,
     });
@@ -414,6 +420,7 @@ struct Services {
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.
     connections: Arc<ResizableSemaphore>,
+    connection_meters: Arc<ConnectionMeters>,
     exposition: Arc<Exposition>,
     access_logs: AccessLogs,
 }

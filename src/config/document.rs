@@ -21,6 +21,7 @@ use super::listener::{
 };
 use super::prelude::*;
 use super::quotas::Windows;
+use super::readyz::ReadyzSection;
 use super::routes::{self, ROUTES_MAX, RouteSection};
 use super::schema::KIND;
 use super::tiers::{self, QueueSection, TIERS_MAX, TierSection};
@@ -43,6 +44,9 @@ pub struct Config {
     /// The admin listener: metrics, health, accounts. Never public.
     #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
     pub admin: AdminSection,
+    /// When /readyz says ready.
+    #[serde(default)]
+    pub readyz: ReadyzSection,
     /// Data folder, for all state that survives a restart; used by one server only. A relative path starts in the folder of this
     /// file.
     #[serde(default = "Folder::stand_in", with = "As::<Folder>")]

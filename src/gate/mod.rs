@@ -13,6 +13,7 @@ mod backfill;
 mod committing;
 mod controls;
 mod generation;
+mod levels;
 mod limiter;
 mod permit;
 mod queued_job;
@@ -31,6 +32,7 @@ use tracing::warn;
 pub use backfill::{Backfill, Backfilled};
 pub use committing::Committing;
 pub use generation::{CLOCK_STEP_MAX_DEFAULT, Generation, upstreams};
+pub use levels::{GateLevels, UpstreamSlots};
 pub use limiter::{Decided, Limiter};
 pub use permit::{Permit, Relocated};
 pub use queued_job::QueuedJob;
@@ -147,7 +149,10 @@ impl Gate {
             let mut woken = None;
             if let Admission::Queued { job, displaced, .. } = &mut admission {
                 state.expect(*job);
-                woken = displaced.take().and_then(|out| state.tell_displaced(out));
+                woken = displaced.take().and_then(|out| {
+                    by.meters.displaced(&by.rules, ask.tier, out.tier);
+                    state.tell_displaced(out)
+                });
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
             let corrections = self.corrections.load(Ordering::Relaxed);
@@ -173,17 +178,18 @@ impl Gate {
                 admitted,
                 priority,
                 until,
+                estimate,
                 overdrawn,
                 ..
             } => {
                 let terms = terms(admitted, overdrawn);
-                Entered::Queued(QueuedJob::new(Arc::clone(self), job, terms, priority, until))
+                Entered::Queued(QueuedJob::new(Arc::clone(self), job, terms, priority, until, estimate))
             }
         }))
     }
 
     fn permit(self: &Arc<Self>, grant: Grant, terms: JobTerms) -> Permit {
-        terms.generation.meters.waited(grant.priority, grant.waited);
+        terms.generation.meters.dispatched(terms.tier, grant.waited);
         Permit::new(Arc::clone(self), grant, terms)
     }
 

@@ -25,10 +25,19 @@ pub struct QueuedJob {
     priority: Priority,
     since: Timestamp,
     until: Timestamp,
+    /// How long it was expected to wait.
+    estimate: Span,
 }
 
 impl QueuedJob {
-    pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: JobTerms, priority: Priority, until: Timestamp) -> Self {
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        job: JobId,
+        terms: JobTerms,
+        priority: Priority,
+        until: Timestamp,
+        estimate: Span,
+    ) -> Self {
         let since = gate.now();
         Self {
             gate,
@@ -37,6 +46,7 @@ impl QueuedJob {
             priority,
             since,
             until,
+            estimate,
         }
     }
 
@@ -89,6 +99,7 @@ impl QueuedJob {
         match verdict {
             WaitResult::Granted(grant) => {
                 self.terms.admitted = grant.admitted;
+                self.terms.generation.meters.estimated(self.estimate, grant.waited);
                 Ok(self.gate.permit(grant, self.terms.clone()))
             }
             WaitResult::Refused(refusal, admitted) => {
@@ -109,8 +120,10 @@ impl QueuedJob {
 
     /// Counts and records that the job ended without a slot.
     fn note(&self, end: End) {
-        self.terms.generation.meters.job(self.terms.tier, end, self.terms.cost);
         let waited = self.gate.now().since(self.since);
+        let meters = &self.terms.generation.meters;
+        meters.job(self.terms.tier, end, self.terms.cost);
+        meters.left(self.terms.tier, waited);
         let record = self.terms.record(self.priority, end, 0, waited, Span::ZERO);
         self.gate.ledger.note(LedgerEntry::Job(record));
     }

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::gate::ResizableSemaphore;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
+use crate::telemetry::connections::{ListenerMeters, OpenConnection, RefusedConnection};
 
 /// The pause after a failed accept: most likely there are no file descriptors left.
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
@@ -50,6 +51,8 @@ pub struct ListenerBounds {
     pub headers_max: usize,
     /// The peers that use the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
+    /// Counts connections.
+    pub meters: Arc<ListenerMeters>,
 }
 
 /// Serves one thread's share of the public listener until `closing`, then until its connections and jobs have ended.
@@ -75,12 +78,14 @@ async fn accept(
     tasks: &TaskTracker,
 ) {
     let gate = Arc::clone(core.site.load().gate());
+    let meters = Arc::clone(&core.site.load().bounds().meters);
     let clock = gate.clock();
     let mut logged: Option<Timestamp> = None;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
+                meters.refused(RefusedConnection::AcceptFailed);
                 if logged.is_none_or(|at| clock.now().since(at) >= LOG_EVERY) {
                     logged = Some(clock.now());
                     warn!(%error, "accepting a connection failed");
@@ -89,6 +94,7 @@ async fn accept(
                 continue;
             }
         };
+        let counted = meters.opened();
         // Taken after accepting: a thread that holds a permit while it waits for a connection would keep it from the others.
         let permits = Arc::clone(&core.site.load().bounds().connections);
         let permit = permits.take().await;
@@ -99,7 +105,7 @@ async fn accept(
             // The site must not be held here: it would live as long as the connection, and removing an upstream waits for its
             // end.
             if let Some(greeted) = read_proxy_header(clock, stream, peer, &bounds, &closing).await {
-                serve_connection(core, greeted, bounds, watcher).await;
+                serve_connection(core, greeted, bounds, watcher, counted).await;
             }
             drop(permit);
         });
@@ -132,25 +138,33 @@ async fn read_proxy_header(
             Ok((peer, ahead)) => Some(Greeted { stream, peer, ahead }),
             Err(error) => {
                 debug!(%peer, %error, "invalid PROXY protocol header");
+                bounds.meters.refused(RefusedConnection::ProxyProtocol);
                 None
             }
         },
         () = clock.sleep(bounds.head_timeout.into()) => {
             debug!(%peer, "timeout waiting for the PROXY protocol header");
+            bounds.meters.refused(RefusedConnection::ProxyProtocol);
             None
         }
         () = closing.cancelled() => None,
     }
 }
 
-async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: ListenerBounds, watcher: Watcher) {
+async fn serve_connection(
+    core: Arc<Core>,
+    greeted: Greeted,
+    bounds: ListenerBounds,
+    watcher: Watcher,
+    counted: OpenConnection,
+) {
     let Greeted { stream, peer, ahead } = greeted;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "connection closed before it was served");
         return;
     }
     let clock = *core.site.load().gate().clock();
-    let (socket, connection) = Connection::open(stream, ahead, clock, bounds.send_timeout);
+    let (socket, connection) = Connection::open(stream, ahead, clock, bounds.send_timeout, counted);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)
@@ -188,7 +202,8 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: ListenerBou
 #[cfg(test)]
 pub(crate) async fn serve_overtaken(core: &Core, by: &super::site::Site, stream: TcpStream) {
     let (clock, peer) = (*by.gate().clock(), stream.peer_addr().expect("connected"));
-    let (socket, connection) = Connection::open(stream, Vec::new(), clock, by.bounds().send_timeout);
+    let (bounds, counted) = (by.bounds(), by.bounds().meters.opened());
+    let (socket, connection) = Connection::open(stream, Vec::new(), clock, bounds.send_timeout, counted);
     let service = hyper::service::service_fn(|request| {
         let connection = Arc::clone(&connection);
         async move {

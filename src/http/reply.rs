@@ -84,7 +84,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
         Refusal::JournalUnavailable => "Temporarily unable to record usage",
         Refusal::StatisticsUnavailable => "Statistics can't be read now",
-        Refusal::UpstreamUnreachable => "The search server can't be reached",
+        Refusal::UpstreamUnreachable { .. } => "The search server can't be reached",
         Refusal::UpstreamFailed => "The search server closed the connection early",
         Refusal::UpstreamTimeout => "The search server took too long",
     }

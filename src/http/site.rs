@@ -1,5 +1,6 @@
 //! The site: one generation of the configuration, as the request path uses it.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,14 +21,15 @@ use super::status::Feed;
 use super::unenforced::Unenforced;
 use crate::gate::{Gate, Generation, ResizableSemaphore};
 use crate::policy::refusal::Refusal;
+use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
 use crate::store::statistics::RefusalCounts;
 use crate::store::{Networks, Pseudonyms};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RequestMeters;
-use crate::upstream::Upstream;
 use crate::upstream::exchange::OnHangup;
+use crate::upstream::{Upstream, UpstreamServer};
 
 /// A route's settings.
 #[derive(Clone, Debug)]
@@ -93,6 +95,8 @@ pub struct SiteSettings {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Hosts for which the admin listener answers besides its own, in lower case.
     pub admin_hosts: Vec<String>,
+    /// Whether tiergate is only ready while an upstream server is up.
+    pub ready_needs_upstream: bool,
 }
 
 /// One generation of the configuration, shared by all threads.
@@ -121,6 +125,7 @@ pub struct Site {
     pub(super) access_log: Option<Arc<AccessLog>>,
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) admin_hosts: Vec<String>,
+    ready_needs_upstream: bool,
 }
 
 impl Site {
@@ -148,6 +153,7 @@ impl Site {
             access_log,
             upstreams,
             admin_hosts,
+            ready_needs_upstream,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -179,6 +185,7 @@ impl Site {
             access_log,
             upstreams,
             admin_hosts,
+            ready_needs_upstream,
         }
     }
 
@@ -205,6 +212,20 @@ impl Site {
     /// Bounds on connections.
     pub fn bounds(&self) -> &ListenerBounds {
         &self.bounds
+    }
+
+    /// The servers of its upstreams.
+    pub fn servers(&self) -> HashMap<(UpstreamId, ServerId), Arc<UpstreamServer>> {
+        let servers = self.upstreams.iter().flat_map(|upstream| {
+            let servers = upstream.servers().into_iter();
+            servers.map(|(id, server)| ((upstream.id(), id), server))
+        });
+        servers.collect()
+    }
+
+    /// Whether tiergate is only ready while an upstream server is up.
+    pub fn ready_needs_upstream(&self) -> bool {
+        self.ready_needs_upstream
     }
 
     /// Counts a request that the unenforced limit or quota of that name would have refused.

@@ -22,6 +22,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::patience::Patience;
 use crate::clock::Clock;
 use crate::policy::time::Span;
+use crate::telemetry::connections::OpenConnection;
 
 /// Bytes that a refused client may still send before its connection is closed.
 pub const LINGER_BYTES: usize = 256 * 1024;
@@ -43,12 +44,20 @@ pub struct Connection {
     head_begun: AtomicBool,
     /// Whether the client may still be sending when the connection ends.
     linger: AtomicBool,
+    counted: OpenConnection,
 }
 
 impl Connection {
     /// Wraps an accepted connection in a stream for hyper and the state that is shared with it. `ahead` are bytes that were read
-    /// before. A client that reads nothing of its response for `send_timeout` is disconnected.
-    pub fn open(stream: TcpStream, ahead: Vec<u8>, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
+    /// before. A client that reads nothing of its response for `send_timeout` is disconnected. The connection counts as active
+    /// while a request is being answered, and as open until both are dropped.
+    pub fn open(
+        stream: TcpStream,
+        ahead: Vec<u8>,
+        clock: Clock,
+        send_timeout: Span,
+        counted: OpenConnection,
+    ) -> (Socket, Arc<Self>) {
         let (read, write) = stream.into_split();
         let connection = Arc::new(Self {
             stream: write,
@@ -57,6 +66,7 @@ impl Connection {
             rejected: AtomicU16::new(0),
             head_begun: AtomicBool::new(false),
             linger: AtomicBool::new(false),
+            counted,
         });
         (
             Socket {
@@ -75,7 +85,9 @@ impl Connection {
 
     /// Counts a request as being answered until the returned value is dropped.
     pub fn answering(self: &Arc<Self>) -> Answering {
-        self.answering.fetch_add(1, Relaxed);
+        if self.answering.fetch_add(1, Relaxed) == 0 {
+            self.counted.set_active(true);
+        }
         self.head_begun.store(false, Relaxed);
         Answering(Arc::clone(self))
     }
@@ -249,8 +261,8 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let encoded = self.connection.encoded.swap(0, Relaxed);
-        if encoded > 0 {
-            self.connection.answering.fetch_sub(encoded, Relaxed);
+        if encoded > 0 && self.connection.answering.fetch_sub(encoded, Relaxed) == encoded {
+            self.connection.counted.set_active(false);
         }
         Poll::Ready(Ok(()))
     }

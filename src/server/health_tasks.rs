@@ -78,9 +78,12 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::Config;
     use crate::gate::Generation;
-    use crate::policy::Policy;
-    use crate::policy::time::Span;
+    use crate::policy::caller::{Caller, Network, NetworkId};
+    use crate::policy::rules::TierId;
+    use crate::policy::time::{Span, Timestamp};
+    use crate::policy::{AdmissionRequest, Policy};
     use crate::store::memory::MemoryLedger;
+    use crate::telemetry::upstreams::ServerFailure;
 
     /// An address without a listener, reserved while the socket lives.
     fn nobody() -> (Socket, SocketAddr) {
@@ -131,8 +134,56 @@ mod tests {
                     .values()
                     .all(|health_task| !health_task.task.is_finished())
             );
-            let slots: Vec<u32> = gate.view().pools.iter().map(|(slots, _)| *slots).collect();
+            let slots: Vec<u32> = gate.view().pools.iter().map(|pool| pool.0).collect();
             assert_eq!(slots, [&[0][..], &[0, 2]][after.upstreams.len() - 1]);
+        }
+    }
+
+    /// Down at 3 s, after three failed probes; then probed at 4, 6, 10, 18, 34 s.
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_follows_the_probes_of_a_dead_server() {
+        let (_socket, at) = nobody();
+        let mut config = config(&["a"], at);
+        config.rules.queue.length = 0;
+        let mut upstreams = Upstreams::default();
+        let generation = Generation::unobserved(Arc::new(upstreams.apply(&config).expect("few names")));
+        let policy = Policy::new(Arc::clone(&generation.rules));
+        let ledger = Arc::new(MemoryLedger::default());
+        let gate = Gate::new(policy, Arc::clone(&generation), Clock::start(), ledger);
+        let mut health_tasks = HealthTasks::new(Arc::clone(&gate));
+        health_tasks.watch(&upstreams);
+        for (second, next_probe) in [(5, 6), (7, 10), (11, 18), (19, 34)] {
+            gate.clock()
+                .sleep_until(Timestamp::ZERO + Span::from_secs(second))
+                .await;
+            let refusal = gate.enter(&generation, &anyone()).expect("it is the present one");
+            let after = refusal.err().and_then(|refusal| refusal.retry_after());
+            let after = after.expect("the queue has no places").as_secs_f64();
+            // And half a second for a slot, spread by up to a quarter and a second.
+            let least = (next_probe - second) as f64 + 0.49;
+            assert!(
+                (least..=least * 1.25 + 1.1).contains(&after),
+                "at {second} s: {after} s"
+            );
+        }
+        assert!(!gate.has_server_up());
+        let upstream = upstreams.at(UpstreamId(0));
+        let failures = upstream.servers()[0].1.failures()[ServerFailure::Probe as usize];
+        assert_eq!(failures.count, 3 + 4, "probes until now");
+    }
+
+    fn anyone() -> AdmissionRequest {
+        AdmissionRequest {
+            caller: Caller::Network(NetworkId(1)),
+            from: Network::of(Ipv4Addr::LOCALHOST.into()),
+            tier: TierId(0),
+            own: None,
+            delegate: None,
+            cost: 1,
+            pool: UpstreamId(0),
+            ready: true,
+            max_wait: None,
+            prefer_wait: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::Services;
 use super::upstreams::Upstreams;
-use crate::config::{self, Config, Origins};
+use crate::config::{self, Config, Origins, ReadyzUpstreams};
 use crate::gate::Generation;
 use crate::http::account::OwnPaths;
 use crate::http::address::{ForwardedHeader, TrustedProxies};
@@ -68,11 +68,13 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
             head_max: config.connections.head_max,
             headers_max: config.connections.headers_max,
             proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
+            meters: Arc::clone(&services.connection_meters.public),
         },
         request_meters: request_meters(config, services),
         access_log: services.access_logs.of(config),
         upstreams: upstreams.in_file().cloned().collect(),
         admin_hosts: config.admin.hosts.clone(),
+        ready_needs_upstream: config.readyz.upstreams == ReadyzUpstreams::Any,
     };
     Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)
 }

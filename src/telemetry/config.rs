@@ -40,7 +40,7 @@ pub struct ConfigMeters {
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
 
 impl ConfigMeters {
-    /// Registers the metrics under the names of docs/operations.md. Counts the configuration loaded at the start as a success.
+    /// Registers the metrics under the names of docs/metrics.md. Counts the configuration loaded at the start as a success.
     pub fn register(recorder: &impl Recorder, now: UnixTime) -> Self {
         describe(recorder);
         let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &METADATA);

@@ -46,7 +46,7 @@ impl DatabaseMeters {
         })
     }
 
-    /// Registers the metrics under the names of docs/operations.md.
+    /// Registers the metrics under the names of docs/metrics.md.
     pub fn register(recorder: &impl Recorder) -> Arc<Self> {
         describe(recorder);
         let counter = |name: &'static str| recorder.register_counter(&Key::from_name(name), &METADATA);

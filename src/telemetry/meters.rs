@@ -7,7 +7,7 @@ use std::sync::Arc;
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 
 use crate::policy::refusal::Reason;
-use crate::policy::rules::{LimitId, Priority, Rules, TierId, UpstreamId};
+use crate::policy::rules::{LimitId, Priority, Rules, Tier, TierId, UpstreamId};
 use crate::policy::time::Span;
 use crate::policy::{End, Table};
 
@@ -28,7 +28,9 @@ pub struct Meters {
     limit_blocks: Vec<Counter>,
     /// By the name of a request limit or quota that isn't enforced.
     unenforced: Vec<(Arc<str>, Counter)>,
-    queue_wait: [Histogram; Priority::COUNT],
+    /// By the priorities of the job that displaces and the one displaced; those that can't be are not exported.
+    displacements: [[Counter; Priority::COUNT]; Priority::COUNT],
+    estimate_error: Histogram,
     upstream: Table<UpstreamId, Histogram>,
 }
 
@@ -37,6 +39,10 @@ pub struct Meters {
 struct TierMeters {
     jobs: [Counter; End::ALL.len()],
     refusals: [Counter; Reason::ALL.len()],
+    /// Time in the queue of jobs that got a slot.
+    dispatched: Histogram,
+    /// Time in the queue of jobs that left it without one.
+    left: Histogram,
     /// Units of quota.
     debits: Counter,
     /// Units of quota.
@@ -48,14 +54,23 @@ impl TierMeters {
         Self {
             jobs: std::array::from_fn(|_| Counter::noop()),
             refusals: std::array::from_fn(|_| Counter::noop()),
+            dispatched: Histogram::noop(),
+            left: Histogram::noop(),
             debits: Counter::noop(),
             releases: std::array::from_fn(|_| Counter::noop()),
         }
     }
 
-    fn register(tier: &str, recorder: &impl Recorder) -> Self {
+    fn register(tier: &Tier, recorder: &impl Recorder) -> Self {
+        let (priority, tier) = (tier.priority.get().to_string(), &*tier.name);
         let by_outcome = |name, outcome| counter(recorder, name, [("tier", tier), ("outcome", outcome)]);
+        let wait = |result| {
+            let labels = [("tier", tier), ("priority", &priority), ("result", result)];
+            histogram(recorder, "tiergate_queue_wait_seconds", labels)
+        };
         Self {
+            dispatched: wait("dispatched"),
+            left: wait("left"),
             jobs: End::ALL.map(|(_, outcome)| by_outcome("tiergate_jobs_total", outcome)),
             refusals: refusals(tier, recorder),
             debits: counter(recorder, "tiergate_quota_debits_total", [("tier", tier)]),
@@ -83,16 +98,17 @@ impl Meters {
             limits: rules.limits.iter().map(|_| Counter::noop()).collect(),
             limit_blocks: rules.limits.iter().map(|_| Counter::noop()).collect(),
             unenforced: Vec::new(),
-            queue_wait: std::array::from_fn(|_| Histogram::noop()),
+            displacements: std::array::from_fn(|_| std::array::from_fn(|_| Counter::noop())),
+            estimate_error: Histogram::noop(),
             upstream: rules.upstreams.map(|_, _| Histogram::noop()),
         })
     }
 
-    /// Registers metrics for these rules' tiers and pools under the names of docs/operations.md.
+    /// Registers metrics for these rules' tiers and pools under the names of docs/metrics.md.
     pub fn register(rules: &Rules, recorder: &impl Recorder) -> Arc<Self> {
         describe(recorder);
         Arc::new(Self {
-            tiers: rules.tiers.map(|_, tier| TierMeters::register(&tier.name, recorder)),
+            tiers: rules.tiers.map(|_, tier| TierMeters::register(tier, recorder)),
             unknown: refusals("none", recorder),
             limits: rules
                 .limits
@@ -113,15 +129,10 @@ impl Meters {
                     (name, counter)
                 })
                 .collect(),
-            queue_wait: std::array::from_fn(|priority| {
-                histogram(
-                    recorder,
-                    "tiergate_queue_wait_seconds",
-                    ("priority", &priority.to_string()),
-                )
-            }),
+            displacements: std::array::from_fn(|by| std::array::from_fn(|of| displacement(by, of, recorder))),
+            estimate_error: histogram(recorder, "tiergate_estimate_error_seconds", []),
             upstream: (rules.upstreams)
-                .map(|_, pool| histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name))),
+                .map(|_, pool| histogram(recorder, "tiergate_upstream_seconds", [("upstream", &pool.name)])),
         })
     }
 
@@ -159,8 +170,25 @@ impl Meters {
     }
 
     /// A job got its slot after `waited`.
-    pub fn waited(&self, priority: Priority, waited: Span) {
-        self.queue_wait[priority.index()].record(waited.as_secs_f64());
+    pub fn dispatched(&self, tier: TierId, waited: Span) {
+        self.tiers[tier].dispatched.record(waited.as_secs_f64());
+    }
+
+    /// A job left the queue without a slot after `waited`.
+    pub fn left(&self, tier: TierId, waited: Span) {
+        self.tiers[tier].left.record(waited.as_secs_f64());
+    }
+
+    /// A queued job got its slot after `waited`; on admission that was expected to be `estimate`.
+    pub fn estimated(&self, estimate: Span, waited: Span) {
+        let error = (estimate.as_secs_f64() - waited.as_secs_f64()).abs();
+        self.estimate_error.record(error);
+    }
+
+    /// A job of tier `by` displaced one of tier `of`. Both are tiers of these rules.
+    pub fn displaced(&self, rules: &Rules, by: TierId, of: TierId) {
+        let [by, of] = [by, of].map(|tier| rules.tier(tier).priority.index());
+        self.displacements[by][of].increment(1);
     }
 
     /// A job held its slot for `held`.
@@ -209,7 +237,17 @@ fn describe(recorder: &impl Recorder) {
     recorder.describe_histogram(
         name("tiergate_queue_wait_seconds"),
         Some(Unit::Seconds),
-        "Time from admission to a slot, of jobs that got one, in seconds.".into(),
+        "Time in the queue, by tier, its priority, and whether the job got a slot, in seconds.".into(),
+    );
+    recorder.describe_histogram(
+        name("tiergate_estimate_error_seconds"),
+        Some(Unit::Seconds),
+        "Difference between the wait estimated on admission and the real one, of queued jobs that got a slot, in seconds.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_displacements_total"),
+        None,
+        "Queued jobs displaced, by the priority of the job that displaced them and by their own.".into(),
     );
     recorder.describe_histogram(
         name("tiergate_upstream_seconds"),
@@ -225,11 +263,22 @@ fn counter<const N: usize>(recorder: &impl Recorder, name: &'static str, labels:
     recorder.register_counter(&Key::from_parts(name, labels.to_vec()), &METADATA)
 }
 
-fn histogram(recorder: &impl Recorder, name: &'static str, (key, value): (&'static str, &str)) -> Histogram {
-    recorder.register_histogram(
-        &Key::from_parts(name, vec![Label::new(key, value.to_owned())]),
-        &METADATA,
-    )
+fn histogram<const N: usize>(
+    recorder: &impl Recorder,
+    name: &'static str,
+    labels: [(&'static str, &str); N],
+) -> Histogram {
+    let labels = labels.map(|(key, value)| Label::new(key, value.to_owned()));
+    recorder.register_histogram(&Key::from_parts(name, labels.to_vec()), &METADATA)
+}
+
+/// Only a lower priority is displaced.
+fn displacement(by: usize, of: usize, recorder: &impl Recorder) -> Counter {
+    if by <= of {
+        return Counter::noop();
+    }
+    let [by, of] = [by, of].map(|priority| priority.to_string());
+    counter(recorder, "tiergate_displacements_total", [("by", &*by), ("of", &*of)])
 }
 
 #[cfg(test)]

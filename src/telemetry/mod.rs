@@ -2,13 +2,17 @@
 
 pub mod access_log;
 mod config;
+pub mod connections;
 pub mod database;
 pub mod exposition;
+pub mod gauges;
 pub mod logs;
 pub mod meters;
+mod process;
 pub mod registry;
 pub mod request_id;
 pub mod requests;
+pub mod upstreams;
 
 pub use config::{ConfigMeters, ReloadResult};
 pub use database::DatabaseMeters;

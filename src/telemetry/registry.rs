@@ -22,7 +22,7 @@ use super::meters::SECONDS_BUCKETS;
 
 /// Counters that stay on the page after they are gone: those of some twenty tiers.
 pub const GONE_MAX: usize = 1_024;
-/// The same for histograms. Each takes twenty lines of the page, and an upstream has one.
+/// The same for histograms. Each takes twenty lines of the page; a tier has two and an upstream one.
 pub const GONE_HISTOGRAMS_MAX: usize = 64;
 
 /// All series of one server.

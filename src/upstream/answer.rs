@@ -29,6 +29,7 @@ use crate::gate::{Committing, Permit, SemaphorePermit};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Timestamp;
+use crate::telemetry::upstreams::ServerFailure;
 
 /// The body of an upstream server's answer.
 #[derive(Debug)]
@@ -100,11 +101,11 @@ impl Tail {
 
     /// The server's message ended early or too late. That doesn't count against the server if the client broke off its request
     /// first. Returns the outcome by whose fault it was.
-    fn broken_off(self) -> Outcome {
+    fn broken_off(self, kind: ServerFailure) -> Outcome {
         if self.progress.fault().is_some() {
             return Outcome::Cancelled;
         }
-        self.server.health.failed();
+        self.server.health.failed(kind, self.connections.clock().wall());
         Outcome::Failed
     }
 }
@@ -245,7 +246,7 @@ impl Ending {
                 }
                 // A body reports its error once: polled again, it would look complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
-                    self.kept.settle_as(self.tail.broken_off());
+                    self.kept.settle_as(self.tail.broken_off(ServerFailure::Broken));
                     return Err(Refusal::UpstreamFailed);
                 }
                 Poll::Pending => return Ok(self.pump(held)),
@@ -293,7 +294,7 @@ impl Ending {
                     inlet.end();
                 }
             }
-            ReadOutcome::BrokenOff => self.kept.settle_as(self.tail.broken_off()),
+            ReadOutcome::Failed(kind) => self.kept.settle_as(self.tail.broken_off(kind)),
             ReadOutcome::Cancelled => self.kept.settle_as(Outcome::Cancelled),
         }
     }
@@ -314,7 +315,7 @@ impl Ending {
                 tokio::select! {
                     chunk = poll_fn(|cx| poll_data(&mut self.body, cx)) => match chunk {
                         Some(Ok(chunk)) => ReadOutcome::Complete(Some(chunk)),
-                        Some(Err(BrokenOff)) => ReadOutcome::BrokenOff,
+                        Some(Err(BrokenOff)) => ReadOutcome::Failed(ServerFailure::Broken),
                         None => ReadOutcome::Complete(None),
                     },
                     () = inlet.reader_gone(), if !finish => ReadOutcome::Cancelled,
@@ -323,7 +324,10 @@ impl Ending {
             let read = tokio::select! {
                 read = next => read,
                 // It isn't the server's fault if its answer could not be delivered.
-                () = &mut alarm => return if has_room { ReadOutcome::BrokenOff } else { ReadOutcome::Cancelled },
+                () = &mut alarm => {
+                    let too_late = ReadOutcome::Failed(ServerFailure::Timeout);
+                    return if has_room { too_late } else { ReadOutcome::Cancelled };
+                }
             };
             match read {
                 ReadOutcome::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
@@ -336,7 +340,8 @@ impl Ending {
 enum ReadOutcome {
     /// With the bytes that complete the answer, if it has a Content-Length.
     Complete(Option<Bytes>),
-    BrokenOff,
+    /// It ended early or too late.
+    Failed(ServerFailure),
     /// The client is gone, or did not read in time.
     Cancelled,
 }

@@ -26,6 +26,10 @@ use crate::gate::{Permit, Relocated, SemaphorePermit};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
+use crate::telemetry::upstreams::ServerFailure;
+
+/// No server could be reached, whether or not any is up.
+const UNREACHABLE: Refusal = Refusal::UpstreamUnreachable { retry_after: None };
 
 /// What happens to a running job whose client hangs up (rules §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,10 +110,10 @@ pub async fn exchange(
     loop {
         let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
-            Err(error) if is_local_error(&error) => return Err(aim.errand.failed(Refusal::UpstreamUnreachable)),
+            Err(error) if is_local_error(&error) => return Err(aim.errand.failed(UNREACHABLE)),
             Err(error) => {
                 aim = aim
-                    .retry_elsewhere(connections, deadline, &error)
+                    .retry_elsewhere(connections, deadline, ServerFailure::Connect, &error)
                     .await
                     .map_err(Failure::Refused)?;
                 continue;
@@ -137,7 +141,7 @@ pub async fn exchange(
                 // connection does.
                 if !used {
                     aim = aim
-                        .retry_elsewhere(connections, deadline, &BrokenOff)
+                        .retry_elsewhere(connections, deadline, ServerFailure::Broken, &BrokenOff)
                         .await
                         .map_err(Failure::Refused)?;
                 }
@@ -211,7 +215,7 @@ impl Aim {
                 server,
                 retried: false,
             }),
-            None => Err(errand.failed(Refusal::UpstreamUnreachable)),
+            None => Err(errand.failed(UNREACHABLE)),
         }
     }
 
@@ -235,6 +239,7 @@ impl Aim {
         self,
         connections: &Connections,
         deadline: Timestamp,
+        kind: ServerFailure,
         why: &impl fmt::Display,
     ) -> Result<Self, Refusal> {
         let Self {
@@ -243,6 +248,9 @@ impl Aim {
             server,
             retried,
         } = self;
+        let clock = connections.clock();
+        server.health.note(kind, why, clock.wall());
+        let unreachable = || upstream.unreachable(clock.now());
         let (errand, other) = match errand {
             Errand::Metered {
                 permit,
@@ -251,8 +259,8 @@ impl Aim {
                 success,
             } => {
                 let mark_down = || server.health.mark_down(why);
-                let permit = relocate(permit, retried, connections.clock(), deadline, mark_down).await;
-                let permit = permit.ok_or(Refusal::UpstreamUnreachable)?;
+                let permit = relocate(permit, retried, clock, deadline, mark_down).await;
+                let permit = permit.ok_or_else(unreachable)?;
                 let other = upstream.server(permit.server());
                 let errand = Errand::Metered {
                     permit,
@@ -268,8 +276,8 @@ impl Aim {
             }
         };
         let Some(server) = other else {
-            errand.failed(Refusal::UpstreamUnreachable);
-            return Err(Refusal::UpstreamUnreachable);
+            errand.failed(unreachable());
+            return Err(unreachable());
         };
         Ok(Self {
             errand,
@@ -431,7 +439,12 @@ impl Flying {
             Some(UploadError::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
-                self.aim.server.health.failed();
+                let kind = match refusal {
+                    Refusal::UpstreamTimeout => ServerFailure::Timeout,
+                    _ => ServerFailure::Broken,
+                };
+                let at = self.connections.clock().wall();
+                self.aim.server.health.failed(kind, at);
                 (Outcome::Failed, Failure::Refused(refusal))
             }
         };

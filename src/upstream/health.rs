@@ -9,7 +9,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -20,10 +20,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::failures::{Failures, LastFailure};
 use super::{ProbeSettings, UpstreamServer};
 use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
-use crate::policy::time::Span;
+use crate::policy::time::{Span, Timestamp, UnixTime};
+use crate::telemetry::upstreams::{FailureLevel, ServerFailure};
 
 /// Failures in a row that mark a server down.
 pub const FAILURES_MAX: u32 = 3;
@@ -45,6 +47,9 @@ pub(super) struct Health {
     went_down: Notify,
     /// Why it is or was down last, for the log and operators.
     why: Mutex<String>,
+    /// When it is probed next while it is down, in nanoseconds of the clock; 0 until that is known.
+    probed_at_ns: AtomicU64,
+    history: Failures,
 }
 
 impl Health {
@@ -66,9 +71,27 @@ impl Health {
     }
 
     /// It ended an answer early or did not answer in time.
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, kind: ServerFailure, at: UnixTime) {
+        let error = match kind {
+            ServerFailure::Timeout => "no complete answer in time",
+            _ => "the connection broke before the answer was complete",
+        };
+        self.history.note(kind, error, at);
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
             self.mark_down("answers ended early or timed out");
+        }
+    }
+
+    /// It failed in a way for which it is marked down at once ([`Self::mark_down`]), or failed a probe.
+    pub(super) fn note(&self, kind: ServerFailure, error: impl fmt::Display, at: UnixTime) {
+        self.history.note(kind, error, at);
+    }
+
+    /// How long it is until the server is probed. [`PROBE_DELAY_MIN`] if its health task has not begun to wait yet.
+    pub(super) fn until_probe(&self, now: Timestamp) -> Span {
+        match self.probed_at_ns.load(Ordering::Relaxed) {
+            0 => PROBE_DELAY_MIN,
+            at => Timestamp::from_nanos(at).since(now),
         }
     }
 
@@ -100,6 +123,7 @@ impl Health {
     }
 
     fn set_up(&self) {
+        self.probed_at_ns.store(0, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
         self.is_down.store(false, Ordering::Release);
     }
@@ -116,7 +140,7 @@ pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Upstream
         gate.server_down(id.0, id.1);
         let why = of.health.why.lock().clone();
         warn!(server = %of.name(), why, "upstream server marked down");
-        recover(&gate, &of, probe).await;
+        recover(&gate, id, &of, probe).await;
         of.health.set_up();
         gate.server_up(id.0, id.1);
         info!(server = %of.name(), "upstream server is back");
@@ -148,10 +172,13 @@ async fn watch_up(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSett
 }
 
 /// Completes when the server answers.
-async fn recover(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
+async fn recover(gate: &Gate, id: (UpstreamId, ServerId), server: &UpstreamServer, probe: Option<&ProbeSettings>) {
     let mut delay = PROBE_DELAY_MIN;
     loop {
-        gate.clock().sleep(delay).await;
+        let at = gate.clock().now() + delay;
+        gate.server_probed_at(id.0, id.1, at);
+        server.health.probed_at_ns.store(at.as_nanos(), Ordering::Relaxed);
+        gate.clock().sleep_until(at).await;
         if probe_once(gate, server, probe).await.is_ok() {
             return;
         }
@@ -168,10 +195,11 @@ async fn probe_once(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSe
             Some(probe) => get(stream, server, probe).await,
         }
     };
-    tokio::select! {
+    let answer = tokio::select! {
         answer = asked => answer,
         () = gate.clock().sleep(PROBE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    };
+    answer.inspect_err(|error| server.health.note(ServerFailure::Probe, error, gate.clock().wall()))
 }
 
 async fn get(stream: TcpStream, server: &UpstreamServer, probe: &ProbeSettings) -> io::Result<()> {
@@ -203,5 +231,15 @@ impl UpstreamServer {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    /// Its failures by kind.
+    pub fn failures(&self) -> [FailureLevel; ServerFailure::ALL.len()] {
+        self.health.history.levels()
+    }
+
+    /// Its last failure, if it ever failed.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.health.history.last()
     }
 }

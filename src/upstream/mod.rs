@@ -10,6 +10,7 @@
 pub mod answer;
 mod connections;
 pub mod exchange;
+mod failures;
 pub mod health;
 pub mod pace;
 pub mod upload;
@@ -22,10 +23,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 pub use connections::{Connections, idle_max};
+pub use failures::LastFailure;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
+use crate::policy::refusal::Refusal;
 use crate::policy::rules::{ServerId, UpstreamId};
+use crate::policy::time::{Span, Timestamp};
 use health::Health;
 
 /// One configured upstream.
@@ -166,6 +170,30 @@ impl Upstream {
             let gone = self.gone.lock();
             gone.get(&id).cloned().or_else(listed)
         })
+    }
+
+    /// The servers that the upstream has now.
+    pub fn servers(&self) -> Vec<(ServerId, Arc<UpstreamServer>)> {
+        let settings = self.settings.load();
+        let servers = settings.servers.iter();
+        servers.map(|(id, server, _)| (*id, Arc::clone(server))).collect()
+    }
+
+    /// If all servers are down: how long it is until the first of them is probed, at least a second.
+    fn until_probe(&self, now: Timestamp) -> Option<Span> {
+        let settings = self.settings.load();
+        let servers = settings.servers.iter().map(|(_, server, _)| &server.health);
+        if servers.clone().any(Health::is_healthy) {
+            return None;
+        }
+        let first = servers.map(|health| health.until_probe(now)).min()?;
+        Some(first.max(health::PROBE_DELAY_MIN))
+    }
+
+    /// The refusal of a request for which no server could be reached.
+    fn unreachable(&self, now: Timestamp) -> Refusal {
+        let retry_after = self.until_probe(now);
+        Refusal::UpstreamUnreachable { retry_after }
     }
 
     /// Idle connections that a thread keeps to the server: none if the upstream no longer has it.

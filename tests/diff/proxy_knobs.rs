@@ -33,6 +33,7 @@ pub const PROXY_KNOBS: &[Knob] = &[
             (r#""127.0.0.1:9091""#, "127.0.0.1:9091"),
         ],
     )),
+    knob("/readyz/upstreams", "readyz", &[(r#""any""#, "any"), ("", "ignore")]),
     restart(knob(
         "/data_dir",
         "data_dir",

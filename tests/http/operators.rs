@@ -94,7 +94,10 @@ async fn metrics_exist_before_the_first_request() {
         "tiergate_jobs_total{tier=\"$100\",outcome=\"succeeded\"} 0",
         "tiergate_refusals_total{tier=\"free\",reason=\"queue_full\"} 0",
         "tiergate_refusals_total{tier=\"none\",reason=\"bad_request\"} 0",
-        "tiergate_queue_wait_seconds_count{priority=\"0\"} 0",
+        "tiergate_queue_wait_seconds_count{tier=\"free\",priority=\"0\",result=\"dispatched\"} 0",
+        "tiergate_displacements_total{by=\"6\",of=\"0\"} 0",
+        "tiergate_tier_info{tier=\"$100\",priority=\"6\",anonymous=\"false\"} 1",
+        "tiergate_tier_info{tier=\"free\",priority=\"0\",anonymous=\"true\"} 1",
         "tiergate_upstream_seconds_count{upstream=\"search\"} 0",
         "# TYPE tiergate_queue_wait_seconds histogram",
         concat!("tiergate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
@@ -117,10 +120,13 @@ async fn metrics_and_the_queue_page_show_current_jobs() {
     assert_eq!(proxy.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
     let page = proxy.queue().await;
     assert_eq!(page["seats"], 8);
-    assert_eq!(
-        page["pools"],
-        serde_json::json!([{ "upstream": "search", "configured": 1, "slots": 1, "running": 1 }])
-    );
+    let servers = serde_json::json!([{
+        "server": server.address.to_string(), "up": true, "configured": 1, "available": 1, "running": 1,
+    }]);
+    let pools = serde_json::json!([{
+        "upstream": "search", "slots": 1, "running": 1, "configured": 1, "servers": servers,
+    }]);
+    assert_eq!(page["pools"], pools);
     let job = |of: &str| page[of][0].as_object().expect("a job").clone();
     let told = |of: &str| ["caller", "tier", "priority", "upstream", "state"].map(|name| job(of)[name].to_string());
     assert_eq!(
@@ -143,16 +149,14 @@ async fn metrics_and_the_queue_page_show_current_jobs() {
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
     proxy.jobs_until(0, 0).await;
-    assert_eq!(
-        proxy.metric("tiergate_queue_wait_seconds_count{priority=\"6\"}").await,
-        1.0
-    );
-    assert_eq!(
-        proxy
-            .metric("tiergate_queue_wait_seconds_bucket{priority=\"6\",le=\"+Inf\"}")
-            .await,
-        1.0
-    );
+    let of_first = r#"tier="$100",priority="6",result="dispatched""#;
+    for series in [
+        format!("count{{{of_first}}}"),
+        format!("bucket{{{of_first},le=\"+Inf\"}}"),
+    ] {
+        let series = format!("tiergate_queue_wait_seconds_{series}");
+        assert_eq!(proxy.metric(&series).await, 1.0, "{series}");
+    }
     assert_eq!(
         proxy
             .metric("tiergate_upstream_seconds_count{upstream=\"search\"}")

@@ -37,22 +37,22 @@ async fn is_well(proxy: &Proxy, server: &UpstreamServer) {
 
 /// A server that does not listen, at a reserved address. Without reserving it, another test's proxy once got the
 /// address and answered an upload with 401.
-struct Dead(TcpSocket);
+pub struct Dead(TcpSocket);
 
 impl Dead {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         let free = "127.0.0.1:0".parse().expect("an address");
         socket.bind(free).expect("loopback has free ports");
         Self(socket)
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.0.local_addr().expect("it is bound")
     }
 
     /// Lets it listen.
-    fn revived(self) -> UpstreamServer {
+    pub fn revived(self) -> UpstreamServer {
         UpstreamServer::on(self.0.listen(64).expect("the address is its own"))
     }
 }

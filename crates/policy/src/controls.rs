@@ -69,7 +69,7 @@ impl Policy {
         }
         let lost = self.leave(place(job));
         self.stats.cancelled_by_operator += 1;
-        let retry_after = self.retry_after(lost.pool, lost.priority);
+        let retry_after = self.estimated_retry_after(lost.pool, lost.priority);
         Some(Displaced {
             job,
             tier: lost.tier,

@@ -131,6 +131,9 @@ pub enum Admission {
         priority: Priority,
         /// When its longest wait ends: call [`super::Policy::expire`] then.
         until: Timestamp,
+        /// How long it is expected to wait (rules §3.8): with a longest wait of the client's own, that by which it is refused or
+        /// not; otherwise [`super::Policy::estimate`].
+        estimate: Span,
         /// The job that was displaced for it.
         displaced: Option<Displaced>,
         /// Quotas that would have refused it.

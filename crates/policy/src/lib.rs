@@ -137,17 +137,15 @@ impl Policy {
     fn admit(&mut self, ask: &AdmissionRequest, rules: &Rules, now: Timestamp) -> Result<Admission, Refusal> {
         let tier = rules.tier(ask.tier);
         if !self.pools.contains(ask.pool) {
-            return Err(Refusal::UpstreamUnreachable);
+            return Err(Refusal::UpstreamUnreachable { retry_after: None });
         }
         if self.closing {
-            return Err(Refusal::ShuttingDown {
-                retry_after: self.retry_after(ask.pool, tier.priority),
-            });
+            return Err(self.shutting_down(ask.pool, tier.priority));
         }
         let wall = self.wall_clock(now);
         if self.admission_stopped {
             return Err(Refusal::AdmissionStopped {
-                retry_after: self.retry_after(ask.pool, tier.priority),
+                retry_after: self.retry_after(ask.pool, tier.priority, now),
             });
         }
         self.users_have_room(ask, wall)?;
@@ -207,7 +205,7 @@ impl Policy {
         wall: UnixTime,
     ) -> Result<Admission, Refusal> {
         let victim = self.queue_place(ask, tier, now)?;
-        let longest = self.longest_wait(ask, tier)?;
+        let (longest, estimate) = self.longest_wait(ask, tier, now)?;
         let displaced = victim.map(|index| self.displace(index, ask, tier, now));
         let state = if ask.ready { State::Waiting } else { State::Uploading };
         let job = self.acquire(ask, tier, state, now, wall);
@@ -220,6 +218,7 @@ impl Policy {
             admitted: wall,
             priority: tier.priority,
             until: now + longest,
+            estimate,
             displaced,
             overdrawn,
         })
@@ -234,39 +233,39 @@ impl Policy {
             Room::Below(lowest) if self.displacements.may(&ask.caller, limit, now) => {
                 Ok(self.queue.last(&self.jobs, lowest))
             }
-            Room::Below(lowest) => Err(self.queue_full(ask, tier, Some(lowest))),
-            Room::Full(lowest) => Err(self.queue_full(ask, tier, lowest)),
+            Room::Below(lowest) => Err(self.queue_full(ask, tier, Some(lowest), now)),
+            Room::Full(lowest) => Err(self.queue_full(ask, tier, lowest, now)),
         }
     }
 
-    fn queue_full(&self, ask: &AdmissionRequest, tier: &Tier, lowest: Option<Priority>) -> Refusal {
+    fn queue_full(&self, ask: &AdmissionRequest, tier: &Tier, lowest: Option<Priority>, now: Timestamp) -> Refusal {
         Refusal::QueueFull {
             capacity: self.rules.queue.length,
             admits_from: lowest.and_then(Priority::above),
-            retry_after: self.retry_after(ask.pool, tier.priority),
+            retry_after: self.retry_after(ask.pool, tier.priority, now),
         }
     }
 
-    /// The shortest of the longest waits of queue, tier, route and client (rules §3.9).
-    fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Refusal> {
+    /// The shortest of the longest waits of queue, tier, route and client (rules §3.9), and the estimated wait.
+    fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<(Span, Span), Refusal> {
         let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
         let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
         let Some(asked) = ask.prefer_wait else {
-            return Ok(longest);
+            return Ok((longest, self.estimate(ask.pool, tier.priority)));
         };
         let pool = &self.pools[ask.pool];
         let ahead = pool.moving.len() + self.queue.ahead_of(ask.pool, tier.priority, &ask.caller);
         let estimate = pool.estimate(tier.priority, ahead);
         let in_vain = ahead > 0 && pool.seen() >= SLOT_TIMES_MIN && estimate > asked;
         if in_vain || asked.is_zero() {
-            let retry_after = self.retry_after(ask.pool, tier.priority);
+            let retry_after = self.retry_after(ask.pool, tier.priority, now);
             return Err(Refusal::WaitTooLong {
                 asked,
                 estimate,
                 retry_after,
             });
         }
-        Ok(longest.min(asked))
+        Ok((longest.min(asked), estimate))
     }
 
     fn displace(&mut self, index: u32, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Displaced {
@@ -274,7 +273,7 @@ impl Policy {
         let lost = self.leave(index);
         self.displacements.note(ask.caller, now);
         self.stats.displaced += 1;
-        let retry_after = self.retry_after(lost.pool, lost.priority);
+        let retry_after = self.retry_after(lost.pool, lost.priority, now);
         Displaced {
             job,
             tier: lost.tier,
@@ -316,7 +315,7 @@ impl Policy {
         Some(if state == State::Uploading {
             Refusal::RequestTimeout("the request's body did not arrive in time")
         } else {
-            let retry_after = self.retry_after(lost.pool, lost.priority);
+            let retry_after = self.retry_after(lost.pool, lost.priority, now);
             Refusal::WaitedTooLong {
                 waited: now.since(lost.entered),
                 retry_after,
@@ -396,12 +395,11 @@ impl Policy {
         let refuse = |job: JobId| {
             let lost = self.leave(place(job));
             self.stats.shut_down += 1;
-            let retry_after = self.retry_after(lost.pool, lost.priority);
             Displaced {
                 job,
                 tier: lost.tier,
                 admitted: lost.admitted,
-                refusal: Refusal::ShuttingDown { retry_after },
+                refusal: self.shutting_down(lost.pool, lost.priority),
             }
         };
         waiting.into_iter().map(refuse).collect()
@@ -421,11 +419,25 @@ impl Policy {
         job
     }
 
-    /// The estimate for a new job of that priority as `Retry-After` (rules §3.10). Spread by the number of events so far,
-    /// which differs for every refusal.
-    fn retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
-        let estimate = self.estimate(pool, priority);
+    /// The estimate for a new job of that priority as `Retry-After` (rules §3.10); while no server is up, after the time until
+    /// one is probed. Spread by the number of events so far, which differs for every refusal.
+    fn retry_after(&self, pool: UpstreamId, priority: Priority, now: Timestamp) -> Span {
+        let probe = self.pools[pool].next_probe();
+        let down = probe.map_or(Span::ZERO, |at| at.since(now));
+        let estimate = Span::from_nanos(self.estimate(pool, priority).as_nanos().saturating_add(down.as_nanos()));
         retry_after(estimate, self.stats.events())
+    }
+
+    /// The refusal of a job of that priority at shutdown. When servers are probed is the next process's own matter.
+    fn shutting_down(&self, pool: UpstreamId, priority: Priority) -> Refusal {
+        Refusal::ShuttingDown {
+            retry_after: self.estimated_retry_after(pool, priority),
+        }
+    }
+
+    /// The estimate as `Retry-After`, whenever servers are probed.
+    fn estimated_retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
+        retry_after(self.estimate(pool, priority), self.stats.events())
     }
 
     /// How long a new job of that priority would wait (rules §3.8).

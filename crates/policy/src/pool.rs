@@ -6,7 +6,7 @@
 use super::jobs::List;
 use super::rules::{Priority, ServerId, ServerRules};
 use super::table::Table;
-use super::time::Span;
+use super::time::{Span, Timestamp};
 
 /// Slot times needed before a job is refused because of its estimate (rules §3.9).
 pub const SLOT_TIMES_MIN: u64 = 20;
@@ -30,6 +30,8 @@ struct Server {
     running: u32,
     up: bool,
     drained: bool,
+    /// When it will be probed next, if it is down and that is known.
+    probed_at: Option<Timestamp>,
     /// The pool's count of arrivals when this server last got a job: of two equally busy servers, the one idle for longer comes
     /// first.
     last: u64,
@@ -43,6 +45,7 @@ impl Server {
             running: 0,
             up: true,
             drained: false,
+            probed_at: None,
             last: 0,
         }
     }
@@ -211,8 +214,10 @@ impl Pool {
 
     /// Marks the server up or down. Nothing happens if it was removed.
     pub(super) fn set_up(&mut self, server: ServerId, up: bool) {
-        if let Some(server) = self.server(server) {
+        // A server that is down stays as it is: jobs may find that out long after the first.
+        if let Some(server) = self.server(server).filter(|server| server.up != up) {
             server.up = up;
+            server.probed_at = None;
         }
     }
 
@@ -226,6 +231,22 @@ impl Pool {
     /// The mean time that a slot was held recently; `None` before any was measured.
     pub(super) fn slot_time(&self) -> Option<Span> {
         (self.seen > 0).then_some(self.mean)
+    }
+
+    /// That server, if it is down, will be probed at that time.
+    pub(super) fn set_next_probe(&mut self, server: ServerId, at: Timestamp) {
+        if let Some(server) = self.server(server).filter(|server| !server.up) {
+            server.probed_at = Some(at);
+        }
+    }
+
+    /// While no server is up: when the first of them is probed, if that is known. Before that none can be back.
+    pub(super) fn next_probe(&self) -> Option<Timestamp> {
+        if self.slots() > 0 {
+            return None;
+        }
+        let listed = self.servers.iter().filter(|server| server.slots > 0 && !server.drained);
+        listed.filter_map(|server| server.probed_at).min()
     }
 
     /// Changes servers and slots: surplus slots drain, added ones are usable at once. A removed server has none.

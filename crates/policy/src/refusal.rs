@@ -247,7 +247,10 @@ pub enum Refusal {
     /// The statistics can't be read at the moment.
     StatisticsUnavailable,
     /// No server of the upstream could be reached.
-    UpstreamUnreachable,
+    UpstreamUnreachable {
+        /// Time until one is probed, if all are down.
+        retry_after: Option<Span>,
+    },
     /// The upstream broke the connection.
     UpstreamFailed,
     /// The upstream took too long.
@@ -355,7 +358,7 @@ impl Refusal {
             Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
             Self::JournalUnavailable => Reason::JournalUnavailable,
             Self::StatisticsUnavailable => Reason::StatisticsUnavailable,
-            Self::UpstreamUnreachable => Reason::UpstreamUnreachable,
+            Self::UpstreamUnreachable { .. } => Reason::UpstreamUnreachable,
             Self::UpstreamFailed => Reason::UpstreamFailed,
             Self::UpstreamTimeout => Reason::UpstreamTimeout,
         }
@@ -375,7 +378,7 @@ impl Refusal {
             Self::TooManyInFlight { .. } | Self::JournalUnavailable | Self::StatisticsUnavailable => {
                 Some(Span::from_secs(1))
             }
-            Self::QuotaDepleted { retry_after, .. } => *retry_after,
+            Self::QuotaDepleted { retry_after, .. } | Self::UpstreamUnreachable { retry_after } => *retry_after,
             _ => None,
         }
     }

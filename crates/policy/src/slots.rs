@@ -76,6 +76,14 @@ impl Policy {
         }
     }
 
+    /// The server, if it is down, will be probed at that time: no job is told to come back before, while none is up
+    /// (rules §3.10). Nothing happens if it was removed from the rules.
+    pub fn server_probed_at(&mut self, pool: UpstreamId, server: ServerId, at: Timestamp) {
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.set_next_probe(server, at);
+        }
+    }
+
     /// Marks the server up: its slots go to moving jobs, then to queued ones. Nothing happens if it was removed from the rules.
     pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Grant> {
         match self.pools.get_mut(pool) {

@@ -76,6 +76,16 @@ impl Policy {
         self.quotas.usage(window, caller, held, wall)
     }
 
+    /// Units that the caller has used and holds in that window; 0 if the window doesn't exist. Cheaper than [`Self::usage`].
+    pub fn taken(&mut self, window: WindowId, caller: &Caller, now: Timestamp) -> u64 {
+        if !self.rules.windows.contains(window) {
+            return 0;
+        }
+        let wall = self.wall_clock(now);
+        let held = self.concurrency.load(caller).held;
+        self.quotas.taken(window, caller, held, wall)
+    }
+
     /// Whether admission has ended.
     pub fn is_closing(&self) -> bool {
         self.closing

@@ -67,6 +67,7 @@ fn everything_that_can_be_written_is_as_the_schema_says() {
     let document = r#"
 listen: "[::]:80"
 admin: { listen: 127.0.0.1:9090, token: "${DOOR_TOKEN}" }
+readyz: { upstreams: any }
 durability: relaxed
 commit_every: 20ms
 history: { keep: 3650d, max: 64MiB }
@@ -184,6 +185,7 @@ fn the_fields_are_those_that_are_read() {
     read::<crate::config::Config>(&mut readers);
     read::<crate::config::AdminSection>(&mut readers);
     read::<crate::config::ConnectionsSection>(&mut readers);
+    read::<crate::config::ReadyzSection>(&mut readers);
     read::<crate::config::HistorySection>(&mut readers);
     read::<tiers::QueueSection>(&mut readers);
     read::<tiers::TierSection>(&mut readers);

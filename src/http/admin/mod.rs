@@ -1,6 +1,7 @@
 //! The admin listener: metrics, health, the gate state, accounts and networks. It must never be public.
 //!
-//! - `pages`: metrics, health and the queue; `status`: all of it at a glance
+//! - `pages`: health and the queue; `scrape`: metrics; `quota_shares`: a count for them
+//! - `status`: all of it at a glance
 //! - `servers`: upstream servers, and draining them; `controls`: pausing, stopping and cancelling
 //! - `refusals`: the last refusals; `audit`: the audit log
 //! - `config`: the configuration
@@ -19,6 +20,7 @@
 mod account_list;
 mod account_use;
 mod accounts;
+mod active;
 mod audit;
 pub mod config;
 mod controls;
@@ -30,7 +32,9 @@ mod networks;
 mod operator;
 mod pages;
 mod problem;
+pub mod quota_shares;
 mod refusals;
+mod scrape;
 mod sent;
 mod servers;
 mod status;
@@ -45,7 +49,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::http::header;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
@@ -60,6 +64,7 @@ use self::config::{ConfigRequestSender, Running};
 use self::hosts::LocalAddress;
 use self::operator::Peer;
 use self::problem::Problem;
+use self::quota_shares::QuotaShares;
 use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
@@ -71,6 +76,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::{Span, Timestamp};
 use crate::store::statistics::RefusalCounts;
 use crate::store::{AccountStore, AdminToken, ChangeError, Database, DrainedServers};
+use crate::telemetry::connections::{ConnectionMeters, RefusedConnection};
 use crate::telemetry::exposition::Exposition;
 
 /// The most connections of operators and scrapers at once.
@@ -118,6 +124,10 @@ pub struct Admin {
     pub exposition: Arc<Exposition>,
     /// The status page's viewers.
     pub status: Arc<Feed>,
+    /// Connections of both listeners.
+    pub connections: Arc<ConnectionMeters>,
+    /// Accounts that have used most of a quota.
+    pub quota_shares: QuotaShares,
     /// Whether the proxy accepts requests.
     pub open: AtomicBool,
 }
@@ -147,6 +157,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             Ok(accepted) => accepted,
             Err(error) => {
                 debug!(%error, "accepting a connection failed");
+                admin.connections.admin.refused(RefusedConnection::AcceptFailed);
                 admin.gate.clock().sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -156,9 +167,11 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             .local_addr()
             .map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
         let stream = Patient::new(stream, Patience::new(*admin.gate.clock(), SEND_TIMEOUT));
+        let counted = Arc::new(admin.connections.admin.opened());
         let service = MapRequest::new(router.clone(), move |mut request: http::Request<_>| {
             request.extensions_mut().insert(Peer(peer.ip()));
             request.extensions_mut().insert(LocalAddress(local));
+            request.extensions_mut().insert(Arc::clone(&counted));
             request
         });
         let service = TowerToHyperService::new(service);
@@ -175,7 +188,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 
 fn router(admin: Arc<Admin>) -> Router {
     let open = Router::new()
-        .route("/metrics", get(pages::metrics))
+        .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(pages::healthz))
         .route("/readyz", get(pages::readyz));
     let guarded = Router::new()
@@ -218,7 +231,8 @@ fn router(admin: Arc<Admin>) -> Router {
         .fallback(async || Problem::not_found())
         .layer(from_fn_with_state(Arc::clone(&admin), guard))
         .layer(from_fn_with_state(Arc::clone(&admin), hosts::check));
-    open.merge(guarded).with_state(admin)
+    let counted = open.merge(guarded).layer(from_fn(active::count));
+    counted.with_state(admin)
 }
 
 /// Requires the operator token.

@@ -1,52 +1,35 @@
-//! Read-only pages for operators: metrics, health and the queue. Callers are shown by account name or network, never by key.
+//! Read-only pages for operators: health and the queue. Callers are shown by account name or network, never by key.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::Admin;
+use super::servers::ServerLine;
 use super::status::seconds;
 use crate::gate::JobView;
 use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
-use crate::telemetry::exposition::Levels;
-
-pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    let view = admin.gate.view();
-    let levels = Levels {
-        seats: view.rules.queue.length,
-        waiting: view.waiting,
-        pools: view.pools,
-        accounts: admin.accounts_by_tier(&view.rules),
-        debtors: view.debtors,
-        limits: admin.limits().counted(&view.rules),
-        viewers: admin.status.viewers(),
-    };
-    let page = admin.exposition.render(&view.rules, &levels);
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        page,
-    )
-}
 
 /// Liveness: 200 while the process runs.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Readiness: 503 during shutdown.
+/// Readiness: 503 during shutdown, and, if the configuration says so, while no upstream server is up.
 pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
-    if admin.open.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ready\n")
-    } else {
+    if !admin.open.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+    } else if admin.site.load().ready_needs_upstream() && !admin.gate.has_server_up() {
+        (StatusCode::SERVICE_UNAVAILABLE, "no upstream server is up\n")
+    } else {
+        (StatusCode::OK, "ready\n")
     }
 }
 
@@ -62,11 +45,12 @@ pub(super) struct QueuePage {
 #[derive(Debug, Serialize)]
 struct PoolLine {
     upstream: String,
-    /// Of all servers.
-    configured: u32,
-    /// Of those that are up and not drained.
+    /// Slots of servers that are up and not drained.
     slots: u32,
     running: u32,
+    /// Slots of all servers.
+    configured: u32,
+    servers: Vec<ServerLine>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,38 +81,25 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
         .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.age)));
     let waits = |job: &&JobView| matches!(job.state, JobState::Uploading | JobState::Waiting);
     let line = |job: &JobView| admin.line(job, &view.rules);
+    let mut servers = admin.servers(&view);
+    let pools = view.rules.upstreams.entries().zip(&view.pools);
+    let pools = pools.map(|((id, rules), (slots, running))| PoolLine {
+        upstream: rules.name.clone(),
+        slots: *slots,
+        running: *running,
+        configured: rules.slots(),
+        servers: servers.remove(&id).unwrap_or_default(),
+    });
+    let pools = pools.collect();
     Json(QueuePage {
         seats: view.rules.queue.length,
         waiting: view.jobs.iter().filter(waits).map(line).collect(),
         running: view.jobs.iter().filter(|job| !waits(job)).map(line).collect(),
-        pools: view
-            .rules
-            .upstreams
-            .iter()
-            .zip(view.pools.iter().zip(&view.servers))
-            .map(|(pool, ((slots, running), servers))| PoolLine {
-                upstream: pool.name.clone(),
-                configured: servers.iter().map(|server| server.slots).sum(),
-                slots: *slots,
-                running: *running,
-            })
-            .collect(),
+        pools,
     })
 }
 
 impl Admin {
-    /// The number of accounts of each tier, in the rules' order; last, those of tiers that don't exist.
-    fn accounts_by_tier(&self, rules: &Rules) -> Vec<u32> {
-        let mut named = self.store.directory().tiers();
-        let mut counts: Vec<u32> = rules
-            .tiers
-            .iter()
-            .map(|tier| named.remove(&*tier.name).unwrap_or(0))
-            .collect();
-        counts.push(named.values().sum());
-        counts
-    }
-
     pub(super) fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
         let caller = match job.caller {
             Caller::Account(id) | Caller::User { of: id, .. } => self

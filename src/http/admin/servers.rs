@@ -18,6 +18,7 @@ use crate::policy::ServerState;
 use crate::policy::rules::{UpstreamId, UpstreamRules};
 use crate::policy::time::UnixTime;
 use crate::store::{ServerName, Stamp};
+use crate::upstream::LastFailure;
 
 /// One upstream server.
 #[derive(Clone, Debug, Serialize)]
@@ -37,8 +38,30 @@ pub(super) struct ServerLine {
     pub(super) up: Option<bool>,
     /// Why it is down.
     pub(super) why_down: Option<String>,
+    /// What last went wrong with it; left out if nothing has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_failure: Option<FailureLine>,
     pub(super) drained: bool,
     pub(super) drained_since: Option<String>,
+}
+
+/// A failure of a server.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct FailureLine {
+    at: String,
+    /// `connect`, `timeout`, `broken` or `probe`.
+    reason: &'static str,
+    error: String,
+}
+
+impl From<LastFailure> for FailureLine {
+    fn from(failure: LastFailure) -> Self {
+        Self {
+            at: written(failure.at),
+            reason: failure.kind.name(),
+            error: failure.error,
+        }
+    }
 }
 
 /// `GET /servers`.
@@ -112,6 +135,7 @@ impl ServerLine {
             running: 0,
             up: None,
             why_down: None,
+            last_failure: None,
             drained: drained_since.is_some(),
             drained_since: drained_since.map(written),
         }
@@ -201,6 +225,7 @@ fn server_line(
         available: state.available(),
         running: state.running,
         up: listed.is_some().then_some(state.up),
+        last_failure: server.as_ref().and_then(|server| server.last_failure()).map(Into::into),
         why_down: server.filter(|_| !state.up).and_then(|server| server.why_down()),
         drained: state.drained,
     }

@@ -1,9 +1,9 @@
 //! How long a job waits, how long it is told that it would, and when it is told to come back (rules §3.8–10).
 
-use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};
-use tiergate_policy::rules::{Priority, Rules};
+use tiergate_policy::rules::{Priority, Rules, ServerId};
 use tiergate_policy::time::Span;
+use tiergate_policy::{Admission, JobId};
 
 use super::harness::{Harness, POOL, ask, rules};
 use super::request::{AdmissionRequest, RequestExt};
@@ -187,6 +187,74 @@ fn with_all_servers_down_retry_after_stays_short() {
     assert!(
         (Span::from_secs(1)..=Span::from_secs(3)).contains(&retry_after),
         "{retry_after}"
+    );
+}
+
+/// Regression: with the only server down for minutes, clients were told to retry in a second.
+#[test]
+fn with_all_servers_down_retry_after_waits_for_the_probe() {
+    let servers: [ServerId; 2] = [ServerId(0), ServerId(1)];
+    let rules = rules(0, 1).slots("search", &[1, 1]);
+    let (mut harness, _) = Harness::busy(rules);
+    let at = |harness: &Harness, secs| harness.now + Span::from_secs(secs);
+    let after = |harness: &mut Harness| harness.refused(&ask(1, 6)).retry_after().unwrap();
+    // An unseen slot time is 1 s, of two slots; then up to a quarter more and a second.
+    let told = |least: f64, after: Span| {
+        let latest = least * 1.25 + 1.0;
+        assert!(
+            (least..=latest).contains(&after.as_secs_f64()),
+            "{after}, not from {least} to {latest}"
+        );
+    };
+    harness.policy.server_down(POOL, servers[0]);
+    harness.policy.server_probed_at(POOL, servers[0], at(&harness, 20));
+    told(1.0, after(&mut harness));
+    harness.policy.server_down(POOL, servers[1]);
+    harness.policy.server_probed_at(POOL, servers[1], at(&harness, 12));
+    told(12.5, after(&mut harness));
+    harness.policy.server_down(POOL, servers[1]);
+    harness.pass(Span::from_secs(8));
+    told(4.5, after(&mut harness));
+    harness.pass(Span::from_secs(8));
+    told(0.5, after(&mut harness));
+    harness.policy.server_probed_at(POOL, servers[1], at(&harness, 600));
+    harness.policy.server_up(POOL, servers[0], harness.now);
+    told(1.0, after(&mut harness));
+    // The time of a server that is up, or was removed, is nobody's.
+    harness.policy.server_probed_at(POOL, servers[0], at(&harness, 600));
+    harness.policy.server_probed_at(POOL, ServerId(7), at(&harness, 600));
+    told(1.0, after(&mut harness));
+}
+
+#[test]
+fn a_queued_job_carries_its_estimate() {
+    let estimate = |harness: &mut Harness, ask: &AdmissionRequest| match harness.enter(ask) {
+        Ok(Admission::Queued { estimate, .. }) => estimate,
+        other => panic!("{ask:?} should be queued, but: {other:?}"),
+    };
+    let (mut harness, _) = seasoned(rules(8, 2), 40, 0);
+    for (number, secs) in [(0, 1), (1, 2), (2, 3)] {
+        assert_eq!(estimate(&mut harness, &ask(number, 3)), Span::from_secs(secs));
+    }
+    assert_eq!(estimate(&mut harness, &ask(3, 6)), Span::from_secs(1), "ahead of them");
+    assert_eq!(
+        estimate(&mut harness, &prefers(9, ask(4, 3))),
+        Span::from_secs(5),
+        "by which it is not refused"
+    );
+    let (mut fair, _) = seasoned(rules(8, 2).fair(), 40, 0);
+    for _ in 0..4 {
+        estimate(&mut fair, &ask(1, 3));
+    }
+    assert_eq!(
+        estimate(&mut fair, &prefers(9, ask(2, 3))),
+        Span::from_secs(2),
+        "one turn ahead"
+    );
+    assert_eq!(
+        estimate(&mut fair, &ask(3, 3)),
+        Span::from_secs(6),
+        "what Retry-After would say"
     );
 }
 

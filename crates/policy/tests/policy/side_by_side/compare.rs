@@ -125,6 +125,9 @@ impl SideBySide {
         if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Queued { overdrawn: said, .. }) = decision {
             assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
         }
+        if let (Ok(Admission::Queued { estimate, .. }), None) = (decision, ask.prefer_wait) {
+            assert_eq!(*estimate, expected, "§3.8: {ask:?}");
+        }
         self.fair_refusal(ask, decision, expected, before);
     }
 
