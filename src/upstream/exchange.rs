@@ -248,9 +248,8 @@ impl Aim {
             server,
             retried,
         } = self;
-        let clock = connections.clock();
-        server.health.note(kind, why, clock.wall());
-        let unreachable = || upstream.unreachable(clock.now());
+        server.health.note(kind, why, connections.clock().wall());
+        let unreachable = || upstream.unreachable(connections.clock().now());
         let (errand, other) = match errand {
             Errand::Metered {
                 permit,
@@ -259,7 +258,7 @@ impl Aim {
                 success,
             } => {
                 let mark_down = || server.health.mark_down(why);
-                let permit = relocate(permit, retried, clock, deadline, mark_down).await;
+                let permit = relocate(permit, retried, connections.clock(), deadline, mark_down).await;
                 let permit = permit.ok_or_else(unreachable)?;
                 let other = upstream.server(permit.server());
                 let errand = Errand::Metered {
