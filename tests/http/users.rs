@@ -52,7 +52,7 @@ fn bot(name: &str) -> AccountSpec {
 /// The anonymous tier has two units and one search at once, the high tier twenty and eight.
 fn yaml(server: std::net::SocketAddr, slots: u32, queue_length: u32) -> String {
     let plan = Plan {
-        queue_length: queue_length,
+        queue_length,
         ..Plan::default()
     };
     plan.without_upstreams()

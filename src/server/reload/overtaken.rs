@@ -94,7 +94,7 @@ impl Fixture {
             reloader: Reloader::new(parts),
             core,
             folder,
-            servers: servers,
+            servers,
         }
     }
 
