@@ -1,17 +1,17 @@
-//! `tiergate job`: cancel one waiting job.
+//! `tiergate job`: list the jobs in flight, and cancel a waiting one.
 
 use std::io::Write;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{AdminClient, escaped};
 use super::{CliError, ServerTarget, ignore_broken_pipe, switch, table};
 
-/// Cancel a search that waits in the queue of the running server.
+/// List the searches in the queue and at work on the running server, and cancel a waiting one.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: tiergate job cancel 7-2")]
+#[command(after_help = "Example: tiergate job list")]
 pub struct JobArgs {
     #[command(flatten)]
     target: ServerTarget,
@@ -21,10 +21,13 @@ pub struct JobArgs {
 
 #[derive(Debug, Subcommand)]
 enum JobCommand {
+    /// List waiting and running searches with their ids
+    #[command(after_help = "Example: tiergate job list --json")]
+    List,
     /// Cancel a waiting search: its client gets 503 `cancelled_by_operator`, and it costs no quota
     #[command(after_help = "Example: tiergate job cancel 7-2")]
     Cancel {
-        /// The job's id, as GET /queue and the operator's page show it
+        /// The job's id, as `tiergate job list` shows it
         id: String,
     },
 }
@@ -36,21 +39,61 @@ impl JobArgs {
     }
 }
 
-/// Cancels the job, and writes what it was to `out`.
+/// Runs the command, and writes the answer to `out`.
 ///
 /// # Errors
 /// No server answers, or the job is not queued.
 pub fn run(job: JobArgs, out: &mut impl Write) -> Result<(), CliError> {
-    let JobCommand::Cancel { id } = job.command;
+    let client = AdminClient::of(&job.target)?;
+    let id = match job.command {
+        JobCommand::List => return ignore_broken_pipe(list(&client, job.target.json, out)),
+        JobCommand::Cancel { id } => id,
+    };
     if id.is_empty() {
         return Err(CliError::Unfit("write a job's id, such as 7-2".to_owned()));
     }
-    let path = format!("/queue/{}", escaped(&id));
-    let answer = AdminClient::of(&job.target)?.ask(&Method::DELETE, &path, None)?;
+    let answer = client.ask(&Method::DELETE, &format!("/queue/{}", escaped(&id)), None)?;
     if job.target.json {
         return Ok(table::json(out, &answer)?);
     }
     ignore_broken_pipe(write_text(&answer, out))
+}
+
+/// Waiting jobs first, both in the order of `GET /queue`.
+fn list(client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    let queue = client.ask(&Method::GET, "/queue", None)?;
+    let [waiting, running] = [&queue["waiting"], &queue["running"]];
+    if json {
+        return Ok(table::json(out, &json!({ "waiting": waiting, "running": running }))?);
+    }
+    let row = |job: &Value| {
+        [
+            "id",
+            "state",
+            "caller",
+            "tier",
+            "priority",
+            "upstream",
+            "waited_s",
+            "running_s",
+            "ends_in_s",
+        ]
+        .map(|name| table::cell(&job[name]))
+    };
+    let jobs = [waiting, running].into_iter().filter_map(Value::as_array).flatten();
+    let rows: Vec<_> = jobs.map(row).collect();
+    let heads = [
+        "ID",
+        "STATE",
+        "CALLER",
+        "TIER",
+        "PRIORITY",
+        "UPSTREAM",
+        "WAITED s",
+        "RUNNING s",
+        "ENDS IN s",
+    ];
+    Ok(table::write(out, heads, &rows)?)
 }
 
 fn write_text(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {

@@ -141,7 +141,7 @@ mod tests {
         assert!(matches!(at(&["listen"]).named("a"), NameKind::Unknown));
         assert_eq!(
             at(&["admin"]).fields().collect::<Vec<_>>(),
-            ["listen", "token", "token_file"]
+            ["hosts", "listen", "token", "token_file"]
         );
         assert!(is_field("key_sha256") && is_field("length") && !is_field("hunter2"));
     }

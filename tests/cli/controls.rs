@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::support::program::{Program, Said, run};
+use crate::support::yaml::with_admin;
 use crate::support::{Client, Mirror, UpstreamServer, seven_tiers, soon};
 
 async fn start(servers: &[(SocketAddr, u32)]) -> Program {
@@ -86,14 +87,18 @@ async fn a_waiting_job_is_cancelled_by_command() {
     told(&program, &["pause"]).await;
     let mut waiting = Client::connect(program.address).await;
     waiting.search("key-5").await;
-    // The first job of a process.
-    let cancelled = loop {
-        let said = program.command(&["job", "cancel", "0-0"]).await;
-        if said.code == Some(0) {
-            break said.out;
+    let jobs = soon("a job waits", async {
+        loop {
+            let jobs = told(&program, &["job", "list"]).await;
+            if jobs.lines().count() > 1 {
+                return jobs;
+            }
         }
-        assert!(said.err.contains("there is no such job"), "{said:?}");
-    };
+    })
+    .await;
+    let cells: Vec<&str> = jobs.lines().nth(1).expect("a job").split_whitespace().collect();
+    assert_eq!(cells[..6], ["0-0", "waiting", "a5", "$5", "2", "search"], "{jobs}");
+    let cancelled = told(&program, &["job", "cancel", "0-0"]).await;
     assert!(
         cancelled.starts_with("cancelled 0-0: a5 (tier $5), after "),
         "{cancelled}"
@@ -110,12 +115,19 @@ async fn a_waiting_job_is_cancelled_by_command() {
     .await;
 }
 
-/// Commands may connect to an address under which the admin API doesn't answer web pages.
+/// Commands may connect to an address under which the admin API doesn't answer web pages; and that listener is warned of.
 #[tokio::test]
 async fn commands_reach_a_server_at_any_address() {
     let mirror = Mirror::start().await;
-    let program = start(&[(mirror.address, 1)]).await;
-    let admin = format!("0.0.0.0:{}", program.admin.port());
-    let said = run(program.folder(), &["server", "list", "--admin", &admin], "").await;
-    assert!(good(said).contains("search"));
+    let yaml = with_admin(&seven_tiers(8, &[(mirror.address, 1)], ""), "listen: 0.0.0.0:0");
+    let program = Program::start(&yaml).await;
+    assert_eq!(program.admin.ip().to_string(), "0.0.0.0");
+    assert!(told(&program, &["server", "list"]).await.contains("search"));
+    let warning = "admin listener is not on a loopback address";
+    soon("the log warns of it", async {
+        while !program.log().contains(warning) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

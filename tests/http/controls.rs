@@ -223,6 +223,31 @@ async fn a_drain_lasts_over_a_restart() {
     assert_eq!(servers["servers"].as_array().map(Vec::len), Some(1));
 }
 
+/// Removed from the file and put back, the server is still drained, for searches and for other requests.
+#[tokio::test]
+async fn a_drain_lasts_over_reloads() {
+    let (first, second) = (UpstreamServer::start().await, UpstreamServer::start().await);
+    let both = seven_tiers(8, &[(first.address, 1), (second.address, 1)], "");
+    let proxy = Proxy::start_live(&both);
+    act(&proxy, "POST", &path_of(first.address)).await.told(200);
+    for yaml in [&seven_tiers(8, &[(second.address, 1)], ""), &both] {
+        proxy.save(yaml);
+        act(&proxy, "POST", "/reload").await.told(200);
+    }
+    assert_eq!(audited(&proxy, 2).await[0][1], "reload_asked");
+    let servers = proxy.told(200, "GET /servers", "").await;
+    let available = |at: usize| servers["servers"][at]["available"].clone();
+    assert_eq!([available(0), available(1)], [0, 1].map(Value::from), "{servers}");
+    for _ in 0..4 {
+        let image = tokio::spawn(get(proxy.address, "/image/1"));
+        answer(second.request().await, "image").await;
+        assert_eq!(image.await.expect("no panic").text(), "image");
+    }
+    let mut client = search(&proxy, "key-1").await;
+    answer(second.request().await, "second").await;
+    assert_eq!(client.answer().await.text(), "second");
+}
+
 #[tokio::test]
 async fn a_cancelled_search_is_refused_and_costs_nothing() {
     let server = UpstreamServer::start().await;
