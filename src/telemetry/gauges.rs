@@ -386,82 +386,8 @@ const COUNTERS: [(&str, &str); 2] = [
 
 /// Describes the metrics of this module.
 pub(super) fn describe(recorder: &impl Recorder) {
-<<<<<<< HEAD
-    let gauges = [
-        ("tiergate_build_info", "Always 1; the running version is in the labels."),
-        (
-            "tiergate_tier_info",
-            "Always 1; a tier's priority, and whether callers without an account have it, are in the labels.",
-        ),
-        (
-            "tiergate_queue_capacity",
-            "The queue's length: the maximum number of queued jobs.",
-        ),
-        ("tiergate_queue_depth", "Queued jobs, by priority."),
-        (
-            "tiergate_queue_oldest_seconds",
-            "How long the oldest queued job has waited, by priority, in seconds; 0 if there is none.",
-        ),
-        (
-            "tiergate_jobs_in_flight",
-            "Admitted jobs that have not ended: queued, running, or about to end.",
-        ),
-        (
-            "tiergate_dispatch_paused",
-            "1 while an operator has paused dispatch: queued jobs get no slot.",
-        ),
-        (
-            "tiergate_admission_stopped",
-            "1 while an operator has stopped admission: new metered requests are refused.",
-        ),
-        ("tiergate_status_viewers", "Open streams of events of the status page."),
-        (
-            "tiergate_slots",
-            "Slots of the servers that are up and not drained, by upstream.",
-        ),
-        ("tiergate_callers", "Callers with a debit in an open window."),
-        ("tiergate_jobs_running", "Jobs that hold a slot, by upstream."),
-        (
-            "tiergate_upstream_server_up",
-            "1 if the upstream server is up, 0 while it is marked down.",
-        ),
-        (
-            "tiergate_upstream_server_slots",
-            "Slots of an upstream server: configured, available (0 while it is down or drained), busy.",
-        ),
-        (
-            "tiergate_upstream_server_last_failure_timestamp_seconds",
-            "When an upstream server last failed that way, in Unix seconds; 0 if it never did.",
-        ),
-        (
-            "tiergate_limit_callers",
-            "Callers that a request limit counts individually.",
-        ),
-        (
-            "tiergate_accounts",
-            "Accounts by tier, including those declared in tiers.yaml; `none`: their tier does not exist.",
-        ),
-        (
-            "tiergate_accounts_over_quota_share",
-            "Accounts that have used at least that share of one of their quotas, as of the last minute.",
-        ),
-    ];
-    let counters = [
-        (
-            "tiergate_limit_crowded_total",
-            "Requests of callers beyond max_callers, counted by network prefix.",
-        ),
-        (
-            "tiergate_upstream_server_failures_total",
-            "Failures of an upstream server, by reason.",
-        ),
-    ];
-    for (name, text) in gauges {
-        recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());
-=======
     for (name, about) in GAUGES {
         recorder.describe_gauge(KeyName::from_const_str(name), None, about.into());
->>>>>>> bd9b188 (Keep help texts in tables)
     }
     for (name, about) in COUNTERS {
         recorder.describe_counter(KeyName::from_const_str(name), None, about.into());
