@@ -4,6 +4,7 @@ mod access_logs;
 mod clock_steps;
 pub mod config_watch;
 mod data_dir;
+mod error;
 mod health_tasks;
 mod reload;
 mod settings;
@@ -13,7 +14,6 @@ mod upstreams;
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 use self::access_logs::AccessLogs;
 use self::config_watch::Saved;
 use self::data_dir::{Opened, record_admin_address};
+pub use self::error::ServeError;
 pub use self::reload::hang_ups;
 use self::reload::{Parts, Reloader};
 use self::settings::site;
@@ -49,11 +50,8 @@ use crate::http::status::{self, Feed};
 use crate::policy::rules::Rules;
 use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::statistics::RefusalCounts;
-use crate::store::{
-    AccountStore, AccountView, AccountsError, Database, DrainedServers, KeyError, Ledger, OldData, OpenError,
-    Pseudonyms, ReadError, TokenError,
-};
-use crate::telemetry::access_log::{self, DroppedLines};
+use crate::store::{AccountStore, AccountView, Database, DrainedServers, Ledger, OldData, Pseudonyms};
+use crate::telemetry::access_log::DroppedLines;
 use crate::telemetry::connections::ConnectionMeters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
@@ -80,56 +78,6 @@ impl Sockets {
         self.addresses.1
     }
 }
-
-/// Why the server can't start, or had to stop.
-#[derive(Debug)]
-pub enum ServeError {
-    /// Can't listen on an address.
-    Listen(SocketAddr, io::Error),
-    /// A listener thread can't be started.
-    Thread(io::Error),
-    /// The data folder or its database can't be opened.
-    Database(OpenError),
-    /// The key that hashes networks can't be read or created.
-    Key(KeyError),
-    /// Quota usage can't be restored.
-    Restore(ReadError),
-    /// The access log can't be opened; without a file, standard output.
-    AccessLog(Option<PathBuf>, io::Error),
-    /// The drained servers can't be read.
-    Drained(ReadError),
-    /// The accounts can't be opened.
-    Accounts(AccountsError),
-    /// The operator's token is missing or invalid.
-    Token(TokenError),
-    /// A background task failed, and the server has shut down gracefully. Contains the cause.
-    Broken(String),
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
-            Self::Thread(error) => write!(f, "can't start a thread: {error}"),
-            Self::Database(error) => error.fmt(f),
-            Self::Key(error) => error.fmt(f),
-            Self::Restore(error) => write!(f, "can't restore quota usage: {error}"),
-            Self::Token(error) => error.fmt(f),
-            Self::Broken(how) => write!(f, "background task failed ({how}); restart tiergate"),
-            Self::AccessLog(file, error) => {
-                write!(
-                    f,
-                    "can't open the access log {}: {error}",
-                    access_log::name(file.as_deref())
-                )
-            }
-            Self::Drained(error) => write!(f, "can't read which servers are drained: {error}"),
-            Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
 
 /// Listens on the configuration's addresses. Clients can connect from now on; [`run`] serves them.
 ///
