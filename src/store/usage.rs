@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, Row, ToSql, named_params};
 
-use super::database::ReadError;
+use super::database::{Database, ReadError};
 use super::finished::{self, REFUSED, USAGE_KEY};
 use super::retention::{BOUNDARY, TOTALS_KEPT};
 use super::rollup::{self, PERIODS_S, USAGE, start_of};
@@ -108,6 +108,16 @@ impl View {
     /// # Errors
     /// The database can't be read.
     pub fn usage(&mut self, query: &UsageQuery, now: UnixTime) -> Result<UsageReport, ReadError> {
+        self.read(|connection| report(connection, query, now))
+    }
+}
+
+impl Database {
+    /// The usage until now, for the running server. Blocks.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn usage(&self, query: &UsageQuery, now: UnixTime) -> Result<UsageReport, ReadError> {
         self.read(|connection| report(connection, query, now))
     }
 }

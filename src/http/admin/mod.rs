@@ -5,7 +5,7 @@
 //! - `servers`: upstream servers, and draining them; `controls`: pausing, stopping and cancelling
 //! - `refusals`: the last refusals; `audit`: the audit log
 //! - `config`: the configuration
-//! - `account_list`, `account_use`: accounts and their usage
+//! - `account_list`, `account_use`: accounts and their usage; `callers`: all callers that use most
 //! - `accounts`, `keys`, `networks`: changes
 //! - `import`: accounts from elsewhere
 //! - `hosts`: for which hosts it answers; `operator`: the origin of a request
@@ -22,6 +22,7 @@ mod account_use;
 mod accounts;
 mod active;
 mod audit;
+mod callers;
 pub mod config;
 mod controls;
 mod hosts;
@@ -205,6 +206,10 @@ fn router(admin: Arc<Admin>) -> Router {
             post(servers::drain).delete(servers::undrain),
         )
         .route("/refusals", get(refusals::list))
+        .route(
+            "/callers",
+            get(callers::list).layer(Extension(callers::LastReport::default())),
+        )
         .route("/audit", get(audit::list))
         .route("/config", get(config::show))
         .route("/config/diff", post(config::compare))
