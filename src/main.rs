@@ -24,8 +24,9 @@ use tiergate::cli::reload::{self, ReloadArgs};
 use tiergate::cli::resume::{self, ResumeArgs};
 use tiergate::cli::schema;
 use tiergate::cli::server::{self as upstream_server, ServerArgs};
-use tiergate::cli::status::{self, ConfigState, Status};
+use tiergate::cli::status::{self, Condition, Status};
 use tiergate::cli::tiers::{self, Tiers};
+use tiergate::cli::top::{self, TopArgs};
 use tiergate::cli::usage::{self, UsageArgs};
 use tiergate::clock::Clock;
 use tiergate::config::presets::{PRESETS, Preset};
@@ -71,6 +72,7 @@ enum Command {
     Schema,
     Reload(ReloadArgs),
     Status(Status),
+    Top(TopArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Admission(AdmissionArgs),
@@ -149,9 +151,9 @@ fn main() -> ExitCode {
         },
         Command::Status(command) => {
             let json = command.wants_json();
-            match status::run(command, &mut stdout()) {
-                Ok(ConfigState::Valid) => Ok(()),
-                Ok(ConfigState::Invalid) => return ExitCode::FAILURE,
+            match status::run(&command, &mut stdout()) {
+                Ok(Condition::Well) => Ok(()),
+                Ok(Condition::Wrong) => return ExitCode::FAILURE,
                 Err(error) => rendered(Err(error), json),
             }
         }
@@ -167,6 +169,7 @@ fn main() -> ExitCode {
         Command::Backup(command) => output(command.wants_json(), |out| backup::run(&command, out)),
         Command::Restore(command) => output(command.wants_json(), |out| backup::restore(&command, out)),
         Command::Reload(command) => output(command.wants_json(), |out| reload::run(command, out)),
+        Command::Top(command) => output(command.wants_json(), |out| top::run(&command, out)),
         Command::Pause(command) => output(command.wants_json(), |out| pause::run(command, out)),
         Command::Resume(command) => output(command.wants_json(), |out| resume::run(command, out)),
         Command::Admission(command) => output(command.wants_json(), |out| admission::run(command, out)),

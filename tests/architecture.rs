@@ -69,6 +69,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("anstream", &["cli"]),
     ("indicatif", &["cli"]),
+    ("ratatui", &["cli"]),
     ("schemars", &["config"]),
     ("strsim", &["config"]),
 ];

@@ -26,7 +26,7 @@ use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, left_address};
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for an answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait for an import or export of the largest number of accounts.
 const LONG_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest answer held in memory, in bytes.
@@ -102,6 +102,15 @@ impl AdminClient {
         serde_json::from_slice(&answer).map_err(|_| self.no_answer("it is not JSON"))
     }
 
+    /// Gets the JSON at that path, if the answer takes no longer.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn get_within(&self, path: &str, longest: Duration) -> Result<Value, CliError> {
+        let answer = self.run(self.exchange(&Method::GET, path, "application/json", Bytes::new(), longest))?;
+        serde_json::from_slice(&answer).map_err(|_| self.no_answer("it is not JSON"))
+    }
+
     /// Sends bytes of that type, and returns the answer's body. Waits up to ten minutes.
     ///
     /// # Errors
@@ -152,7 +161,7 @@ impl AdminClient {
     }
 
     /// The server's address, or its possible addresses, for messages.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.reached
             .get()
             .cloned()

@@ -1,7 +1,8 @@
 //! The subcommands for operators.
 //!
-//! `account`, `key`, `network`, `reload`, `status`, `pause`, `resume`, `admission`, `server` and `job` talk to the running server
-//! over its admin API (`client`); `switch` is what the switches among them share, `transfer` holds imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database directly, whether a server runs or not
+//! `account`, `key`, `network`, `reload`, `status`, `top`, `pause`, `resume`, `admission`, `server` and `job` talk to the running
+//! server over its admin API (`client`); `switch` is what the switches among them share, `transfer` holds imports and exports.
+//! `usage`, `jobs`, `audit`, `backup` and `db` read the database directly, whether a server runs or not
 //! (`data`); `restore` writes it, and only while no server runs. `check`, `tiers` and `schema` need only a tiers.yaml, and `diff`
 //! contacts a server only to compare with its running configuration. There are no prompts: commands run in scripts.
 
@@ -31,6 +32,7 @@ pub mod status;
 mod switch;
 mod table;
 pub mod tiers;
+pub mod top;
 mod transfer;
 pub mod usage;
 
@@ -136,6 +138,8 @@ pub enum CliError {
     StillBlocked(String, String),
     /// Standard output can't be written.
     Output(io::Error),
+    /// There is no terminal to draw on: why.
+    Terminal(String),
 }
 
 impl fmt::Display for CliError {
@@ -193,6 +197,10 @@ impl fmt::Display for CliError {
                 "error: {network} is still blocked, as part of {by}: unblock that, or remove it from tiers.yaml if listed there"
             ),
             Self::Output(error) => write!(f, "error: can't write the answer: {error}"),
+            Self::Terminal(why) => write!(
+                f,
+                "error: `tiergate top` needs a terminal: {why}; for a snapshot use `tiergate status` or `tiergate top --json`"
+            ),
         }
     }
 }
@@ -223,6 +231,7 @@ impl CliError {
             Self::Unfit(_) => "unfit",
             Self::StillBlocked(..) => "still_blocked",
             Self::Output(_) => "unwritable",
+            Self::Terminal(_) => "no_terminal",
         };
         let text = self.to_string();
         let error = text.strip_prefix("error: ").unwrap_or(&text);

@@ -16,6 +16,7 @@ mod presets;
 mod queries;
 mod relative;
 mod secrets;
+mod status;
 mod transfer;
 mod usage;
 mod verify;

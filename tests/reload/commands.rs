@@ -125,12 +125,12 @@ async fn reload_shows_the_changes_and_status_the_state() {
         "configuration  ",
         "tiers.yaml, in force since ",
         "0 of 8 places taken",
-        "search: 0 of 2 slots taken",
+        "0 of 2 busy",
     ] {
         assert!(said.out.contains(part), "{part}: {}", said.out);
     }
     let answer = json(&program.command(&["status", "--json"]).await.out);
-    assert_eq!(answer["queue"]["pools"][0]["slots"], 2, "{answer}");
+    assert_eq!(answer["upstreams"][0]["slots"], 2, "{answer}");
     assert_eq!(answer["config"]["restart"], serde_json::json!([]));
     save(&program, "nothing: of the kind");
     let said = program.command(&["reload", "--json", "--config", "good.yaml"]).await;
