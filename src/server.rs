@@ -44,7 +44,7 @@ use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, ConfigRequest, Json, Running};
 use crate::http::admin::quota_shares::{QuotaShares, count_each_minute};
-use crate::http::admin::{self, Admin};
+use crate::http::admin::{self, Admin, Sessions};
 use crate::http::recent::RecentRefusals;
 use crate::http::status::{self, Feed};
 use crate::policy::rules::Rules;
@@ -211,6 +211,7 @@ fn admin(parts: &Parts) -> (Arc<Admin>, mpsc::Receiver<ConfigRequest>) {
         recent: Arc::clone(&services.recent),
         started: services.started,
         token: Arc::clone(&parts.token),
+        sessions: Sessions::default(),
         running: Arc::clone(&parts.running),
         config_requests,
         open: AtomicBool::new(true),
@@ -318,12 +319,14 @@ async fn until(shutdown: impl Future<Output = ()>, background: &mut JoinSet<()>)
 
 /// The initial configuration, as the admin API shows it.
 fn initial(source: Option<&Source>, at: UnixTime) -> Running {
+    let seen = source.and_then(|source| Some((source, source.seen.as_ref().ok()?)));
     Running {
         name: source.map_or_else(|| "no file: a preset".to_owned(), Source::name),
         since: at,
-        document: source
-            .and_then(|source| source.seen.as_ref().ok())
-            .map_or(Json::Null, |bytes| config::document(bytes)),
+        document: seen.map_or(Json::Null, |(_, bytes)| config::document(bytes)),
+        lint: seen.map_or(Json::Null, |(source, bytes)| {
+            config::warnings(&source.file, &source.name(), bytes)
+        }),
         restart: DiffLine::to_json(&[]),
         last: ConfigLoad {
             at,

@@ -200,6 +200,13 @@ fn read_file(path: &Path, env: &EnvContext<'_>) -> Checked {
     }
 }
 
+/// The warnings about the content of `file`, as [`check`] finds them, for programs.
+pub fn warnings(file: &Path, name: &str, bytes: &[u8]) -> serde_json::Value {
+    read(name, bytes, &EnvContext::complete(&System, folder_of(file)))
+        .diagnostics
+        .to_json()
+}
+
 /// A file that can't be read.
 pub fn unreadable(name: &str, error: &io::Error) -> Checked {
     let message = format!("the file can't be read: {error}");

@@ -17,6 +17,8 @@ pub struct GateView {
     pub waiting: [u32; Priority::COUNT],
     /// By upstream, in the rules' order: slots of servers that are up and not drained, and slots in use.
     pub pools: Vec<(u32, u32)>,
+    /// By upstream, in the rules' order: the mean of its last slot times, once there are enough.
+    pub slot_times: Vec<Option<Span>>,
     /// By upstream, in the rules' order: its servers, by ascending id, with removed ones that still have jobs.
     pub servers: Vec<Vec<ServerState>>,
     /// All jobs in flight.
@@ -67,6 +69,7 @@ impl Gate {
         GateView {
             waiting: *policy.waiting(),
             pools: pools().map(|pool| (policy.slots(pool), policy.running(pool))).collect(),
+            slot_times: pools().map(|pool| policy.slot_time(pool)).collect(),
             servers: pools().map(|pool| policy.servers(pool).collect()).collect(),
             jobs: policy
                 .jobs()

@@ -17,6 +17,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_TIERGATE_ACCOUNT: HeaderName = HeaderName::from_static("x-tiergate-account");
 const X_TIERGATE_TIER: HeaderName = HeaderName::from_static("x-tiergate-tier");
 const X_TIERGATE_PRIORITY: HeaderName = HeaderName::from_static("x-tiergate-priority");
+/// The cookie of the operator's page on the admin listener. Browsers send it to every port of its host.
+pub const SESSION_COOKIE: &str = "tiergate_session";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -55,7 +57,41 @@ pub fn prepare_for_upstream(headers: &mut HeaderMap, client: Client, host: &str)
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
     remove_look_alikes(headers, client.peer_is_trusted);
+    remove_session_cookie(headers);
     set_forwarded(headers, client, host);
+}
+
+/// The cookies of a header line, each as `NAME=VALUE`.
+pub fn cookies(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
+}
+
+/// The value, if that cookie is the operator's session.
+pub fn session_in(cookie: &[u8]) -> Option<&[u8]> {
+    let rest = cookie.strip_prefix(SESSION_COOKIE.as_bytes())?.trim_ascii_start();
+    match rest.strip_prefix(b"=") {
+        Some(value) => Some(value.trim_ascii()),
+        None => rest.is_empty().then_some(rest),
+    }
+}
+
+/// Removes the operator's session: it would let an upstream server act as the operator. Other cookies stay as they are.
+fn remove_session_cookie(headers: &mut HeaderMap) {
+    let is_session = |cookie: &[u8]| session_in(cookie).is_some();
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    if !lines.any(|line| cookies(line).any(is_session)) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    headers.remove(header::COOKIE);
+    for line in lines {
+        let rest: Vec<&[u8]> = cookies(&line).filter(|cookie| !is_session(cookie)).collect();
+        let rest = rest.join(&b"; "[..]);
+        if !rest.is_empty() {
+            let rest = HeaderValue::from_bytes(&rest).expect("parts of a header line are valid header bytes");
+            headers.append(header::COOKIE, rest);
+        }
+    }
 }
 
 /// Adds the headers that tell the upstream server the caller and its tier, in place of any sent by the client.
@@ -208,6 +244,33 @@ mod tests {
         prepare_for_upstream(&mut headers, client, "api.example");
         add_caller_headers(&mut headers, Some(&account), &tier);
         headers
+    }
+
+    #[test]
+    fn the_operators_session_stays_here() {
+        let ours = "tiergate_session=0123456789abcdef";
+        for (lines, left) in [
+            (vec![ours], vec![]),
+            (vec!["a=1; b=\"2\";c=3"], vec!["a=1; b=\"2\";c=3"]),
+            (vec!["a=1;tiergate_session=x;b=2"], vec!["a=1; b=2"]),
+            (
+                vec!["tiergate_session = x ; a=tiergate_session"],
+                vec!["a=tiergate_session"],
+            ),
+            (
+                vec!["tiergate_sessions=1; xtiergate_session=2"],
+                vec!["tiergate_sessions=1; xtiergate_session=2"],
+            ),
+            (
+                vec!["a=1", ours, "tiergate_session", "b=2; tiergate_session="],
+                vec!["a=1", "b=2"],
+            ),
+        ] {
+            let lines: Vec<(&str, &str)> = lines.into_iter().map(|line| ("cookie", line)).collect();
+            let headers = sent(&lines, true);
+            let found: Vec<&HeaderValue> = headers.get_all(header::COOKIE).iter().collect();
+            assert_eq!(found, left, "{lines:?}");
+        }
     }
 
     #[test]

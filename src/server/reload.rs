@@ -46,6 +46,13 @@ pub(super) struct Reloader {
     health_tasks: HealthTasks,
 }
 
+/// What operators see of a file.
+struct Described {
+    document: Json,
+    /// Its warnings.
+    lint: Json,
+}
+
 /// The parts that a reload swaps, and those that stay.
 pub(super) struct Parts {
     pub(super) services: Arc<Services>,
@@ -124,9 +131,10 @@ impl Reloader {
         }
     }
 
-    /// Parses a file, and applies the command line's overrides. Returns the document to show beside it.
-    async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
+    /// Parses a file, and applies the command line's overrides. Returns what is shown beside it.
+    async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Described), ConfigErrors> {
         let (of, source) = (name.to_owned(), self.parts.source.clone());
+        let of_source = source.as_ref().map(|source| source.file.clone());
         let read = attempt(move || {
             let config = match source {
                 Some(source) => {
@@ -137,7 +145,9 @@ impl Reloader {
                 }
                 None => Config::parse_in(&of, &bytes, &System)?,
             };
-            Ok((config, config::document(&bytes)))
+            let lint = of_source.map_or(Json::Null, |file| config::warnings(&file, &of, &bytes));
+            let document = config::document(&bytes);
+            Ok((config, Described { document, lint }))
         });
         read.await.unwrap_or_else(|fault| Err(panicked(name, fault)))
     }
@@ -158,7 +168,7 @@ impl Reloader {
             }
         };
         let load = match read {
-            Ok((config, document)) => self.exchange(&name, config, document, at).await,
+            Ok((config, described)) => self.exchange(&name, config, described, at).await,
             Err(wrong) => Err(wrong),
         };
         let (reload, load) = load.unwrap_or_else(|wrong| {
@@ -194,7 +204,7 @@ impl Reloader {
         &mut self,
         name: &str,
         config: Config,
-        document: Json,
+        Described { document, lint }: Described,
         at: UnixTime,
     ) -> Result<(ReloadResult, ConfigLoad), ConfigErrors> {
         let before = self.parts.config.load_full();
@@ -237,6 +247,7 @@ impl Reloader {
                 before.since
             },
             document,
+            lint,
             restart: DiffLine::to_json(&restart),
             ..Running::clone(&before)
         }));

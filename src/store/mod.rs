@@ -51,6 +51,7 @@ mod retention;
 mod rollup;
 mod rows;
 mod runtime_file;
+mod session_secret;
 pub mod statistics;
 mod token;
 pub mod usage;
@@ -81,6 +82,7 @@ pub use record::{LedgerEntry, Record, RefusalRecord};
 pub use replay::{JobHistory, RestoredUsage};
 pub use retention::History;
 pub use runtime_file::{ADDRESS_FILE, clear_address, leave_address, left_address};
+pub use session_secret::SessionSecret;
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 pub use view::{CallerName, View, network_caller, user_caller};
 

@@ -106,6 +106,11 @@ impl AdminToken {
         self.0.as_bytes().ct_eq(presented).into()
     }
 
+    /// Whether the other is the same, compared in constant time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is(other.0.as_bytes())
+    }
+
     /// The token in plain text.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,7 +1,7 @@
 //! The files of tiergate's own pages: written by hand, embedded in the program, and named by their content, so that browsers may
 //! keep them for ever.
 //!
-//! `tokens.css`, `parts.css`, `base.js`, `queue.js` and `charts.js` are shared by all pages. A page's style and script are each
+//! `tokens.css`, `parts.css`, `base.js` and `queue.js` are shared by all pages. A page's style and script are each
 //! sent as one file.
 
 use std::borrow::Cow;
@@ -20,13 +20,16 @@ pub const ICONS: &str = include_str!("icons.svg");
 /// The status page, with places for what [`fill`] puts there.
 pub const STATUS_HTML: &str = include_str!("status.html");
 
+/// The operator's page, with places for what [`fill`] puts there.
+pub const OPERATOR_HTML: &str = include_str!("operator.html");
+
 /// Puts the shared parts before a page's own.
 macro_rules! style {
-    ($own:literal) => {
+    ($($own:literal),+) => {
         concat!(
             include_str!("tokens.css"),
             include_str!("parts.css"),
-            include_str!($own)
+            $(include_str!($own)),+
         )
     };
 }
@@ -35,7 +38,6 @@ macro_rules! script {
         concat!(
             include_str!("base.js"),
             include_str!("queue.js"),
-            include_str!("charts.js"),
             $(include_str!($own)),+
         )
     };
@@ -43,12 +45,36 @@ macro_rules! script {
 
 /// The assets of the status page.
 pub static STATUS: LazyLock<Assets> = LazyLock::new(|| Assets {
-    css: Asset::new("status", "css", "text/css; charset=utf-8", style!("status.css")),
+    css: Asset::new(
+        "status",
+        "css",
+        "text/css; charset=utf-8",
+        style!("charts.css", "status.css"),
+    ),
     js: Asset::new(
         "status",
         "js",
         "text/javascript; charset=utf-8",
-        script!("traffic.js", "yours.js", "status.js"),
+        script!("charts.js", "traffic.js", "yours.js", "status.js"),
+    ),
+    icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
+});
+
+/// The assets of the operator's page.
+pub static OPERATOR: LazyLock<Assets> = LazyLock::new(|| Assets {
+    css: Asset::new("operator", "css", "text/css; charset=utf-8", style!("operator.css")),
+    js: Asset::new(
+        "operator",
+        "js",
+        "text/javascript; charset=utf-8",
+        script!(
+            "operator/session.js",
+            "operator/overview.js",
+            "operator/lists.js",
+            "operator/accounts.js",
+            "operator/actions.js",
+            "operator/main.js"
+        ),
     ),
     icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
 });
@@ -79,17 +105,36 @@ pub struct Asset {
     /// Its media type.
     pub content_type: &'static str,
     /// Its content.
-    pub text: &'static str,
+    pub text: String,
 }
 
 impl Asset {
-    fn new(stem: &str, extension: &str, content_type: &'static str, text: &'static str) -> Self {
+    fn new(stem: &str, extension: &str, content_type: &'static str, text: &str) -> Self {
+        let text = lean(text);
         Self {
-            name: format!("{stem}.{:016x}.{extension}", fnv1a(text)),
+            name: format!("{stem}.{:016x}.{extension}", fnv1a(&text)),
             content_type,
             text,
         }
     }
+}
+
+/// The text without indentation, blank lines and the comments that have lines of their own.
+fn lean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_comment = false;
+    for line in text.lines().map(str::trim) {
+        let begins = line.starts_with("/*");
+        // What follows a comment on its line is no comment.
+        let ends = line.ends_with("*/");
+        let is_code = !in_comment && !(begins && (ends || !line.contains("*/"))) && !line.starts_with("//");
+        if is_code && !line.is_empty() {
+            out.push_str(line);
+            out.push('\n');
+        }
+        in_comment = (in_comment || begins) && !line.contains("*/");
+    }
+    out
 }
 
 /// FNV-1a, 64 bits: tells one version of a file from another, and guards against nobody.
@@ -143,17 +188,26 @@ pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
 mod tests {
     use super::*;
 
-    /// Both pages together are to be under 150 KB.
+    /// Whatever a browser loads of each page, without what the server writes into it.
     #[test]
-    fn the_status_page_is_small() {
-        let files: usize = STATUS.all().iter().map(|asset| asset.text.len()).sum();
-        let all = files + STATUS_HTML.len() + ICONS.len();
-        assert!(all < 75_000, "{all} bytes");
+    fn both_pages_are_small() {
+        let bytes = |assets: &Assets, html: &str| {
+            let files: usize = assets.all().iter().map(|asset| asset.text.len()).sum();
+            files + html.len() + ICONS.len()
+        };
+        let both = [bytes(&STATUS, STATUS_HTML), bytes(&OPERATOR, OPERATOR_HTML)];
+        assert!(both.iter().sum::<usize>() < 150_000, "{both:?} bytes");
+    }
+
+    #[test]
+    fn comments_and_indentation_are_not_sent() {
+        let text = "// a\n  b; // c\n/* d */\n/** e\n * f\n */\n  g\n\n/* h */ i\n";
+        assert_eq!(lean(text), "b; // c\ng\n/* h */ i\n");
     }
 
     #[test]
     fn an_asset_is_named_by_its_content() {
-        let [one, other] = ["a", "b"].map(|text| Asset::new("x", "js", "", Box::leak(text.into())).name);
+        let [one, other] = ["a", "b"].map(|text| Asset::new("x", "js", "", text).name);
         assert_eq!(one, "x.af63dc4c8601ec8c.js");
         assert_ne!(one, other);
     }
@@ -176,13 +230,16 @@ mod tests {
     /// The policy forbids what is inline, so a page may have none of it.
     #[test]
     fn nothing_is_inline() {
-        for text in [STATUS_HTML, ICONS, STATUS.js.text] {
+        let scripts = [&STATUS, &OPERATOR].map(|assets| &*assets.js.text);
+        for text in [STATUS_HTML, OPERATOR_HTML, ICONS].into_iter().chain(scripts) {
             assert!(!text.contains("style="), "an inline style");
             assert!(
                 !text.contains("onclick") && !text.contains("javascript:"),
                 "an inline script"
             );
         }
-        assert!(!STATUS_HTML.contains("<style") && !STATUS_HTML.contains("<script>"));
+        for html in [STATUS_HTML, OPERATOR_HTML] {
+            assert!(!html.contains("<style") && !html.contains("<script>"));
+        }
     }
 }

@@ -8,12 +8,14 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
 
+use super::account_use::usage_of;
 use super::accounts::{PAGE_DEFAULT, PAGE_MAX};
 use super::problem::Problem;
 use super::wire::AccountLine;
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
-use crate::policy::caller::AccountId;
+use crate::http::quotas::QuotaLine;
+use crate::policy::caller::{AccountId, Caller};
 use crate::store::{Account, AccountStore, AccountUse, ReadError};
 
 /// A page of accounts.
@@ -33,7 +35,16 @@ struct AccountListLine {
     used_30d: u64,
     /// The last of these days on which it was used; `null` if none.
     last_used_on: Option<String>,
+    /// With `usage=1`: each quota of its effective tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Vec<QuotaLine>>,
+    /// With `usage=1`: queued and running jobs of it and its users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<usize>,
 }
+
+/// The most accounts of a page with the usage of each quota, which takes the gate's lock for each.
+const USAGE_MAX: usize = 100;
 
 /// The parsed query.
 #[derive(Debug)]
@@ -44,6 +55,7 @@ struct AccountQuery {
     /// In lower case.
     search: Option<String>,
     by_used: bool,
+    usage: bool,
 }
 
 impl AccountQuery {
@@ -56,6 +68,7 @@ impl AccountQuery {
             tier: None,
             search: None,
             by_used: false,
+            usage: false,
         };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -75,12 +88,19 @@ impl AccountQuery {
                         _ => return Err(Problem::bad_request("`sort` is `used` or `name`")),
                     };
                 }
+                "usage" if matches!(value, "0" | "1") => parsed.usage = value == "1",
+                "usage" => return Err(Problem::bad_request("`usage` is 0 or 1")),
                 _ => {
                     return Err(Problem::bad_request(
-                        "the query may only have `after`, `limit`, `tier`, `search` and `sort`",
+                        "the query may only have `after`, `limit`, `tier`, `search`, `sort` and `usage`",
                     ));
                 }
             }
+        }
+        if parsed.usage && parsed.limit > USAGE_MAX {
+            return Err(Problem::bad_request(format!(
+                "with `usage=1`, `limit` is 1 to {USAGE_MAX}"
+            )));
         }
         match parsed.by_used && !parsed.after.is_empty() {
             true => Err(Problem::bad_request(
@@ -117,10 +137,10 @@ struct QueryResult {
     used: HashMap<AccountId, AccountUse>,
 }
 
-/// `GET /accounts?after=NAME&limit=N&tier=T&search=TEXT&sort=used|name`.
+/// `GET /accounts?after=NAME&limit=N&tier=T&search=TEXT&sort=used|name&usage=1`.
 pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<AccountPage>, Problem> {
     let query = AccountQuery::parse(query.as_deref().unwrap_or_default())?;
-    let now = admin.gate.clock().wall();
+    let (now, with_usage) = (admin.gate.clock().wall(), query.usage);
     let find = move |store: &AccountStore| match query.by_used {
         true => most_used(store, &query, store.used_by_all(now)?),
         false => {
@@ -135,18 +155,34 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     let found: Result<QueryResult, ReadError> = on_disk(&admin, find).await?;
     let QueryResult { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
     let next = accounts.last().filter(|_| more).map(|last| last.name.to_string());
+    let in_flight = with_usage.then(|| jobs_by_account(&admin));
     let line = |account: &Arc<Account>| {
         let used = used.get(&account.id).copied().unwrap_or_default();
         AccountListLine {
             account: AccountLine::of(account, &admin),
             used_30d: used.units,
             last_used_on: used.last_day.map(times::day),
+            usage: with_usage.then(|| usage_of(&admin, account, now)),
+            in_flight: in_flight
+                .as_ref()
+                .map(|jobs| jobs.get(&account.id).copied().unwrap_or(0)),
         }
     };
     Ok(Json(AccountPage {
         accounts: accounts.iter().map(line).collect(),
         next,
     }))
+}
+
+/// Jobs in flight of each account and its users.
+fn jobs_by_account(admin: &Admin) -> HashMap<AccountId, usize> {
+    let mut jobs = HashMap::new();
+    for job in admin.gate.view().jobs {
+        if let Caller::Account(id) | Caller::User { of: id, .. } = job.caller {
+            *jobs.entry(id).or_default() += 1;
+        }
+    }
+    jobs
 }
 
 /// The accounts that have used the most, then by name. Unused accounts come last.

@@ -13,6 +13,8 @@ use super::wire::AccountLine;
 use super::{Admin, on_disk, times};
 use crate::http::quotas::{self, QuotaLine};
 use crate::policy::caller::{AccountId, Caller};
+use crate::policy::time::UnixTime;
+use crate::store::Account;
 
 /// An account and its usage.
 #[derive(Debug, Serialize)]
@@ -34,17 +36,21 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let id = account.id;
     let last = on_disk(&admin, move |store| store.last_used(id)).await?;
     let last = last.map_err(|error| Problem::unreadable(&error))?;
-    let site = admin.site.load();
-    let standing = site
-        .callers
-        .standing_of(Arc::clone(&account), admin.gate.clock().wall());
-    let balance = quotas::balance(&standing, &admin.gate, &site.generation().rules);
     Ok(Json(AccountDetails {
-        usage: quotas::lines(&standing, &site.generation().rules, &balance),
+        usage: usage_of(&admin, &account, admin.gate.clock().wall()),
         account: AccountLine::of(&account, &admin),
         last_used: last.map(times::written),
         jobs: jobs(&admin, id),
     }))
+}
+
+/// The usage of each quota of the account's effective tier.
+pub(super) fn usage_of(admin: &Admin, account: &Arc<Account>, now: UnixTime) -> Vec<QuotaLine> {
+    let site = admin.site.load();
+    let standing = site.callers.standing_of(Arc::clone(account), now);
+    let rules = &site.generation().rules;
+    let balance = quotas::balance(&standing, &admin.gate, rules);
+    quotas::lines(&standing, rules, &balance)
 }
 
 /// Jobs of the account and its users: the highest priority first, then the oldest.

@@ -83,6 +83,8 @@ pub struct Running {
     pub since: UnixTime,
     /// Its content, without secrets.
     pub document: Json,
+    /// What `tiergate check --json` warns of; `null` without a file.
+    pub lint: Json,
     /// Changes in the file that need a restart: `{ "changes": [ … ] }`.
     pub restart: Json,
     /// The last configuration that was read.
@@ -141,6 +143,8 @@ pub(super) struct RunningPage {
     since: String,
     last: ConfigLoadLine,
     restart: Json,
+    /// The warnings about it.
+    warnings: Json,
     config: Json,
 }
 
@@ -151,6 +155,10 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
         since: written(running.since),
         last: running.last.into(),
         restart: running.restart["changes"].clone(),
+        warnings: match &running.lint["problems"] {
+            Json::Null => json!([]),
+            problems => problems.clone(),
+        },
         config: running.document,
     })
 }

@@ -4,6 +4,7 @@
 //! - `status`: all of it at a glance
 //! - `servers`: upstream servers, and draining them; `controls`: pausing, stopping and cancelling
 //! - `refusals`: the last refusals; `audit`: the audit log
+//! - `page`: the operator's page; `session`: its sessions
 //! - `config`: the configuration
 //! - `account_list`, `account_use`: accounts and their usage; `callers`: all callers that use most
 //! - `accounts`, `keys`, `networks`: changes
@@ -13,9 +14,9 @@
 //! - `problem`: errors
 //!
 //! `/metrics`, `/healthz` and `/readyz` are for monitoring and need no token. Everything else requires the operator token and
-//! answers 401 without it, whether the path exists or not; and 421 for a host that isn't the listener's, which a monitor may ask for.
+//! answers 401 without it, whether the path exists or not, but for the operator's page and its log-in; and 421 for a host that isn't the listener's, which a monitor may ask for.
 //!
-//! There are no sessions, cookies or roles: the token permits everything.
+//! There are no roles: the token permits everything, and so does a session of the operator's page, which began with the token.
 
 mod account_list;
 mod account_use;
@@ -31,6 +32,7 @@ mod keys;
 mod limits;
 mod networks;
 mod operator;
+mod page;
 mod pages;
 mod problem;
 pub mod quota_shares;
@@ -38,6 +40,7 @@ mod refusals;
 mod scrape;
 mod sent;
 mod servers;
+mod session;
 mod status;
 mod times;
 mod wire;
@@ -48,10 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
-use axum::extract::{Request, State};
-use axum::http::header;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -66,6 +66,7 @@ use self::hosts::LocalAddress;
 use self::operator::Peer;
 use self::problem::Problem;
 use self::quota_shares::QuotaShares;
+pub use self::session::Sessions;
 use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
@@ -117,6 +118,8 @@ pub struct Admin {
     pub started: Timestamp,
     /// The active operator token.
     pub token: Arc<ArcSwap<AdminToken>>,
+    /// The sessions of the operator's page.
+    pub sessions: Sessions,
     /// The active configuration.
     pub running: Arc<ArcSwap<Running>>,
     /// The channel to the reload task.
@@ -194,6 +197,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(pages::readyz));
     let guarded = Router::new()
         .route("/status", get(status::show))
+        .route("/traffic", get(page::traffic))
         .route("/queue", get(pages::queue))
         .route("/queue/{job}", delete(controls::cancel))
         .route("/dispatch/pause", post(controls::pause))
@@ -234,21 +238,11 @@ fn router(admin: Arc<Admin>) -> Router {
         )
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
-        .layer(from_fn_with_state(Arc::clone(&admin), guard))
+        .layer(from_fn_with_state(Arc::clone(&admin), session::guard))
         .layer(from_fn_with_state(Arc::clone(&admin), hosts::check));
-    let counted = open.merge(guarded).layer(from_fn(active::count));
+    let page = page::router().layer(from_fn_with_state(Arc::clone(&admin), hosts::check));
+    let counted = open.merge(page).merge(guarded).layer(from_fn(active::count));
     counted.with_state(admin)
-}
-
-/// Requires the operator token.
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Result<Response, Problem> {
-    let presented = request.headers().get(header::AUTHORIZATION);
-    let token = presented.and_then(|value| super::caller::bearer(value));
-    if token.is_some_and(|token| admin.token.load().is(token.trim_ascii())) {
-        Ok(next.run(request).await)
-    } else {
-        Err(Problem::unauthorized())
-    }
 }
 
 /// Runs blocking disk work beside the runtime's thread.

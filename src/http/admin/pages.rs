@@ -1,5 +1,6 @@
 //! Read-only pages for operators: health and the queue. Callers are shown by account name or network, never by key.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,10 +12,10 @@ use serde::Serialize;
 use super::Admin;
 use super::servers::ServerLine;
 use super::status::seconds;
-use crate::gate::JobView;
+use crate::gate::{GateView, JobView};
 use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, UpstreamId};
 use crate::policy::time::Span;
 
 /// Liveness: 200 while the process runs.
@@ -62,6 +63,9 @@ pub(super) struct JobLine {
     pub(super) tier: String,
     priority: u8,
     upstream: String,
+    /// The server that runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     /// `uploading` or `waiting`; `running`, `moving` (from a server that could not be reached) or `ending`.
     state: &'static str,
     /// Seconds since the job arrived, without those on its slot.
@@ -69,6 +73,9 @@ pub(super) struct JobLine {
     /// Seconds since it got its slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     running_s: Option<f64>,
+    /// Seconds until it is expected to get a slot, of a queued one in `GET /queue`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    starts_in_s: Option<f64>,
     /// Seconds until it is expected to have given back its slot, by the mean of its upstream's last slot times.
     #[serde(skip_serializing_if = "Option::is_none")]
     ends_in_s: Option<f64>,
@@ -91,12 +98,60 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
         servers: servers.remove(&id).unwrap_or_default(),
     });
     let pools = pools.collect();
+    let mut expected = Expected::of(&view);
+    let waiting = |job: &JobView| {
+        let (starts_in, ends_in) = expected.next(job.pool);
+        JobLine {
+            starts_in_s: starts_in.map(seconds),
+            ends_in_s: ends_in.map(seconds),
+            ..line(job)
+        }
+    };
     Json(QueuePage {
         seats: view.rules.queue.length,
-        waiting: view.jobs.iter().filter(waits).map(line).collect(),
+        waiting: view.jobs.iter().filter(waits).map(waiting).collect(),
         running: view.jobs.iter().filter(|job| !waits(job)).map(line).collect(),
         pools,
     })
+}
+
+/// When queued jobs are expected to get a slot: they leave one after the other, as fast as the slots of their upstream become free.
+struct Expected {
+    paused: bool,
+    /// Of each upstream: slots, those in use, the mean slot time, and the queued jobs so far.
+    pools: HashMap<UpstreamId, (u32, u32, Option<Span>, u64)>,
+}
+
+impl Expected {
+    fn of(view: &GateView) -> Self {
+        let pools = view.rules.upstreams.ids().zip(&view.pools).zip(&view.slot_times);
+        Self {
+            paused: view.paused,
+            pools: pools
+                .map(|((id, (slots, running)), slot_time)| (id, (*slots, *running, *slot_time, 0)))
+                .collect(),
+        }
+    }
+
+    /// When the next job of that upstream is expected to begin and to end, from now.
+    fn next(&mut self, pool: UpstreamId) -> (Option<Span>, Option<Span>) {
+        let Some((slots, running, slot_time, before)) = self.pools.get_mut(&pool) else {
+            return (None, None);
+        };
+        let turns = (*before + 1).saturating_sub(u64::from(slots.saturating_sub(*running)));
+        *before += 1;
+        if self.paused || *slots == 0 {
+            return (None, None);
+        }
+        let after = |slot_time: Span| Span::from_nanos(slot_time.as_nanos().saturating_mul(turns) / u64::from(*slots));
+        let starts_in = if turns == 0 {
+            Some(Span::ZERO)
+        } else {
+            slot_time.map(after)
+        };
+        let ends_in = starts_in.zip(*slot_time).map(|(start, takes)| start + takes);
+        (starts_in, ends_in)
+    }
 }
 
 impl Admin {
@@ -119,6 +174,14 @@ impl Admin {
                 .upstreams
                 .get(job.pool)
                 .map_or_else(String::new, |pool| pool.name.clone()),
+            server: match job.state {
+                JobState::Running { server, .. } => rules
+                    .upstreams
+                    .get(job.pool)
+                    .and_then(|pool| pool.servers.get(server))
+                    .map(|server| server.name.clone()),
+                _ => None,
+            },
             state: match job.state {
                 JobState::Uploading => "uploading",
                 JobState::Waiting => "waiting",
@@ -128,6 +191,7 @@ impl Admin {
             },
             waited_s: seconds(Span::from_nanos(job.age.as_nanos() - running.as_nanos())),
             running_s: job.running.map(seconds),
+            starts_in_s: None,
             ends_in_s: job.ends_in.map(seconds),
         }
     }

@@ -20,6 +20,7 @@ pub struct Problem {
     reason: &'static str,
     error: Cow<'static, str>,
     lines: Vec<LineError>,
+    retry_after: Option<Span>,
 }
 
 /// An error in a line of an import.
@@ -46,6 +47,7 @@ impl Problem {
             reason,
             error: error.into(),
             lines: Vec::new(),
+            retry_after: None,
         }
     }
 
@@ -59,6 +61,40 @@ impl Problem {
         let error = "this needs the operator's token: Authorization: Bearer TOKEN (TIERGATE_ADMIN_TOKEN, or where `admin` \
                      in tiers.yaml says, or the file admin.token in data_dir)";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
+    }
+
+    /// A log-in with a wrong token; so many further attempts are possible at once.
+    pub fn wrong_token(left: usize) -> Self {
+        let left = match left {
+            0 => "try again in a minute".to_owned(),
+            1 => "one attempt is left this minute".to_owned(),
+            left => format!("{left} attempts are left this minute"),
+        };
+        let error = format!("this is not the operator's token: {left}");
+        Self::new(StatusCode::FORBIDDEN, "wrong_token", error)
+    }
+
+    /// There were too many log-ins with a wrong token.
+    pub fn too_many_attempts(retry_after: Span) -> Self {
+        let seconds = retry_after.as_secs_ceil();
+        let error = format!("too many log-ins with a wrong token: try again in {seconds} s");
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", error)
+        }
+    }
+
+    /// A request by a session that the operator's own page would not make.
+    pub fn foreign() -> Self {
+        let error =
+            "a request by a session must come from the operator's page itself, and a change needs its X-Tiergate-CSRF";
+        Self::new(StatusCode::FORBIDDEN, "foreign_request", error)
+    }
+
+    /// The system has no random bytes for a session.
+    pub fn no_session(error: &std::io::Error) -> Self {
+        let error = format!("the system gives no random bytes: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
     }
 
     /// There is no such path.
@@ -223,6 +259,10 @@ impl IntoResponse for Problem {
             lines: &self.lines,
         };
         let mut response = (self.status, Json(body)).into_response();
+        if let Some(retry_after) = self.retry_after {
+            let seconds = HeaderValue::from(retry_after.as_secs_ceil());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let headers = response.headers_mut();
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -245,6 +245,11 @@ impl Feed {
         (self.look(), self.traffic.held())
     }
 
+    /// The past as a JSON object, with each period under its name.
+    pub async fn past(&self) -> String {
+        self.data().await.1.json()
+    }
+
     /// The page, made at most once for each look and period.
     async fn page(&self, period: usize) -> Option<Bytes> {
         let (look, held) = self.data().await;
@@ -345,9 +350,10 @@ async fn events(State(feed): State<Arc<Feed>>, Extension(visitor): Extension<Vis
     )
 }
 
-fn asset_response(asset: &'static Asset) -> Response {
+/// An asset, to be kept for ever.
+pub(super) fn asset_response(asset: &'static Asset) -> Response {
     with_headers(
-        Body::from(asset.text),
+        Body::from(&*asset.text),
         [
             (header::CONTENT_TYPE, asset.content_type),
             (header::CACHE_CONTROL, web::CACHE_FOR_EVER),
@@ -355,7 +361,8 @@ fn asset_response(asset: &'static Asset) -> Response {
     )
 }
 
-fn with_headers<const N: usize>(body: Body, headers: [(HeaderName, &'static str); N]) -> Response {
+/// A response with these headers.
+pub(super) fn with_headers<const N: usize>(body: Body, headers: [(HeaderName, &'static str); N]) -> Response {
     let mut response = Response::new(body);
     let safe = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     for (name, value) in headers.into_iter().chain([safe]) {
