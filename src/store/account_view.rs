@@ -43,8 +43,10 @@ impl AccountView {
             return None;
         }
         let hash = keys::hash(key);
-        self.listed_owner(&hash)
-            .or_else(|| self.directory.stored_owner(&hash, now))
+        let owner = self.listed_owner(&hash);
+        let owner = owner.or_else(|| self.directory.stored_owner(&hash, now))?;
+        self.directory.sightings().used(KeyId::of(&hash), key, now);
+        Some(owner)
     }
 
     // A declared key never expires.

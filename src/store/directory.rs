@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq;
 
 use super::account::{Account, Origin};
 use super::interner::Interner;
+use super::key_sightings::KeySightings;
 use super::keys::{Key, KeyHash, KeyId};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
@@ -26,6 +27,7 @@ use crate::policy::time::UnixTime;
 pub struct Directory {
     state: RwLock<DirectoryState>,
     interner: Interner,
+    sightings: KeySightings,
 }
 
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
@@ -138,12 +140,18 @@ impl Directory {
         Self {
             state: RwLock::new(DirectoryState::of(accounts)),
             interner,
+            sightings: KeySightings::default(),
         }
     }
 
     /// Strings shared by accounts.
     pub(super) const fn interner(&self) -> &Interner {
         &self.interner
+    }
+
+    /// When keys were last used.
+    pub const fn sightings(&self) -> &KeySightings {
+        &self.sightings
     }
 
     /// The stored account with that key, if the key has not expired.

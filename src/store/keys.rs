@@ -173,6 +173,11 @@ impl KeyId {
         id.copy_from_slice(&hash[..6]);
         Self(id)
     }
+
+    /// One of so many groups of about the same size.
+    pub(super) fn shard(self, shards: usize) -> usize {
+        usize::from(self.0[0]) % shards
+    }
 }
 
 impl fmt::Display for KeyId {

@@ -37,10 +37,10 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    fn of(minted: &Minted, now: UnixTime) -> Self {
+    fn of(minted: &Minted, admin: &Admin, now: UnixTime) -> Self {
         Self {
             key: minted.secret.reveal().to_owned(),
-            line: KeyLine::of(&minted.key, now),
+            line: KeyLine::of(&minted.key, admin, now),
         }
     }
 }
@@ -93,7 +93,7 @@ pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
     let now = admin.gate.clock().wall();
     Ok(Json(KeyList {
-        keys: account.keys().iter().map(|key| KeyLine::of(key, now)).collect(),
+        keys: account.keys().iter().map(|key| KeyLine::of(key, &admin, now)).collect(),
     }))
 }
 
@@ -111,7 +111,7 @@ pub async fn add(
         .map(|expires| times::ahead(expires, "expires", now));
     let expires = expires.transpose()?;
     let minted = on_disk(&admin, move |store| store.mint(&name, line.label, expires, stamp)).await??;
-    Ok((StatusCode::CREATED, NOT_STORED, Json(NewKey::of(&minted, now))))
+    Ok((StatusCode::CREATED, NOT_STORED, Json(NewKey::of(&minted, &admin, now))))
 }
 
 /// `POST /keys/{id}/rotate`.
@@ -128,8 +128,8 @@ pub async fn rotate(
     };
     let (minted, old) = on_disk(&admin, move |store| store.rotate(id, overlap, stamp)).await??;
     let rotated = Rotated {
-        new: NewKey::of(&minted, now),
-        old: KeyLine::of(&old, now),
+        new: NewKey::of(&minted, &admin, now),
+        old: KeyLine::of(&old, &admin, now),
     };
     Ok((StatusCode::CREATED, NOT_STORED, Json(rotated)))
 }
@@ -142,7 +142,7 @@ pub async fn revoke(
 ) -> Result<Json<KeyLine>, Problem> {
     let (id, now) = (id_of(&id)?, stamp.at);
     let key = on_disk(&admin, move |store| store.revoke(id, stamp)).await??;
-    Ok(Json(KeyLine::of(&key, now)))
+    Ok(Json(KeyLine::of(&key, &admin, now)))
 }
 
 fn id_of(text: &str) -> Result<KeyId, Problem> {

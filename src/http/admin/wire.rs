@@ -107,6 +107,10 @@ impl AccountLine {
 pub struct KeyLine {
     id: String,
     label: String,
+    /// Its first characters, if it was created or used since the start.
+    begins: Option<String>,
+    /// Its last use since the start, to the second.
+    last_used: Option<String>,
     created: String,
     expires: Option<String>,
     expired: bool,
@@ -114,9 +118,12 @@ pub struct KeyLine {
 
 impl KeyLine {
     /// The key at that time.
-    pub fn of(key: &Key, now: UnixTime) -> Self {
+    pub fn of(key: &Key, admin: &Admin, now: UnixTime) -> Self {
+        let (begins, last_used) = admin.store.directory().sightings().of(key.id());
         Self {
             id: key.id().to_string(),
+            begins,
+            last_used: last_used.map(times::written),
             label: key.label.to_string(),
             created: times::written(key.created),
             expires: key.expires.map(times::written),

@@ -268,6 +268,7 @@ impl AccountStore {
             expires,
             ..Key::plain(secret.hash(), now)
         };
+        self.directory.sightings().created(key.id(), secret.reveal().as_bytes());
         keys.push(key.clone());
         Ok((Minted { secret, key }, keys))
     }
