@@ -215,6 +215,7 @@ test('it works by keyboard, and axe-core finds nothing serious', async () => {
   await page.keyboard.press('Escape');
   assert.match(await page.textContent('#k-ans'), /^Total/);
   await page.click('#t-occ summary');
+  await page.waitForSelector('#t-occ tbody tr'); // it is filled by the event of its opening, a moment after the click
   assert.equal((await page.$$('#t-occ tbody tr')).length, 60);
   await page.click('#pause');
   assert.match(await page.textContent('#live'), /Paused/);
