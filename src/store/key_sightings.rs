@@ -95,9 +95,9 @@ mod tests {
         assert_eq!(sightings.of(id), (None, None));
         sightings.created(id, key);
         assert_eq!(sightings.of(id), (Some("tg_abcd".to_owned()), None));
-        let at = |ms| UnixTime::from_millis(1_700_000_000_000 + ms);
+        let at = |ms: u64| UnixTime::from_millis(1_700_000_000_000 + ms);
         // Within a second it isn't noted again, and an earlier one never.
-        for (used, last) in [(0, 0), (999, 0), (1_000, 1_000), (10, 1_000), (5_000, 5_000)] {
+        for (used, last) in [(0_u64, 0), (999, 0), (1_000, 1_000), (10, 1_000), (5_000, 5_000)] {
             sightings.used(id, key, at(used));
             assert_eq!(sightings.of(id).1, Some(at(last)), "{used}");
         }

@@ -25,6 +25,7 @@ mod limits;
 mod load;
 mod metrics;
 mod metrics_page;
+mod operator_page;
 mod operators;
 mod overspend;
 mod quota_answers;

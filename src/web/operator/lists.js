@@ -4,7 +4,7 @@ const ROWS_DRAWN = 200;
 function drawJobs({ queue, status }, force) {
   const ends = s => (s === undefined ? `<span class="dim">${status.paused ? 'paused' : 'unknown'}</span>` : s < 1 ? 'any moment' : `in ≈ ${roughly(s)}`);
   const head = job =>
-    `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job.caller)}</th><td class="opt">${esc(job.tier)}</td>`;
+    `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job.caller)} <span class="dim opt nowrap">${esc(job.tier)}</span></th>`;
   const waiting = queue.waiting
     .slice(0, ROWS_DRAWN)
     .map(
@@ -18,12 +18,12 @@ function drawJobs({ queue, status }, force) {
         `<tr>${head(job)}<td class="nowrap">${age(job.running_s ?? job.waited_s)}</td><td class="nowrap">${job.state === 'running' ? (job.ends_in_s === 0 ? '<span class="dim">longer than usual</span>' : ends(job.ends_in_s)) : `<span class="dim">${esc(job.state)}</span>`}</td><td class="opt"><code>${esc(job.server ?? job.upstream)}</code></td></tr>`,
     );
   for (const [rows, of, columns] of [
-    [waiting, queue.waiting, 6],
-    [running, queue.running, 6],
+    [waiting, queue.waiting, 5],
+    [running, queue.running, 5],
   ])
     if (of.length > ROWS_DRAWN) rows.push(`<tr><td colspan="${columns}" class="dim">and ${count(of.length - ROWS_DRAWN)} more</td></tr>`);
-  put($('#t-wait'), waiting.join('') || emptyRow(6, 'Nobody waits', status.paused ? 'Dispatch is paused: whoever comes now will wait.' : 'A search without a free slot appears here.'), force);
-  put($('#t-run'), running.join('') || emptyRow(6, 'Nothing runs', 'A search appears here when it gets a slot.'), force);
+  put($('#t-wait'), waiting.join('') || emptyRow(5, 'Nobody waits', status.paused ? 'Dispatch is paused: whoever comes now will wait.' : 'A search without a free slot appears here.'), force);
+  put($('#t-run'), running.join('') || emptyRow(5, 'Nothing runs', 'A search appears here when it gets a slot.'), force);
   set($('#n-jobs'), `${count(queue.waiting.length)} + ${count(queue.running.length)}`);
   set($('#c-jobs'), `${count(queue.waiting.length)} + ${count(queue.running.length)}`);
 }
@@ -158,6 +158,12 @@ const ACTS = {
   job_cancel: 'Cancelled a search',
   reload_asked: 'Asked for a reload',
   reload: 'Configuration applied',
+  list_change: 'Accounts in tiers.yaml changed',
+  account_import: 'Imported accounts',
+  network_block: 'Blocked a network',
+  network_unblock: 'Unblocked a network',
+  network_change: 'Changed a network',
+  network_remove: 'Removed a network',
   account_change: 'Changed an account',
   account_add: 'Added an account',
   account_remove: 'Removed an account',

@@ -86,8 +86,8 @@ function begin() {
   lost = false;
   set($('#s-live'), sign('off', 'Connecting…'));
   for (const [at, columns] of [
-    ['#t-wait', 6],
-    ['#t-run', 6],
+    ['#t-wait', 5],
+    ['#t-run', 5],
     ['#t-servers', 5],
     ['#t-ref', 5],
     ['#t-acc', 6],

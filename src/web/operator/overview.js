@@ -172,6 +172,6 @@ function slotsOf(server, queue) {
 function drawTiers({ tiers }) {
   const n = v => (v ? `<b class="on">${count(v)}</b>` : '<span class="dim">0</span>');
   const row = tier =>
-    `<tr><th scope="row">${square(tier.priority, true)}${esc(tier.tier)}${tier.tier === latest.anonymous ? ' <span class="dim">without a key</span>' : ''}</th><td class="num">${n(tier.waiting)}</td><td class="num">${n(tier.running)}</td><td class="num">${n(tier.refused_last_minute)}</td></tr>`;
+    `<tr><th scope="row">${square(tier.priority, true)}${esc(tier.tier)}${tier.tier === latest.anonymous ? ' <span class="dim opt">without a key</span>' : ''}</th><td class="num">${n(tier.waiting)}</td><td class="num">${n(tier.running)}</td><td class="num">${n(tier.refused_last_minute)}</td></tr>`;
   put($('#t-tiers'), [...tiers].sort((a, b) => b.priority - a.priority).map(row).join(''));
 }
