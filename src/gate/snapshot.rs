@@ -26,6 +26,10 @@ pub struct Snapshot {
     pub places: Option<Vec<Place>>,
     /// The upstreams, in the rules' order.
     pub pools: Vec<PoolSnapshot>,
+    /// Whether an operator has paused dispatch.
+    pub is_paused: bool,
+    /// Whether an operator has stopped admission.
+    pub is_admission_stopped: bool,
     /// Whether admission has ended.
     pub is_closing: bool,
     /// Whether usage can be recorded; otherwise everybody is refused.
@@ -94,6 +98,8 @@ impl Gate {
                 jobs.into_iter().filter_map(place).collect()
             }),
             pools: rules.upstreams.ids().map(|id| pool(policy, &rules, id, now)).collect(),
+            is_paused: policy.is_paused(),
+            is_admission_stopped: policy.is_admission_stopped(),
             is_closing: policy.is_closing(),
             is_recording,
             rules,

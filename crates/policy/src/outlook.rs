@@ -17,6 +17,8 @@ pub enum Outlook {
     Full,
     /// A server that shuts down.
     Closed,
+    /// Admission that an operator has stopped.
+    Stopped,
 }
 
 /// Whether the queue has a place for a job of some priority.
@@ -50,7 +52,10 @@ impl Policy {
         if self.closing {
             return Outlook::Closed;
         }
-        if self.pools[pool].free().is_some() {
+        if self.admission_stopped {
+            return Outlook::Stopped;
+        }
+        if self.dispatchable(pool).is_some() {
             return Outlook::Slot;
         }
         let may_displace = || tier.displacements_per_minute > 0 && !self.displacements.are_exhausted(now);
@@ -61,9 +66,10 @@ impl Policy {
         }
     }
 
-    /// How long a new job of that priority would wait; `None` while no server of the pool is up, so that nobody can tell.
+    /// How long a new job of that priority would wait; `None` while no server of the pool is up or dispatch is paused, so that
+    /// nobody can tell.
     pub fn expected_wait(&self, pool: UpstreamId, priority: Priority) -> Option<Span> {
-        (self.slots(pool) > 0).then(|| self.estimate(pool, priority))
+        (self.slots(pool) > 0 && !self.paused).then(|| self.estimate(pool, priority))
     }
 
     /// The queued jobs, the next to be served first and the first to be displaced last (with `lifeline`, one of some slots goes

@@ -40,6 +40,14 @@ impl Headline {
             let text = "Requests that run are finished; new ones are refused.";
             return said(Mood::Bad, "Shutting down", text);
         }
+        if snapshot.is_admission_stopped {
+            let text = "New requests are refused for now. Queued and running ones go on.";
+            return said(Mood::Bad, "Closed for the moment", text);
+        }
+        if snapshot.is_paused {
+            let text = format!("{} Requests keep their places until it goes on.", places_taken(queue));
+            return said(Mood::Warn, "Paused", text);
+        }
         if !snapshot.is_recording {
             let text = "Usage can't be recorded, so requests are refused until it can.";
             return said(Mood::Bad, "Unavailable", text);

@@ -117,6 +117,8 @@ pub enum How {
     Displaces,
     Full,
     Closed,
+    /// An operator has stopped admission.
+    Stopped,
     /// Usage can't be recorded.
     Unavailable,
 }
@@ -149,7 +151,7 @@ impl Live {
         Self {
             headline: Headline::of(snapshot, &queue, &upstreams),
             queue,
-            paused: false,
+            paused: snapshot.is_paused,
             upstreams,
         }
     }
@@ -195,6 +197,7 @@ impl AdmissionLine {
     fn of(prospect: &Prospect, rules: &Rules, is_recording: bool) -> Self {
         let how = match prospect.outlook {
             Outlook::Closed => How::Closed,
+            Outlook::Stopped => How::Stopped,
             _ if !is_recording => How::Unavailable,
             Outlook::Slot => How::Slot,
             Outlook::Place => How::Place,
@@ -205,7 +208,9 @@ impl AdmissionLine {
             Outlook::Displaces(of) if how == How::Displaces => Some(of.get()),
             _ => None,
         };
-        let wait = prospect.wait.filter(|_| !matches!(how, How::Closed | How::Unavailable));
+        let wait = prospect
+            .wait
+            .filter(|_| !matches!(how, How::Closed | How::Stopped | How::Unavailable));
         // A tenth of a second: estimates are rougher than that.
         let seconds = wait.map(|wait| (wait.as_secs_f64() * 10.0).round() / 10.0);
         Self {

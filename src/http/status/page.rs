@@ -263,6 +263,7 @@ fn admission_row(line: &AdmissionLine) -> String {
         (How::Displaces, of) => format!("displaces a\u{a0}{}", of.unwrap_or_default()),
         (How::Full, _) => "no place to take".to_owned(),
         (How::Closed, _) => "shutting down".to_owned(),
+        (How::Stopped, _) => "closed to new requests".to_owned(),
         (How::Unavailable, _) => "usage can&#39;t be recorded".to_owned(),
     };
     let wait = match line.wait_s {

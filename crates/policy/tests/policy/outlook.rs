@@ -228,3 +228,19 @@ fn a_server_that_closes_admits_nobody() {
     assert_eq!(told.policy.outlook(UpstreamId(0), &tier, told.now), Outlook::Closed);
     assert_eq!(tier.priority, Priority::HIGHEST);
 }
+
+/// While dispatch is paused a free slot is nobody's, and while admission is stopped nobody is let in.
+#[test]
+fn what_an_operator_switches_shows_in_the_outlook() {
+    let mut told = Told::new(Within::Fifo);
+    let tier = told.policy.rules().tier(TierId(6)).clone();
+    let of = |told: &Told| told.policy.outlook(UpstreamId(0), &tier, told.now);
+    told.policy.pause();
+    assert_eq!(of(&told), Outlook::Place);
+    assert_eq!(told.policy.expected_wait(UpstreamId(0), tier.priority), None);
+    told.policy.stop_admission();
+    assert_eq!(of(&told), Outlook::Stopped);
+    told.policy.start_admission();
+    assert_eq!(told.policy.resume(told.now), []);
+    assert_eq!(of(&told), Outlook::Slot);
+}
