@@ -3,6 +3,8 @@
 //! `cargo demo` makes and indexes some pictures, starts tiergate with tiers.yaml in front of the search, and prints the
 //! addresses. `--traffic` adds simulated clients, so that one can watch the queue fill.
 //!
+//! `--observe` starts Prometheus beside it.
+//!
 //! `proxy.rs` is everything that concerns tiergate; `search_server.rs` is the upstream server behind it; `index.rs`,
 //! `descriptor.rs` and `scenes.rs` are the search itself; `traffic.rs` simulates clients.
 
@@ -13,6 +15,7 @@
 
 mod descriptor;
 mod index;
+mod observe;
 mod proxy;
 mod scenes;
 mod search_server;
@@ -29,11 +32,13 @@ use std::{env, fs, process};
 
 use clap::Parser;
 use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::index::Index;
-use crate::proxy::{Addresses, KEY_HEADER, Proxy, Sponsor};
+use crate::observe::Prometheus;
+use crate::proxy::{Addresses, KEY_HEADER, Proxy};
 use crate::traffic::Endpoints;
 
 /// Run an image search with tiergate in front of it
@@ -61,6 +66,9 @@ struct Flags {
     /// Simulate sponsors and anonymous clients, and print the queue once a second
     #[arg(long)]
     traffic: bool,
+    /// Start the installed Prometheus beside the demo, with tiergate's rules
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = observe::DEFAULT_ADDRESS)]
+    observe: Option<SocketAddr>,
     /// Stop after N seconds instead of at Ctrl-C
     #[arg(long, value_name = "N")]
     seconds: Option<u32>,
@@ -82,7 +90,14 @@ async fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     // Bind first, so that an address in use is reported before the pictures are made.
-    let search = bind_search(flags.upstream_port).await?;
+    let search = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.upstream_port))
+        .await
+        .map_err(|error| {
+            format!(
+                "can't listen on 127.0.0.1:{}: {error} (see --upstream-port)",
+                flags.upstream_port
+            )
+        })?;
     let addresses = Addresses {
         listen: flags.listen,
         admin: flags.admin,
@@ -106,7 +121,30 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         admin: reachable(proxy.admin_address()),
         token,
     };
-    print_addresses(&endpoints, addresses.upstream, &query, sponsors.last());
+    println!("tiergate        http://{}/search", endpoints.public);
+    println!("its metrics     http://{}/metrics", endpoints.admin);
+    println!(
+        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
+        endpoints.token, endpoints.admin
+    );
+    let prometheus = (flags.observe)
+        .map(|listen| Prometheus::start(endpoints.admin, listen))
+        .transpose()?;
+    if let Some(prometheus) = &prometheus {
+        println!("prometheus      {}", observe::graph(prometheus.address));
+    }
+    println!("search service  http://{}/search, behind tiergate", addresses.upstream);
+    println!(
+        "\nAs a stranger: curl --data-binary @{} http://{}/search",
+        query.path.display(),
+        endpoints.public
+    );
+    if let Some(sponsor) = sponsors.last() {
+        println!(
+            "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
+            sponsor.key, endpoints.public
+        );
+    }
 
     // Shut down from front to back: the clients, then the proxy, then the search service.
     let (stop, close_proxy, close_search) = (
@@ -114,7 +152,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         CancellationToken::new(),
         CancellationToken::new(),
     );
-    let clients = async {
+    let crowd = async {
         if flags.traffic {
             traffic::run(endpoints, &sponsors, &anonymous, traffic::uploads(&index), stop.clone()).await;
         } else {
@@ -133,38 +171,10 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         stop.run_until_cancelled(asked_to_stop(flags.seconds)).await;
         stop.cancel();
     };
-    let ((), front, back, ()) = tokio::join!(clients, front, back, until);
+    let ((), front, back, ()) = tokio::join!(crowd, front, back, until);
     front.map_err(|error| format!("tiergate: {error}"))?;
     back.map_err(|error| format!("the search service: {error}"))?;
     Ok(())
-}
-
-/// Where the search service listens.
-async fn bind_search(port: u16) -> Result<TcpListener, String> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    bound.map_err(|error| format!("can't listen on 127.0.0.1:{port}: {error} (see --upstream-port)"))
-}
-
-/// Prints where everything listens, and a command for each kind of caller.
-fn print_addresses(endpoints: &Endpoints, upstream: SocketAddr, query: &QueryFile, sponsor: Option<&Sponsor>) {
-    println!("tiergate        http://{}/search", endpoints.public);
-    println!("its metrics     http://{}/metrics", endpoints.admin);
-    println!(
-        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
-        endpoints.token, endpoints.admin
-    );
-    println!("search service  http://{}/search, behind tiergate", upstream);
-    println!(
-        "\nAs a stranger: curl --data-binary @{} http://{}/search",
-        query.path.display(),
-        endpoints.public
-    );
-    if let Some(sponsor) = sponsor {
-        println!(
-            "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
-            sponsor.key, endpoints.public
-        );
-    }
 }
 
 /// The given file, or the first default that exists.
@@ -205,7 +215,7 @@ fn indexed(flags: &Flags) -> Result<Index, String> {
     }
 }
 
-/// Waits for Ctrl-C, or that many seconds.
+/// Waits for Ctrl-C, SIGTERM, or that many seconds.
 async fn asked_to_stop(seconds: Option<u32>) {
     let time_is_up = async {
         match seconds {
@@ -213,8 +223,15 @@ async fn asked_to_stop(seconds: Option<u32>) {
             None => std::future::pending().await,
         }
     };
+    let terminated = async {
+        match tokio::signal::unix::signal(SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = time_is_up => {}
+        _ = terminated => {}
         pressed = tokio::signal::ctrl_c() => if let Err(error) = pressed {
             eprintln!("demo: can't handle Ctrl-C: {error}");
         },
