@@ -18,6 +18,7 @@ use image::error::{DecodingError, ImageFormatHint};
 use image::{ImageError, ImageFormat, ImageReader, RgbImage, imageops};
 
 use crate::descriptor::{Descriptor, ImageRegion, similarity};
+use crate::progress::Progress;
 use crate::scenes;
 
 /// Images that a folder may have; those beyond it, by name, are left out with a warning.
@@ -33,6 +34,10 @@ const DECODE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const DESCRIBED_SIDE_MAX: u32 = 960;
 /// JPEG quality of the pictures made here.
 const MADE_QUALITY: u8 = 88;
+/// The size of a thumbnail in pixels.
+pub const THUMBNAIL: (u32, u32) = (256, 144);
+/// JPEG quality of thumbnails.
+const THUMBNAIL_QUALITY: u8 = 80;
 /// The mean luma, in levels of 0 to 255, below which an edge of a query is taken for a black border.
 const BORDER_LUMA_MAX: f32 = 20.0;
 /// The share of a side that may be border, on each end.
@@ -44,6 +49,8 @@ pub struct Picture {
     pub name: String,
     /// Its media type, for those who fetch it.
     pub media_type: &'static str,
+    /// A JPEG file of [`THUMBNAIL`]'s size, which shows the middle of the image.
+    pub thumbnail: Vec<u8>,
     file: ImageSource,
     looks: Vec<Descriptor>,
 }
@@ -90,12 +97,13 @@ pub struct Index {
 
 impl Index {
     /// Makes `count` pictures of `size` from the seed, and indexes them.
-    pub fn made(seed: u64, count: usize, size: (u32, u32)) -> Self {
-        Self::new(in_parallel(count.min(IMAGES_MAX), |number| {
+    pub fn made(seed: u64, count: usize, size: (u32, u32), progress: &Progress) -> Self {
+        Self::new(in_parallel(count.min(IMAGES_MAX), progress, |number| {
             let image = scenes::paint(seed, number as u64, size);
             Picture {
                 name: format!("scene-{number:04}.jpg"),
                 media_type: "image/jpeg",
+                thumbnail: thumbnail(&image),
                 looks: looks(&image),
                 file: ImageSource::Made(jpeg(&image, MADE_QUALITY)),
             }
@@ -106,7 +114,7 @@ impl Index {
     ///
     /// # Errors
     /// The folder can't be read.
-    pub fn of_folder(folder: &Path) -> io::Result<(Self, Vec<Skipped>)> {
+    pub fn of_folder(folder: &Path, progress: &Progress) -> io::Result<(Self, Vec<Skipped>)> {
         let mut paths = fs::read_dir(folder)?
             .map(|entry| Ok(entry?.path()))
             .collect::<io::Result<Vec<_>>>()?;
@@ -114,7 +122,7 @@ impl Index {
         paths.sort();
         let beyond = paths.split_off(paths.len().min(IMAGES_MAX));
 
-        let read = in_parallel(paths.len(), |number| picture_of(&paths[number]));
+        let read = in_parallel(paths.len(), progress, |number| picture_of(&paths[number]));
         let (mut pictures, mut skipped) = (Vec::new(), Vec::new());
         for (path, picture) in paths.into_iter().zip(read) {
             match picture {
@@ -228,6 +236,33 @@ pub fn cropped_copy(image: &RgbImage, cut: f32, quality: u8) -> Vec<u8> {
     )
 }
 
+/// The thumbnails of those pictures, below one another, as a JPEG file. What isn't in the index is left out.
+pub fn strip(index: &Index, places: &[usize]) -> Vec<u8> {
+    let pictures = places.iter().filter_map(|&place| index.pictures().get(place));
+    let thumbnails: Vec<_> = pictures.filter_map(|picture| decode(&picture.thumbnail).ok()).collect();
+    let (width, height) = THUMBNAIL;
+    let rows = u32::try_from(thumbnails.len().max(1)).expect("a strip is of few pictures");
+    let mut strip = RgbImage::new(width, height * rows);
+    for (row, thumbnail) in (0..).zip(&thumbnails) {
+        imageops::replace(&mut strip, thumbnail, 0, row * i64::from(height));
+    }
+    jpeg(&strip, THUMBNAIL_QUALITY)
+}
+
+/// The middle of the image, as large as fits into a thumbnail's shape.
+fn thumbnail(image: &RgbImage) -> Vec<u8> {
+    let (width, height) = image.dimensions();
+    let (wide, high) = THUMBNAIL;
+    let (shown_width, shown_height) = if width * high > height * wide {
+        ((height * wide / high).max(1), height)
+    } else {
+        (width, (width * high / wide).max(1))
+    };
+    let (left, top) = ((width - shown_width) / 2, (height - shown_height) / 2);
+    let middle = imageops::crop_imm(image, left, top, shown_width, shown_height);
+    jpeg(&imageops::thumbnail(&*middle, wide, high), THUMBNAIL_QUALITY)
+}
+
 fn picture_of(path: &Path) -> Result<Picture, String> {
     let name = path
         .file_name()
@@ -243,6 +278,7 @@ fn picture_of(path: &Path) -> Result<Picture, String> {
     Ok(Picture {
         name: name.to_owned(),
         media_type,
+        thumbnail: thumbnail(&image),
         file: ImageSource::OnDisk(path.to_owned()),
         looks: looks(&image),
     })
@@ -307,12 +343,14 @@ fn inside_borders(query: &RgbImage) -> ImageRegion {
 }
 
 /// `task` of every number below `count`, on all cores, in order.
-fn in_parallel<T: Send>(count: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+fn in_parallel<T: Send>(count: usize, progress: &Progress, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    progress.expect(count);
     let next = AtomicUsize::new(0);
     let work = || {
         let numbers =
             std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&number| number < count));
-        numbers.map(|number| (number, task(number))).collect::<Vec<_>>()
+        let done = |number| (number, task(number));
+        numbers.map(done).inspect(|_| progress.one_done()).collect::<Vec<_>>()
     };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
     let mut done: Vec<_> = thread::scope(|scope| {

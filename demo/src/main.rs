@@ -1,25 +1,14 @@
 //! A small but real image search with tiergate in front of it.
 //!
-//! `cargo demo` makes and indexes some pictures, starts tiergate with tiers.yaml in front of the search, and prints the
-//! addresses. `--traffic` adds simulated clients, so that one can watch the queue fill.
+//! `cargo demo` starts tiergate with tiers.yaml in front of the search, prints the addresses, and makes and indexes some pictures.
+//! `--traffic` adds simulated clients, so that one can watch the queue fill; `--observe` starts Prometheus beside it.
 //!
-//! `--observe` starts Prometheus beside it.
-//!
-//! `proxy.rs` is everything that concerns tiergate; `search_server.rs` is the upstream server behind it; `index.rs`,
-//! `descriptor.rs` and `scenes.rs` are the search itself; `traffic.rs` simulates clients.
+//! The library says which file is about what.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "a program of its own, which lets real time pass; the ban is for tiergate"
 )]
-
-mod descriptor;
-mod index;
-mod observe;
-mod proxy;
-mod scenes;
-mod search_server;
-mod traffic;
 
 use std::error::Error;
 use std::io;
@@ -36,10 +25,17 @@ use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::index::Index;
-use crate::observe::Prometheus;
-use crate::proxy::{Addresses, KEY_HEADER, Proxy};
-use crate::traffic::Endpoints;
+use tiergate_demo::index::{self, Index};
+use tiergate_demo::observe::{self, Prometheus};
+use tiergate_demo::page::{Callers, Page};
+use tiergate_demo::progress::Progress;
+use tiergate_demo::proxy::{self, Addresses, Config, KEY_HEADER, Proxy, Sponsor};
+use tiergate_demo::scenes;
+use tiergate_demo::search_server::{self, Pace};
+use tiergate_demo::traffic::{self, Crowd, Endpoints, Plan, SampleUpload, Senders, Sources};
+
+/// The least time of a search under traffic: slow enough to watch.
+const SEARCH_TIME_UNDER_TRAFFIC: Duration = Duration::from_millis(400);
 
 /// Run an image search with tiergate in front of it
 #[derive(Parser)]
@@ -66,6 +62,9 @@ struct Flags {
     /// Simulate sponsors and anonymous clients, and print the queue once a second
     #[arg(long)]
     traffic: bool,
+    /// Let each search take at least so many milliseconds [default: 400 with --traffic, 0 without]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(..=10_000))]
+    search_ms: Option<u16>,
     /// Start the installed Prometheus beside the demo, with tiergate's rules
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = observe::DEFAULT_ADDRESS)]
     observe: Option<SocketAddr>,
@@ -89,92 +88,203 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
-    // Bind first, so that an address in use is reported before the pictures are made.
-    let search = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.upstream_port))
-        .await
-        .map_err(|error| {
+    let demo = Demo::bind(&flags).await?;
+    demo.print_addresses();
+    let Some(index) = index_unless_stopped(&flags).await? else {
+        // Nobody has been served; this cleans up.
+        return Ok(demo.proxy.run(std::future::ready(())).await?);
+    };
+    let query = QueryFile::create(&index)?;
+    print_commands(&demo.endpoints, &query, demo.callers.guests.last());
+    demo.serve(&index, flags.seconds).await
+}
+
+/// The demo with its addresses, before it serves.
+struct Demo {
+    search: TcpListener,
+    proxy: Proxy,
+    endpoints: Endpoints,
+    callers: Callers,
+    load: Option<Load>,
+    pace: Pace,
+    prometheus: Option<Prometheus>,
+}
+
+impl Demo {
+    /// Binds first, so that an address in use is reported before the pictures are made.
+    async fn bind(flags: &Flags) -> Result<Self, Box<dyn Error>> {
+        let search = bind_search(flags.upstream_port).await?;
+        let addresses = Addresses {
+            listen: flags.listen,
+            admin: flags.admin,
+            upstream: search.local_addr()?,
+        };
+        let mut config = proxy::load(&tiers_yaml(flags.config.as_deref())?, &addresses)?;
+        let callers = callers(&mut config)?;
+        let load = flags.traffic.then(|| Load::prepare(&mut config, flags)).transpose()?;
+        let search_time = load.as_ref().map(|load| load.plan.search_time);
+        let pace = Pace {
+            workers: proxy::room(&config).slots,
+            search_time: search_time.unwrap_or_else(|| flags.search_time()),
+        };
+        let token = proxy::operator_token(&config)?;
+        let proxy = Proxy::bind(config).map_err(|error| {
             format!(
-                "can't listen on 127.0.0.1:{}: {error} (see --upstream-port)",
-                flags.upstream_port
+                "can't listen on {} and {}: {error} (see --listen and --admin)",
+                flags.listen, flags.admin
             )
         })?;
-    let addresses = Addresses {
-        listen: flags.listen,
-        admin: flags.admin,
-        upstream: search.local_addr()?,
-    };
-    let mut config = proxy::load(&tiers_yaml(flags.config.as_deref())?, &addresses)?;
-    let anonymous = proxy::anonymous_tier(&config);
-    let sponsors = proxy::add_sponsors(&mut config)?;
-    let token = proxy::operator_token(&config)?;
-    let proxy = Proxy::bind(config).map_err(|error| {
-        format!(
-            "can't listen on {} and {}: {error} (see --listen and --admin)",
-            flags.listen, flags.admin
-        )
-    })?;
-
-    let index = Arc::new(indexed(&flags)?);
-    let query = QueryFile::create(&index)?;
-    let endpoints = Endpoints {
-        public: reachable(proxy.public_address()),
-        admin: reachable(proxy.admin_address()),
-        token,
-    };
-    println!("tiergate        http://{}/search", endpoints.public);
-    println!("its metrics     http://{}/metrics", endpoints.admin);
-    println!(
-        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
-        endpoints.token, endpoints.admin
-    );
-    let prometheus = (flags.observe)
-        .map(|listen| Prometheus::start(endpoints.admin, listen))
-        .transpose()?;
-    if let Some(prometheus) = &prometheus {
-        println!("prometheus      {}", observe::graph(prometheus.address));
+        let endpoints = Endpoints {
+            public: reachable(proxy.public_address()),
+            admin: reachable(proxy.admin_address()),
+            token,
+        };
+        let prometheus = (flags.observe)
+            .map(|listen| Prometheus::start(endpoints.admin, listen))
+            .transpose()?;
+        Ok(Self {
+            search,
+            proxy,
+            endpoints,
+            callers,
+            load,
+            pace,
+            prometheus,
+        })
     }
-    println!("search service  http://{}/search, behind tiergate", addresses.upstream);
+
+    /// Prints where everything is. The pages answer as soon as the pictures are indexed.
+    fn print_addresses(&self) {
+        let Endpoints { public, admin, token } = &self.endpoints;
+        println!("search page      http://{public}/");
+        if let Some(status) = &self.callers.status {
+            println!("status page      http://{public}{status}");
+        }
+        println!("operator's page  http://{admin}/   token {token}");
+        println!("metrics          http://{admin}/metrics");
+        if let Some(prometheus) = &self.prometheus {
+            println!("prometheus       {}", observe::graph(prometheus.address));
+        }
+        println!("tiergate         http://{public}/search\n");
+    }
+
+    /// Serves until it is told to stop, or for so many seconds.
+    async fn serve(self, index: &Arc<Index>, seconds: Option<u32>) -> Result<(), Box<dyn Error>> {
+        let page = Page::new(Arc::clone(index), &self.callers);
+        let load = self.load.map(|load| (load, traffic::uploads(index)));
+        // Shut down from front to back: the clients, then the proxy, then the search service.
+        let (stop, close_proxy, close_search) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let clients = async {
+            match load {
+                Some((load, uploads)) => load.run(self.endpoints, uploads, stop.clone()).await,
+                None => stop.cancelled().await,
+            }
+            close_proxy.cancel();
+        };
+        let front = async {
+            let ended = self.proxy.run(close_proxy.clone().cancelled_owned()).await;
+            stop.cancel(); // if it failed, stop everything
+            close_search.cancel();
+            ended
+        };
+        let back = search_server::serve(self.search, page, self.pace, close_search.clone().cancelled_owned());
+        let until = async {
+            stop.run_until_cancelled(asked_to_stop(seconds)).await;
+            stop.cancel();
+        };
+        let ((), front, back, ()) = tokio::join!(clients, front, back, until);
+        front.map_err(|error| format!("tiergate: {error}"))?;
+        back.map_err(|error| format!("the search service: {error}"))?;
+        Ok(())
+    }
+}
+
+impl Flags {
+    fn search_time(&self) -> Duration {
+        let default = if self.traffic {
+            SEARCH_TIME_UNDER_TRAFFIC
+        } else {
+            Duration::ZERO
+        };
+        self.search_ms.map_or(default, |ms| Duration::from_millis(ms.into()))
+    }
+}
+
+/// Those who search on the demo's page: strangers, and a guest of each tier with a key.
+fn callers(config: &mut Config) -> io::Result<Callers> {
+    let mut callers = Callers {
+        anonymous: String::new(),
+        guests: Vec::new(),
+        status: proxy::status_path(config),
+    };
+    for (number, tier) in proxy::tiers(config).into_iter().enumerate() {
+        if tier.is_anonymous {
+            callers.anonymous = tier.name;
+        } else {
+            callers.guests.extend(proxy::add_accounts(config, "guest", number, 1)?);
+        }
+    }
+    Ok(callers)
+}
+
+/// The simulated clients.
+struct Load {
+    plan: Plan,
+    senders: Vec<Senders>,
+}
+
+impl Load {
+    /// Gives them accounts and addresses.
+    fn prepare(config: &mut Config, flags: &Flags) -> io::Result<Self> {
+        let plan = Plan::new(&proxy::tiers(config), proxy::room(config), flags.search_time());
+        let mut sponsors = Vec::new();
+        for (number, tier) in plan.tiers.iter().enumerate() {
+            sponsors.extend(proxy::add_accounts(config, "sponsor", number, tier.accounts)?);
+        }
+        let listener = reachable(flags.listen).ip();
+        let sources = Sources::of_clients(listener);
+        if sources == Sources::Forwarded {
+            println!(
+                "Clients can't have addresses of their own here; they name them in X-Forwarded-For, and {listener} is trusted.\n"
+            );
+            proxy::trust(config, listener);
+        }
+        let senders = Senders::of(&plan, &sponsors, sources);
+        Ok(Self { plan, senders })
+    }
+
+    /// Lets them search until `stop`, and prints what becomes of it.
+    async fn run(self, endpoints: Endpoints, uploads: Vec<SampleUpload>, stop: CancellationToken) {
+        let crowd = Crowd::new(endpoints, self.plan, self.senders, uploads, stop);
+        tokio::join!(traffic::run(&crowd), traffic::report(&crowd));
+        print!("{}", crowd.summary());
+    }
+}
+
+/// Where the search service listens.
+async fn bind_search(port: u16) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    bound.map_err(|error| format!("can't listen on 127.0.0.1:{port}: {error} (see --upstream-port)"))
+}
+
+/// Prints a command for each kind of caller.
+fn print_commands(endpoints: &Endpoints, query: &QueryFile, sponsor: Option<&Sponsor>) {
+    let Endpoints { public, admin, token } = endpoints;
     println!(
-        "\nAs a stranger: curl --data-binary @{} http://{}/search",
-        query.path.display(),
-        endpoints.public
+        "as a stranger    curl --data-binary @{} http://{public}/search",
+        query.path.display()
     );
-    if let Some(sponsor) = sponsors.last() {
+    if let Some(sponsor) = sponsor {
         println!(
-            "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
-            sponsor.key, endpoints.public
+            "as a sponsor     curl -H '{KEY_HEADER}: {}' http://{public}/me",
+            sponsor.key
         );
     }
-
-    // Shut down from front to back: the clients, then the proxy, then the search service.
-    let (stop, close_proxy, close_search) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
-    let crowd = async {
-        if flags.traffic {
-            traffic::run(endpoints, &sponsors, &anonymous, traffic::uploads(&index), stop.clone()).await;
-        } else {
-            stop.cancelled().await;
-        }
-        close_proxy.cancel();
-    };
-    let front = async {
-        let ended = proxy.run(close_proxy.clone().cancelled_owned()).await;
-        stop.cancel(); // if it failed, stop everything
-        close_search.cancel();
-        ended
-    };
-    let back = search_server::serve(search, Arc::clone(&index), close_search.clone().cancelled_owned());
-    let until = async {
-        stop.run_until_cancelled(asked_to_stop(flags.seconds)).await;
-        stop.cancel();
-    };
-    let ((), front, back, ()) = tokio::join!(crowd, front, back, until);
-    front.map_err(|error| format!("tiergate: {error}"))?;
-    back.map_err(|error| format!("the search service: {error}"))?;
-    Ok(())
+    println!("the queue        curl -H 'Authorization: Bearer {token}' http://{admin}/queue\n");
 }
 
 /// The given file, or the first default that exists.
@@ -189,30 +299,39 @@ fn tiers_yaml(asked: Option<&Path>) -> Result<PathBuf, String> {
     }
 }
 
-fn indexed(flags: &Flags) -> Result<Index, String> {
+/// Indexes the pictures; `None` if the demo is told to stop meanwhile.
+async fn index_unless_stopped(flags: &Flags) -> Result<Option<Arc<Index>>, String> {
     let began = Instant::now();
     match &flags.images {
         None => println!("making and indexing {} pictures …", flags.count),
         Some(folder) => println!("indexing {} …", folder.display()),
     }
-    let index = match &flags.images {
-        None => Index::made(flags.seed, flags.count.into(), scenes::SIZE),
-        Some(folder) => {
-            let (index, skipped) =
-                Index::of_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-            for file in skipped {
-                eprintln!("skipped {}: {}", file.path.display(), file.reason);
-            }
-            index
-        }
+    let (images, seed, count) = (flags.images.clone(), flags.seed, flags.count);
+    let work = tokio::task::spawn_blocking(move || indexed(images.as_deref(), seed, count));
+    let index = tokio::select! {
+        index = work => index.map_err(|error| format!("indexing failed: {error}"))??,
+        () = asked_to_stop(None) => return Ok(None),
     };
-    match (index.pictures().len(), &flags.images) {
-        (0, Some(folder)) => Err(format!("{}: no JPEG or PNG in it", folder.display())),
-        (count, _) => {
-            println!("{count} images indexed in {:.1} s\n", began.elapsed().as_secs_f32());
-            Ok(index)
-        }
+    let (count, took) = (index.pictures().len(), began.elapsed().as_secs_f32());
+    println!("{count} pictures indexed in {took:.1} s\n");
+    Ok(Some(Arc::new(index)))
+}
+
+fn indexed(images: Option<&Path>, seed: u64, count: u16) -> Result<Index, String> {
+    let progress = Progress::on_terminal();
+    let Some(folder) = images else {
+        return Ok(Index::made(seed, count.into(), scenes::SIZE, &progress));
+    };
+    let in_folder = |error| format!("{}: {error}", folder.display());
+    let (index, skipped) = Index::of_folder(folder, &progress).map_err(in_folder)?;
+    drop(progress);
+    for file in skipped {
+        eprintln!("skipped {}: {}", file.path.display(), file.reason);
     }
+    if index.pictures().is_empty() {
+        return Err(format!("{}: no JPEG or PNG in it", folder.display()));
+    }
+    Ok(index)
 }
 
 /// Waits for Ctrl-C, SIGTERM, or that many seconds.

@@ -1,4 +1,4 @@
-//! The search service behind tiergate: `POST /search` and `GET /image/{name}`, in trace.moe's shape.
+//! The search service behind tiergate: `POST /search` and `GET /image/{name}`, in trace.moe's shape, and a page.
 //!
 //! tiergate handles queue, quotas, keys and slow clients. The bounds here protect only this process: the upload, the concurrent
 //! searches, and the time that an upload may take.
@@ -6,7 +6,8 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
@@ -21,10 +22,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::index::{self, Index};
+use crate::page::{self, Page};
 
-/// Searches computed at once, one thread each; `slots` in tiers.yaml.
-pub const WORKERS: usize = 2;
-/// Searches in this process at once, uploads included. tiergate sends no more than `slots`; other clients may.
+/// Searches in this process at once, uploads included. tiergate sends no more than it has slots; other clients may.
 const SEARCHES_MAX: usize = 16;
 /// The largest upload in bytes: 25 MiB, as at trace.moe.
 const UPLOAD_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -35,8 +35,18 @@ const MATCHES: usize = 10;
 /// Seconds per image: an image has no position in a film, so its index stands for it, as if each were shown this long.
 const SCENE_S: f64 = 2.0;
 
+/// How much the service does at once, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Searches computed at once, one thread each; `slots` in tiers.yaml.
+    pub workers: u32,
+    /// The least time that a search takes, as if the index were larger.
+    pub search_time: Duration,
+}
+
 struct Service {
     index: Arc<Index>,
+    pace: Pace,
     searches: Semaphore,
     workers: Arc<Semaphore>,
 }
@@ -47,19 +57,23 @@ struct Service {
 /// The listener is broken.
 pub async fn serve(
     listener: TcpListener,
-    index: Arc<Index>,
+    page: Page,
+    pace: Pace,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let workers = pace.workers as usize;
     let service = Service {
-        index,
-        searches: Semaphore::new(SEARCHES_MAX),
-        workers: Arc::new(Semaphore::new(WORKERS)),
+        index: page.index(),
+        pace,
+        searches: Semaphore::new(SEARCHES_MAX.max(workers)),
+        workers: Arc::new(Semaphore::new(workers)),
     };
     let router = Router::new()
         .route("/search", post(search))
         .route("/image/{name}", get(image))
         .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX))
-        .with_state(Arc::new(service));
+        .with_state(Arc::new(service))
+        .merge(page::router(page));
     // With Nagle's algorithm, the kernel would hold back the end of an image until the client acknowledges its beginning.
     let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
     axum::serve(listener, router).with_graceful_shutdown(shutdown).await
@@ -90,11 +104,14 @@ async fn search(State(service): State<Arc<Service>>, request: Request) -> Result
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
-    let index = Arc::clone(&service.index);
+    let (index, least) = (Arc::clone(&service.index), service.pace.search_time);
     let found = spawn_blocking(move || {
         let _worker = worker;
+        let began = Instant::now();
         let query = index::decode(&upload)?;
-        Ok(answer(&index, &base, &index.search(&query, cut_borders, MATCHES)))
+        let answer = answer(&index, &base, &index.search(&query, cut_borders, MATCHES));
+        thread::sleep(least.saturating_sub(began.elapsed()));
+        Ok(answer)
     });
     let broken = |error: image::ImageError| SearchError(StatusCode::BAD_REQUEST, format!("Not an image: {error}"));
     let failed = |_| SearchError(StatusCode::INTERNAL_SERVER_ERROR, "The search failed".to_owned());
@@ -110,6 +127,7 @@ fn answer(index: &Index, base: &str, matches: &[index::Match]) -> Value {
         );
         json!({
             "filename": name,
+            "place": found.place,
             "from": from,
             "to": from + SCENE_S,
             "similarity": found.similarity,

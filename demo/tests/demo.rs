@@ -1,49 +1,23 @@
 //! The demo's image search finds the original of a cropped and recompressed copy: by itself, and through the proxy.
 
-// Each module is here whole, though a test needs only a part of it.
-#[allow(dead_code)]
-#[path = "../src/descriptor.rs"]
-mod descriptor;
-#[allow(dead_code)]
-#[path = "../src/index.rs"]
-mod index;
-#[allow(dead_code)]
-#[path = "../src/proxy.rs"]
-mod proxy;
-#[allow(dead_code)]
-#[path = "../src/scenes.rs"]
-mod scenes;
-#[allow(dead_code)]
-#[path = "../src/search_server.rs"]
-mod search_server;
+mod support;
 
-use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
-use std::{env, fs, process, thread};
+use std::net::Ipv4Addr;
+use std::{fs, thread};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::{Response, StatusCode, header};
 use image::{Rgb, RgbImage, imageops};
-use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use std::sync::Arc;
+use tiergate_demo::descriptor::{Descriptor, ImageRegion, similarity};
+use tiergate_demo::index::{Index, cropped_copy, decode};
+use tiergate_demo::page::{Callers, Page};
+use tiergate_demo::progress::Progress;
+use tiergate_demo::samples::Sample;
+use tiergate_demo::search_server;
+use tokio::net::TcpListener;
 
-use crate::descriptor::{Descriptor, ImageRegion, similarity};
-use crate::index::{Index, cropped_copy, decode};
-use crate::proxy::{Addresses, Proxy};
-
-/// Small pictures: these tests run without optimisation too.
-const SIZE: (u32, u32) = (160, 90);
-const COUNT: usize = 60;
-/// The longest that any of these tests may take to get its answers.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-static INDEX: LazyLock<Arc<Index>> = LazyLock::new(|| Arc::new(Index::made(7, COUNT, SIZE)));
+use crate::support::{COUNT, Folder, INDEX, PACE, SIZE, behind_the_proxy, get, json, post, send};
 
 fn original(place: usize) -> RgbImage {
     decode(&INDEX.pictures()[place].bytes().unwrap()).unwrap()
@@ -114,6 +88,41 @@ fn black_borders_are_cut_on_request() {
 }
 
 #[test]
+fn every_sample_finds_its_original() {
+    let samples = Sample::all(&INDEX);
+    assert_eq!(samples.len(), 8);
+    let changes: std::collections::BTreeSet<_> = samples.iter().map(Sample::change).collect();
+    assert_eq!(changes.len(), 4);
+    for sample in samples {
+        let found = INDEX.search(&decode(&sample.file(&INDEX).unwrap()).unwrap(), true, 2);
+        assert_eq!(found[0].place, sample.original, "{}", sample.change());
+        // What the page takes for found.
+        assert!(
+            found[0].similarity > 0.88,
+            "{}: {}",
+            sample.change(),
+            found[0].similarity
+        );
+    }
+}
+
+#[test]
+fn few_pictures_have_few_samples() {
+    for count in [0, 1, 3] {
+        let index = Index::made(7, count, SIZE, &Progress::hidden());
+        let originals: Vec<_> = Sample::all(&index).iter().map(|sample| sample.original).collect();
+        assert_eq!(originals, (0..count).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn indexing_reports_its_progress() {
+    let progress = Progress::hidden();
+    let index = Index::made(7, 3, SIZE, &progress);
+    assert_eq!((index.pictures().len(), progress.done()), (3, 3));
+}
+
+#[test]
 fn an_image_that_needs_too_much_memory_is_an_error() {
     let mut png = Vec::new();
     let wide = RgbImage::new(9000, 1);
@@ -133,7 +142,7 @@ fn a_folder_is_indexed_without_files_that_are_not_images() {
     fs::write(folder.0.join("torn.jpg"), &copy(5)[..300]).unwrap();
     fs::create_dir(folder.0.join("more")).unwrap();
 
-    let (index, skipped) = Index::of_folder(&folder.0).unwrap();
+    let (index, skipped) = Index::of_folder(&folder.0, &Progress::hidden()).unwrap();
     let names: Vec<_> = index
         .pictures()
         .iter()
@@ -216,7 +225,7 @@ async fn an_escaped_image_name_is_served_through_the_proxy() {
     let folder = Folder::new("escaped");
     let name = "100% of a ä?.jpg";
     fs::write(folder.0.join(name), copy(0)).unwrap();
-    let index = Arc::new(Index::of_folder(&folder.0).unwrap().0);
+    let index = Arc::new(Index::of_folder(&folder.0, &Progress::hidden()).unwrap().0);
     let image = behind_the_proxy(&index, async |proxy| {
         let answer = json(&send(proxy, post("/search", "image/jpeg", copy(0))).await);
         assert_eq!(answer["result"][0]["filename"], name);
@@ -232,7 +241,8 @@ async fn an_escaped_image_name_is_served_through_the_proxy() {
 async fn the_service_itself_refuses_too_large_uploads() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = search_server::serve(listener, Arc::clone(&INDEX), std::future::pending());
+    let page = Page::new(Arc::clone(&INDEX), &Callers::default());
+    let service = search_server::serve(listener, page, PACE, std::future::pending());
     let bound = 25 * 1024 * 1024;
     let answer = async {
         // No image either, but what is within the bound is looked at.
@@ -250,79 +260,6 @@ async fn the_service_itself_refuses_too_large_uploads() {
     }
 }
 
-/// Opens the repository's proxy in front of the search service, both on free ports, and asks.
-async fn behind_the_proxy<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr) -> T) -> T {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let addresses = Addresses {
-        listen: free,
-        admin: free,
-        upstream: listener.local_addr().unwrap(),
-    };
-    let tiers = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("tiers.yaml");
-    let mut config = proxy::load(&tiers, &addresses).unwrap();
-    // One test's proxy must not find, nor remove, the data of another's.
-    let own = format!("tiergate-demo-test-{}-{}", process::id(), addresses.upstream.port());
-    config.data_dir = env::temp_dir().join(own);
-    let proxy = Proxy::bind(config).unwrap();
-    let address = proxy.public_address();
-
-    let (close_proxy, close_search) = (CancellationToken::new(), CancellationToken::new());
-    let front = async {
-        proxy
-            .run(close_proxy.clone().cancelled_owned())
-            .await
-            .expect("the proxy ends well");
-        close_search.cancel();
-    };
-    let back = search_server::serve(listener, Arc::clone(index), close_search.clone().cancelled_owned());
-    let asking = async {
-        let answers = within_patience(ask(address)).await;
-        close_proxy.cancel();
-        answers
-    };
-    let (answers, (), back) = within_patience(async { tokio::join!(asking, front, back) }).await;
-    back.expect("the search service ends well");
-    answers
-}
-
-async fn within_patience<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it doesn't hang")
-}
-
-/// One request on a connection of its own.
-async fn send(to: SocketAddr, mut request: Request<Full<Bytes>>) -> Response<Bytes> {
-    request
-        .headers_mut()
-        .insert(header::HOST, to.to_string().parse().unwrap());
-    let stream = TcpStream::connect(to).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let exchange = async {
-        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
-    };
-    tokio::pin!(exchange);
-    tokio::select! {
-        response = &mut exchange => response,
-        // The server may close the connection after its answer, which is then still to be read.
-        _ = connection => exchange.await,
-    }
-}
-
-fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(path).body(Full::default()).unwrap()
-}
-
-fn post(path: &str, media_type: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(header::CONTENT_TYPE, media_type);
-    request.body(Full::new(body.into())).unwrap()
-}
-
 const FORM: &str = "multipart/form-data; boundary=between";
 
 /// A form as browsers send it: a text field, then the image.
@@ -332,25 +269,4 @@ fn form(field: &str, image: &[u8]) -> Vec<u8> {
         "--between\r\ncontent-disposition: form-data; name=\"{field}\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n"
     );
     [text.as_bytes(), head.as_bytes(), image, b"\r\n--between--\r\n"].concat()
-}
-
-fn json(answer: &Response<Bytes>) -> Value {
-    serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
-}
-
-/// A temporary folder that goes when the test does.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let folder = env::temp_dir().join(format!("tiergate-demo-test-{test}-{}", process::id()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
