@@ -204,7 +204,7 @@ fn the_fields_are_those_that_are_read() {
     read::<crate::config::RouteSection>(&mut readers);
     read::<crate::config::AccountSection>(&mut readers);
     read::<crate::config::AccessLogSection>(&mut readers);
-    assert_eq!(readers.len(), 21);
+    assert_eq!(readers.len(), 22);
     let schema = schema();
     let described = |name: &str| match name {
         "Config" => schema["properties"].clone(),
