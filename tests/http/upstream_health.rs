@@ -53,9 +53,9 @@ async fn a_dead_server_is_seen_until_it_is_back() {
     assert!(proxy.metric(&last).await > 1.7e9);
     assert_eq!(ready(&proxy).await, (503, "no upstream server is up\n".to_owned()));
     let pool = &proxy.queue().await["pools"][0];
-    assert_eq!((&pool["slots"], &pool["slots"]), (&3.into(), &0.into()));
+    assert_eq!((&pool["configured"], &pool["slots"]), (&3.into(), &0.into()));
     let server = &pool["servers"][0];
-    let expected = serde_json::json!({ "server": address.to_string(), "up": false, "configured": 3, "available": 0,
+    let expected = serde_json::json!({ "server": address.to_string(), "up": false, "slots": 3, "available": 0,
         "running": 0 });
     for (member, value) in expected.as_object().expect("an object") {
         assert_eq!(&server[member], value, "{server}");
