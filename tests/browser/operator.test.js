@@ -460,7 +460,7 @@ test('pictures, narrow and wide, light and dark', { skip: QUICK }, async () => {
   const page = await open(url);
   await ready(page);
   mkdirSync(SCREENSHOTS, { recursive: true });
-  await page.screenshot({ path: join(SCREENSHOTS, 'operator.png'), clip: { x: 0, y: 0, width: 1280, height: 1500 }, fullPage: true });
+  await page.screenshot({ path: join(SCREENSHOTS, 'operator.png'), clip: { x: 0, y: 0, width: 1280, height: 960 }, fullPage: true });
   await page.end();
   for (const client of all) client.giveUp();
   await tiergate.remove();
