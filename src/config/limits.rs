@@ -159,7 +159,7 @@ pub(super) struct BlockAfterSection {
 /// How requests match a limit, and where it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitRoute {
-    /// The requested host, as in [`super::Route::host`]; `None`: any.
+    /// The requested host, as in `host` of a route; `None`: any.
     pub host: Option<String>,
     /// The path, in every reading and ignoring case; `None`: any.
     pub pattern: Option<Pattern>,

@@ -1,4 +1,4 @@
-//! The request path, top to bottom (rules §2): [`Turn::handle`] has its steps in order. `forward` continues once the route and
+//! The request path, top to bottom (rules §2): `Turn::handle` has its steps in order. `forward` continues once the route and
 //! the caller are known; `policy` makes the decisions.
 
 use std::convert::Infallible;

@@ -116,12 +116,12 @@ pub const PROXY_KNOBS: &[Knob] = &[
         "access_log",
         &[
             (
-                r#"{"file":"/var/log/a","format":"logfmt","max_per_second":10}"#,
-                "/var/log/a",
+                r#"{"file":"/dev/null","format":"logfmt","max_per_second":10}"#,
+                "/dev/null",
             ),
             (
-                r#"{"file":"/var/log/b","format":"logfmt","max_per_second":10}"#,
-                "/var/log/b",
+                r#"{"file":"/dev/zero","format":"logfmt","max_per_second":10}"#,
+                "/dev/zero",
             ),
         ],
     ),

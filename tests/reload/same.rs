@@ -147,7 +147,8 @@ async fn told(proxy: &Proxy, mirrors: &Mirrors) -> Vec<String> {
     let mut told = Vec::new();
     for (method, path, headers) in QUESTIONS {
         let mut client = Client::connect(proxy.address).await;
-        client.send(format!("{method} {path} HTTP/1.1\r\n{headers}\r\n")).await;
+        let head = format!("{method} {path} HTTP/1.1\r\nx-request-id: the-same\r\n{headers}\r\n");
+        client.send(head).await;
         let answer = client.answer_to(method).await;
         let question = format!("{method} {path}\n{headers}");
         told.push(format!("{question}\n{}", mirrors.told(&words(&answer))));
