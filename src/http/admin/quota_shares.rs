@@ -16,8 +16,8 @@ use crate::telemetry::gauges::QUOTA_SHARES;
 /// How often the accounts are counted.
 const COUNT_EVERY: Span = Span::from_secs(60);
 
-/// Accounts whose usage is read under one lock of the gate state. With a quota each that is less than 0.1 ms
-/// (docs/performance.md); between two batches jobs and other tasks have their turn.
+/// Accounts whose usage is read under one lock of the gate state; `benches/metrics.rs` measures for how long. Between two
+/// batches jobs and other tasks have their turn.
 const BATCH_ACCOUNTS: usize = 256;
 
 type Counts = [u32; QUOTA_SHARES.len()];
