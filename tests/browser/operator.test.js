@@ -362,7 +362,8 @@ test('accounts are searched, sorted and paged', { skip: QUICK }, async () => {
 
 test('it works by keyboard, and axe-core finds nothing serious', async () => {
   const page = await open(`${tiergate.adminUrl}/`);
-  assert.equal(await page.evaluate(() => document.activeElement.id), 'token');
+  // It is focused once the page knows that there is no session.
+  await page.waitForFunction(() => document.activeElement.id === 'token');
   assert.deepEqual(await seriousFaults(page), []);
   await logIn(page);
   await shows(page);
