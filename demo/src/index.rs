@@ -18,7 +18,7 @@ use image::error::{DecodingError, ImageFormatHint};
 use image::{ImageError, ImageFormat, ImageReader, RgbImage, imageops};
 
 use crate::descriptor::{Descriptor, ImageRegion, similarity};
-use crate::progress::Progress;
+use crate::progress::IndexProgress;
 use crate::scenes;
 
 /// Images that a folder may have; those beyond it, by name, are left out with a warning.
@@ -97,7 +97,7 @@ pub struct Index {
 
 impl Index {
     /// Makes `count` pictures of `size` from the seed, and indexes them.
-    pub fn made(seed: u64, count: usize, size: (u32, u32), progress: &Progress) -> Self {
+    pub fn made(seed: u64, count: usize, size: (u32, u32), progress: &IndexProgress) -> Self {
         Self::new(in_parallel(count.min(IMAGES_MAX), progress, |number| {
             let image = scenes::paint(seed, number as u64, size);
             Picture {
@@ -114,7 +114,7 @@ impl Index {
     ///
     /// # Errors
     /// The folder can't be read.
-    pub fn of_folder(folder: &Path, progress: &Progress) -> io::Result<(Self, Vec<Skipped>)> {
+    pub fn of_folder(folder: &Path, progress: &IndexProgress) -> io::Result<(Self, Vec<Skipped>)> {
         let mut paths = fs::read_dir(folder)?
             .map(|entry| Ok(entry?.path()))
             .collect::<io::Result<Vec<_>>>()?;
@@ -343,7 +343,7 @@ fn inside_borders(query: &RgbImage) -> ImageRegion {
 }
 
 /// `task` of every number below `count`, on all cores, in order.
-fn in_parallel<T: Send>(count: usize, progress: &Progress, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+fn in_parallel<T: Send>(count: usize, progress: &IndexProgress, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     progress.expect(count);
     let next = AtomicUsize::new(0);
     let work = || {

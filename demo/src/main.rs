@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tiergate_demo::index::{self, Index};
 use tiergate_demo::observe::{self, Prometheus};
 use tiergate_demo::page::{Callers, Page};
-use tiergate_demo::progress::Progress;
+use tiergate_demo::progress::IndexProgress;
 use tiergate_demo::proxy::{self, Addresses, Config, KEY_HEADER, Proxy, Sponsor};
 use tiergate_demo::scenes;
-use tiergate_demo::search_server::{self, Pace};
-use tiergate_demo::traffic::{self, Crowd, Endpoints, Plan, SampleUpload, Senders, Sources};
+use tiergate_demo::search_server::{self, SearchPace};
+use tiergate_demo::traffic::{self, Crowd, Endpoints, SampleUpload, Senders, Sources, TrafficPlan};
 
 /// The least time of a search under traffic: slow enough to watch.
 const SEARCH_TIME_UNDER_TRAFFIC: Duration = Duration::from_millis(400);
@@ -106,7 +106,7 @@ struct Demo {
     endpoints: Endpoints,
     callers: Callers,
     load: Option<Load>,
-    pace: Pace,
+    pace: SearchPace,
     prometheus: Option<Prometheus>,
 }
 
@@ -123,7 +123,7 @@ impl Demo {
         let callers = callers(&mut config)?;
         let load = flags.traffic.then(|| Load::prepare(&mut config, flags)).transpose()?;
         let search_time = load.as_ref().map(|load| load.plan.search_time);
-        let pace = Pace {
+        let pace = SearchPace {
             workers: proxy::room(&config).slots,
             search_time: search_time.unwrap_or_else(|| flags.search_time()),
         };
@@ -233,14 +233,14 @@ fn callers(config: &mut Config) -> io::Result<Callers> {
 
 /// The simulated clients.
 struct Load {
-    plan: Plan,
+    plan: TrafficPlan,
     senders: Vec<Senders>,
 }
 
 impl Load {
     /// Gives them accounts and addresses.
     fn prepare(config: &mut Config, flags: &Flags) -> io::Result<Self> {
-        let plan = Plan::new(&proxy::tiers(config), proxy::room(config), flags.search_time());
+        let plan = TrafficPlan::new(&proxy::tiers(config), proxy::room(config), flags.search_time());
         let mut sponsors = Vec::new();
         for (number, tier) in plan.tiers.iter().enumerate() {
             sponsors.extend(proxy::add_accounts(config, "sponsor", number, tier.accounts)?);
@@ -318,7 +318,7 @@ async fn index_unless_stopped(flags: &Flags) -> Result<Option<Arc<Index>>, Strin
 }
 
 fn indexed(images: Option<&Path>, seed: u64, count: u16) -> Result<Index, String> {
-    let progress = Progress::on_terminal();
+    let progress = IndexProgress::on_terminal();
     let Some(folder) = images else {
         return Ok(Index::made(seed, count.into(), scenes::SIZE, &progress));
     };

@@ -8,9 +8,9 @@ const PICTURES: &str = "{bar:40} {pos} of {len} pictures, {eta} left";
 
 /// How many pictures are indexed. The bar is cleared when this is dropped.
 #[derive(Debug)]
-pub struct Progress(ProgressBar);
+pub struct IndexProgress(ProgressBar);
 
-impl Progress {
+impl IndexProgress {
     /// A bar on standard error, if that is a terminal.
     pub fn on_terminal() -> Self {
         if !stderr().is_terminal() {
@@ -41,7 +41,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for IndexProgress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

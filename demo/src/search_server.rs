@@ -37,7 +37,7 @@ const SCENE_S: f64 = 2.0;
 
 /// How much the service does at once, and how fast.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct SearchPace {
     /// Searches computed at once, one thread each; `slots` in tiers.yaml.
     pub workers: u32,
     /// The least time that a search takes, as if the index were larger.
@@ -46,7 +46,7 @@ pub struct Pace {
 
 struct Service {
     index: Arc<Index>,
-    pace: Pace,
+    pace: SearchPace,
     searches: Semaphore,
     workers: Arc<Semaphore>,
 }
@@ -58,7 +58,7 @@ struct Service {
 pub async fn serve(
     listener: TcpListener,
     page: Page,
-    pace: Pace,
+    pace: SearchPace,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let workers = pace.workers as usize;

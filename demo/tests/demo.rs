@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tiergate_demo::descriptor::{Descriptor, ImageRegion, similarity};
 use tiergate_demo::index::{Index, cropped_copy, decode};
 use tiergate_demo::page::{Callers, Page};
-use tiergate_demo::progress::Progress;
+use tiergate_demo::progress::IndexProgress;
 use tiergate_demo::samples::Sample;
 use tiergate_demo::search_server;
 use tokio::net::TcpListener;
@@ -109,7 +109,7 @@ fn every_sample_finds_its_original() {
 #[test]
 fn few_pictures_have_few_samples() {
     for count in [0, 1, 3] {
-        let index = Index::made(7, count, SIZE, &Progress::hidden());
+        let index = Index::made(7, count, SIZE, &IndexProgress::hidden());
         let originals: Vec<_> = Sample::all(&index).iter().map(|sample| sample.original).collect();
         assert_eq!(originals, (0..count).collect::<Vec<_>>());
     }
@@ -117,7 +117,7 @@ fn few_pictures_have_few_samples() {
 
 #[test]
 fn indexing_reports_its_progress() {
-    let progress = Progress::hidden();
+    let progress = IndexProgress::hidden();
     let index = Index::made(7, 3, SIZE, &progress);
     assert_eq!((index.pictures().len(), progress.done()), (3, 3));
 }
@@ -142,7 +142,7 @@ fn a_folder_is_indexed_without_files_that_are_not_images() {
     fs::write(folder.0.join("torn.jpg"), &copy(5)[..300]).unwrap();
     fs::create_dir(folder.0.join("more")).unwrap();
 
-    let (index, skipped) = Index::of_folder(&folder.0, &Progress::hidden()).unwrap();
+    let (index, skipped) = Index::of_folder(&folder.0, &IndexProgress::hidden()).unwrap();
     let names: Vec<_> = index
         .pictures()
         .iter()
@@ -225,7 +225,7 @@ async fn an_escaped_image_name_is_served_through_the_proxy() {
     let folder = Folder::new("escaped");
     let name = "100% of a ä?.jpg";
     fs::write(folder.0.join(name), copy(0)).unwrap();
-    let index = Arc::new(Index::of_folder(&folder.0, &Progress::hidden()).unwrap().0);
+    let index = Arc::new(Index::of_folder(&folder.0, &IndexProgress::hidden()).unwrap().0);
     let image = behind_the_proxy(&index, async |proxy| {
         let answer = json(&send(proxy, post("/search", "image/jpeg", copy(0))).await);
         assert_eq!(answer["result"][0]["filename"], name);

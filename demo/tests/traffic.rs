@@ -18,7 +18,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tiergate_demo::proxy::{self, Addresses, Proxy};
-use tiergate_demo::traffic::{self, Crowd, Endpoints, Plan, SampleUpload, Senders, Sources, Tally};
+use tiergate_demo::traffic::{self, Crowd, Endpoints, SampleUpload, Senders, Sources, Tally, TrafficPlan};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ async fn under_traffic(sources: Sources) -> ([Vec<Tally>; 2], BTreeSet<IpAddr>) 
         upstream: upstream.local_addr().unwrap(),
     };
     let mut config = tiers_yaml(&addresses);
-    let mut plan = Plan::new(&proxy::tiers(&config), proxy::room(&config), Duration::from_millis(400));
+    let mut plan = TrafficPlan::new(&proxy::tiers(&config), proxy::room(&config), Duration::from_millis(400));
     // Measured from here on; the accounts are as many as the demo has.
     plan.search_time = SEARCH;
     let mut sponsors = Vec::new();

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use oracle::{Believed, Greeting};
-use tiergate::http::address::{ForwardedHeader, Networks, TrustedProxies};
+use tiergate::http::address::{ForwardedHeader, NetworkSet, TrustedProxies};
 use tiergate::http::proxy_protocol::{self, Header, NoHeader};
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -28,7 +28,7 @@ static PROXIES: LazyLock<[(TrustedProxies, Believed); 3]> = LazyLock::new(|| {
     .map(|(header, believed)| (TrustedProxies::new(trusted(), header), believed))
 });
 
-static NETWORKS: LazyLock<Networks> = LazyLock::new(|| Networks::new(trusted()));
+static NETWORKS: LazyLock<NetworkSet> = LazyLock::new(|| NetworkSet::new(trusted()));
 
 fn trusted() -> Vec<ipnet::IpNet> {
     TRUSTED.map(|network| network.parse().expect("a network")).to_vec()

@@ -18,10 +18,10 @@ pub struct AccessLogSection {
     pub what: Logged,
     /// The format of a line.
     #[serde(default)]
-    pub format: LogFormat,
+    pub format: AccessLogFormat,
     /// The file that lines are appended to; by default standard output. If it is renamed, a new one is begun. A relative path
     /// starts in the folder of this file.
-    #[serde(default, with = "Maybe::<LogFile>")]
+    #[serde(default, with = "Maybe::<LogFilePath>")]
     pub file: Option<PathBuf>,
     /// The most lines a second, of which refusals take at most half; the rest is only counted.
     #[serde(default = "number::<u32, 1_000>", with = "As::<Whole<u32, 2, 1_000_000>>")]
@@ -57,7 +57,7 @@ impl Logged {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum LogFormat {
+pub enum AccessLogFormat {
     /// One JSON object a line.
     #[default]
     Json,
@@ -117,9 +117,9 @@ inline_schema!([] WordOrFields, |generator| {
 });
 
 /// The path of the file.
-struct LogFile;
+struct LogFilePath;
 
-impl Scalar for LogFile {
+impl Scalar for LogFilePath {
     type Value = PathBuf;
 
     fn read(node: &Node, report: &mut Report) -> Option<PathBuf> {

@@ -50,7 +50,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use access_log::{AccessLogSection, LogAddresses, LogFormat, Logged};
+pub use access_log::{AccessLogFormat, AccessLogSection, LogAddresses, Logged};
 pub use accounts::{ACCOUNTS_MAX, AccountSection, KEYS_PER_ACCOUNT_MAX};
 pub use admin::{AdminSection, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;

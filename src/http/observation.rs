@@ -31,12 +31,12 @@ pub(super) struct Observation {
     status: Option<u16>,
     bytes_out: u64,
     /// For the access log, if there is one.
-    line: Option<Box<Line>>,
+    line: Option<Box<LogDetails>>,
 }
 
 /// What only the access log wants to know.
 #[derive(Debug)]
-struct Line {
+struct LogDetails {
     log: Arc<AccessLog>,
     at: UnixTime,
     client: IpAddr,
@@ -57,9 +57,9 @@ struct Line {
 impl Observation {
     /// Begins with a request's head. Its id is the one that it brings along, if that is valid.
     pub(super) fn begin(site: &Site, head: &Parts, client: IpAddr) -> Self {
-        let line = site.access_log.as_ref().map(|log| Line {
+        let line = site.access_log.as_ref().map(|log| LogDetails {
             user_agent: (head.headers.get(header::USER_AGENT).filter(|_| log.has_user_agent())).cloned(),
-            ..Line::new(site, log, client, head.method.clone(), head.uri.path().to_owned())
+            ..LogDetails::new(site, log, client, head.method.clone(), head.uri.path().to_owned())
         });
         Self::new(site, RequestId::of(&head.headers), line)
     }
@@ -68,11 +68,11 @@ impl Observation {
     pub(super) fn unreadable(site: &Site, client: IpAddr) -> Self {
         let log = site.access_log.as_ref();
         let method = || Method::from_bytes(b"-").expect("`-` is a token");
-        let line = log.map(|log| Line::new(site, log, client, method(), "-".to_owned()));
+        let line = log.map(|log| LogDetails::new(site, log, client, method(), "-".to_owned()));
         Self::new(site, RequestId::new(), line)
     }
 
-    fn new(site: &Site, request_id: RequestId, line: Option<Line>) -> Self {
+    fn new(site: &Site, request_id: RequestId, line: Option<LogDetails>) -> Self {
         let clock = *site.gate.clock();
         Self {
             request_id,
@@ -145,7 +145,7 @@ impl Observation {
     }
 }
 
-impl Line {
+impl LogDetails {
     fn new(site: &Site, log: &Arc<AccessLog>, client: IpAddr, method: Method, path: String) -> Self {
         Self {
             log: Arc::clone(log),

@@ -8,7 +8,9 @@ use tracing::error;
 use super::ServeError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::telemetry::access_log::{self, AccessLog, AccessLogSettings, Addresses, DroppedLines, LineFormat, Which};
+use crate::telemetry::access_log::{
+    self, AccessLog, AccessLogSettings, AddressDisplay, DroppedLines, LineFormat, Which,
+};
 
 /// The access log in force.
 #[derive(Debug)]
@@ -74,14 +76,14 @@ fn settings(config: &Config) -> Option<AccessLogSettings> {
             config::Logged::Errors => Which::Errors,
         },
         format: match log.format {
-            config::LogFormat::Json => LineFormat::Json,
-            config::LogFormat::Logfmt => LineFormat::Logfmt,
-            config::LogFormat::Combined => LineFormat::Combined,
+            config::AccessLogFormat::Json => LineFormat::Json,
+            config::AccessLogFormat::Logfmt => LineFormat::Logfmt,
+            config::AccessLogFormat::Combined => LineFormat::Combined,
         },
         addresses: match config.log_addresses {
-            config::LogAddresses::Masked => Addresses::Masked,
-            config::LogAddresses::Full => Addresses::Full,
-            config::LogAddresses::None => Addresses::None,
+            config::LogAddresses::Masked => AddressDisplay::Masked,
+            config::LogAddresses::Full => AddressDisplay::Full,
+            config::LogAddresses::None => AddressDisplay::None,
         },
         file: log.file.clone(),
         lines_per_second_max: log.max_per_second,

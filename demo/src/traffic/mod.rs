@@ -23,7 +23,7 @@ use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use self::addresses::{STRANGERS, Source, Sources};
-pub use self::plan::{Plan, Room, SEARCHES_PER_S_MAX, Senders, TierPlan};
+pub use self::plan::{Room, SEARCHES_PER_S_MAX, Senders, TierPlan, TrafficPlan};
 pub use self::tally::{Counts, Tally};
 use crate::index::{Index, cropped_copy, decode};
 use crate::scenes::Dice;
@@ -76,7 +76,7 @@ pub fn uploads(index: &Index) -> Vec<SampleUpload> {
 #[derive(Debug)]
 pub struct Crowd {
     endpoints: Endpoints,
-    plan: Plan,
+    plan: TrafficPlan,
     senders: Vec<Senders>,
     uploads: Vec<SampleUpload>,
     began: Instant,
@@ -91,7 +91,7 @@ impl Crowd {
     /// Clients that stop at `stop`. `senders` are those of the plan's tiers, in their order.
     pub fn new(
         endpoints: Endpoints,
-        plan: Plan,
+        plan: TrafficPlan,
         senders: Vec<Senders>,
         uploads: Vec<SampleUpload>,
         stop: CancellationToken,

@@ -27,7 +27,7 @@ const ACCOUNTS_MARGIN: f64 = 1.2;
 
 /// The load of the demo.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct TrafficPlan {
     /// The least time that a search takes, so that one can watch the queue.
     pub search_time: Duration,
     /// Slots of the search service.
@@ -58,7 +58,7 @@ pub struct Room {
     pub places: u32,
 }
 
-impl Plan {
+impl TrafficPlan {
     /// The load for those tiers, in their order. Searches take `search_time`, or longer if the slots are many.
     pub fn new(tiers: &[TierInfo], room: Room, search_time: Duration) -> Self {
         let Room { slots, places } = room;
@@ -141,7 +141,7 @@ pub struct Senders {
 
 impl Senders {
     /// Those of each tier of the plan, in its order, from the sponsors that were made for it.
-    pub fn of(plan: &Plan, sponsors: &[Sponsor], sources: Sources) -> Vec<Self> {
+    pub fn of(plan: &TrafficPlan, sponsors: &[Sponsor], sources: Sources) -> Vec<Self> {
         let of_tier = |tier: &TierPlan| {
             let own = || {
                 sponsors
@@ -175,7 +175,7 @@ mod tests {
     }
 
     /// The shipped tiers: 2 slots of 400 ms are 5 searches a second.
-    fn shipped() -> Plan {
+    fn shipped() -> TrafficPlan {
         let quotas = [
             ("free", 0, 100.0),
             ("$1", 2, 100.0),
@@ -188,21 +188,21 @@ mod tests {
         let tiers: Vec<_> = quotas
             .map(|(name, priority, daily)| tier(name, priority, Some(daily)))
             .into();
-        Plan::new(&tiers, ROOM, Duration::from_millis(400))
+        TrafficPlan::new(&tiers, ROOM, Duration::from_millis(400))
     }
 
     #[test]
     fn the_slots_are_asked_for_more_than_they_can_serve() {
-        let sum = |plan: &Plan| plan.tiers.iter().map(|tier| tier.share).sum::<f64>();
+        let sum = |plan: &TrafficPlan| plan.tiers.iter().map(|tier| tier.share).sum::<f64>();
         assert!((sum(&shipped()) - ALL_SHARE).abs() < 1e-9);
         for few in [
             vec![tier("free", 0, None)],
             vec![tier("free", 0, None), tier("gold", 3, None)],
         ] {
-            let plan = Plan::new(&few, ROOM, Duration::from_millis(400));
+            let plan = TrafficPlan::new(&few, ROOM, Duration::from_millis(400));
             assert!((sum(&plan) - ALL_SHARE).abs() < 1e-9);
         }
-        // Whoever pays could be served, if strangers stayed away.
+        // All sponsors could be served if strangers stayed away.
         let paying = shipped().tiers[1..].iter().map(|tier| tier.share).sum::<f64>();
         assert!(paying < 0.9, "{paying}");
     }
@@ -226,13 +226,13 @@ mod tests {
     fn the_highest_priority_never_fills_the_queue() {
         assert_eq!(shipped().tiers.last().unwrap().in_flight_max, 4);
         let none = Room { places: 0, ..ROOM };
-        let plan = Plan::new(&[tier("gold", 3, None)], none, Duration::from_secs(1));
+        let plan = TrafficPlan::new(&[tier("gold", 3, None)], none, Duration::from_secs(1));
         assert_eq!(plan.tiers[0].in_flight_max, 1);
     }
 
     #[test]
     fn accounts_are_bounded() {
-        let plan = Plan::new(
+        let plan = TrafficPlan::new(
             &[tier("none", 1, Some(0.0)), tier("all", 2, None)],
             ROOM,
             Duration::from_secs(1),
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn many_slots_make_searches_slower() {
-        let plan = Plan::new(
+        let plan = TrafficPlan::new(
             &[tier("free", 0, None)],
             Room { slots: 80, ..ROOM },
             Duration::from_millis(400),

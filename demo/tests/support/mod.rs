@@ -16,9 +16,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tiergate_demo::index::Index;
 use tiergate_demo::page::{Callers, Page};
-use tiergate_demo::progress::Progress;
+use tiergate_demo::progress::IndexProgress;
 use tiergate_demo::proxy::{self, Addresses, Config, Proxy};
-use tiergate_demo::search_server::{self, Pace};
+use tiergate_demo::search_server::{self, SearchPace};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -26,14 +26,15 @@ use tokio_util::sync::CancellationToken;
 pub const SIZE: (u32, u32) = (160, 90);
 pub const COUNT: usize = 60;
 /// As fast as it can.
-pub const PACE: Pace = Pace {
+pub const PACE: SearchPace = SearchPace {
     workers: 2,
     search_time: Duration::ZERO,
 };
 /// The longest that any of these tests may take to get its answers.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub static INDEX: LazyLock<Arc<Index>> = LazyLock::new(|| Arc::new(Index::made(7, COUNT, SIZE, &Progress::hidden())));
+pub static INDEX: LazyLock<Arc<Index>> =
+    LazyLock::new(|| Arc::new(Index::made(7, COUNT, SIZE, &IndexProgress::hidden())));
 
 /// Opens the repository's proxy in front of the search service, both on free ports, and asks.
 pub async fn behind_the_proxy<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr) -> T) -> T {

@@ -11,7 +11,7 @@ use anstream::{AutoStream, ColorChoice};
 use clap::Args;
 use serde_json::Value;
 
-use self::report::Report;
+use self::report::StatusReport;
 use self::text::Inks;
 use super::client::{ANSWER_TIMEOUT, AdminClient};
 use super::{CliError, ServerTarget, ignore_broken_pipe, table};
@@ -70,9 +70,9 @@ pub fn run(status: &Status, out: &mut impl RawStream) -> Result<Condition, CliEr
 ///
 /// # Errors
 /// The server does not answer in that time, or answers something else.
-pub(super) fn fetch(client: &AdminClient, longest: Duration) -> Result<(Value, Report), CliError> {
+pub(super) fn fetch(client: &AdminClient, longest: Duration) -> Result<(Value, StatusReport), CliError> {
     let answer = client.get_within("/status", longest)?;
-    match Report::of(&answer) {
+    match StatusReport::of(&answer) {
         Some(report) => Ok((answer, report)),
         None => Err(client.no_answer("its status has another form; is it of another version?")),
     }

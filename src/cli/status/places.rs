@@ -2,7 +2,7 @@
 //!
 //! A short queue is a row of boxes, a longer one a row of digits. One that is longer than the line is drawn to scale.
 
-use super::report::Queue;
+use super::report::QueueReport;
 use crate::policy::rules::Priority;
 
 /// Queues up to this length are drawn as boxes, if the line is long enough.
@@ -43,7 +43,7 @@ pub enum Mark {
 }
 
 /// The lines of a drawing that is at most `width` columns wide.
-pub fn draw(queue: &Queue, width: usize) -> Vec<Vec<Piece>> {
+pub fn draw(queue: &QueueReport, width: usize) -> Vec<Vec<Piece>> {
     let waiting = queue.waiting() as usize;
     // After a reload that made the queue shorter, there may be more jobs than places.
     let places = waiting.max(queue.capacity as usize);
@@ -64,7 +64,7 @@ pub fn draw(queue: &Queue, width: usize) -> Vec<Vec<Piece>> {
 }
 
 /// How the queue is filled, in words.
-pub fn words(queue: &Queue) -> String {
+pub fn words(queue: &QueueReport) -> String {
     let oldest = match queue.oldest {
         Some(age) => format!(", the oldest for {}", super::report::readable(age)),
         None => String::new(),
@@ -73,7 +73,7 @@ pub fn words(queue: &Queue) -> String {
 }
 
 /// Queued jobs by priority, the highest first, and last the free places. Without zeros.
-fn counts(queue: &Queue, free: usize) -> Vec<(Mark, usize)> {
+fn counts(queue: &QueueReport, free: usize) -> Vec<(Mark, usize)> {
     let taken = (0..Priority::COUNT).rev().map(|priority| {
         let count = queue.by_priority[priority] as usize;
         // There are 7 priorities.
@@ -153,15 +153,15 @@ fn scaled(counts: &[(Mark, usize)], width: usize) -> Vec<(Mark, usize)> {
 mod tests {
     use super::*;
 
-    fn queue(capacity: u32, by_priority: [u32; Priority::COUNT]) -> Queue {
-        Queue {
+    fn queue(capacity: u32, by_priority: [u32; Priority::COUNT]) -> QueueReport {
+        QueueReport {
             capacity,
             by_priority,
             oldest: None,
         }
     }
 
-    fn lines(queue: &Queue, width: usize) -> Vec<String> {
+    fn lines(queue: &QueueReport, width: usize) -> Vec<String> {
         let line = |line: Vec<Piece>| line.into_iter().map(|piece| piece.text).collect::<String>();
         draw(queue, width).into_iter().map(line).collect()
     }

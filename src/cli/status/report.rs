@@ -8,17 +8,17 @@ use crate::policy::time::Span;
 
 /// The status of a server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct StatusReport {
     /// Its version.
     pub version: String,
     /// How long it has been running.
     pub uptime: Span,
     /// The queue.
-    pub queue: Queue,
+    pub queue: QueueReport,
     /// The tiers, in the order of tiers.yaml.
-    pub tiers: Vec<Tier>,
+    pub tiers: Vec<TierReport>,
     /// The upstreams, in the order of tiers.yaml.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<UpstreamReport>,
     /// Whether its database can be written.
     pub database_available: bool,
     /// Its configuration.
@@ -29,7 +29,7 @@ pub struct Report {
 
 /// The queue.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Queue {
+pub struct QueueReport {
     /// Places.
     pub capacity: u32,
     /// Queued jobs by priority.
@@ -40,7 +40,7 @@ pub struct Queue {
 
 /// A tier.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tier {
+pub struct TierReport {
     /// Its name.
     pub name: String,
     /// Its priority.
@@ -55,20 +55,20 @@ pub struct Tier {
 
 /// An upstream.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
+pub struct UpstreamReport {
     /// Its name.
     pub name: String,
     /// Its servers, with removed ones that still have jobs.
-    pub servers: Vec<Server>,
+    pub servers: Vec<ServerReport>,
 }
 
 /// An upstream server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub struct ServerReport {
     /// Its address.
     pub address: String,
     /// Its state.
-    pub state: ServerState,
+    pub state: ReportedState,
     /// Slots that tiers.yaml gives it.
     pub slots: u64,
     /// Those that count now.
@@ -81,7 +81,7 @@ pub struct Server {
 
 /// The state of an upstream server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ServerState {
+pub enum ReportedState {
     /// It gets no jobs, since it does not answer.
     Down,
     /// It gets no jobs, since an operator has drained it.
@@ -109,16 +109,16 @@ pub struct ConfigInForce {
     pub restart: Vec<String>,
 }
 
-impl Report {
+impl StatusReport {
     /// Parses the answer of `GET /status`. `None` if it is something else.
     pub fn of(answer: &Value) -> Option<Self> {
         let problems = answer["problems"].as_array()?.iter();
         Some(Self {
             version: text(&answer["version"])?,
             uptime: seconds(&answer["uptime_s"])?,
-            queue: Queue::of(&answer["queue"])?,
-            tiers: each(&answer["tiers"], Tier::of)?,
-            upstreams: each(&answer["upstreams"], Upstream::of)?,
+            queue: QueueReport::of(&answer["queue"])?,
+            tiers: each(&answer["tiers"], TierReport::of)?,
+            upstreams: each(&answer["upstreams"], UpstreamReport::of)?,
             database_available: answer["database"]["available"].as_bool()?,
             config: ConfigInForce::of(&answer["config"])?,
             problems: problems.map(|problem| text(&problem["error"])).collect::<Option<_>>()?,
@@ -126,7 +126,7 @@ impl Report {
     }
 
     /// All upstream servers, each with the name of its upstream.
-    pub fn servers(&self) -> impl Iterator<Item = (&str, &Server)> {
+    pub fn servers(&self) -> impl Iterator<Item = (&str, &ServerReport)> {
         self.upstreams.iter().flat_map(|upstream| {
             let servers = upstream.servers.iter();
             servers.map(|server| (upstream.name.as_str(), server))
@@ -134,7 +134,7 @@ impl Report {
     }
 }
 
-impl Queue {
+impl QueueReport {
     fn of(answer: &Value) -> Option<Self> {
         let mut by_priority = [0; Priority::COUNT];
         let counts = answer["by_priority"].as_array()?;
@@ -154,7 +154,7 @@ impl Queue {
     }
 }
 
-impl Tier {
+impl TierReport {
     fn of(answer: &Value) -> Option<Self> {
         Some(Self {
             name: text(&answer["tier"])?,
@@ -166,25 +166,25 @@ impl Tier {
     }
 }
 
-impl Upstream {
+impl UpstreamReport {
     fn of(answer: &Value) -> Option<Self> {
         Some(Self {
             name: text(&answer["upstream"])?,
-            servers: each(&answer["servers"], Server::of)?,
+            servers: each(&answer["servers"], ServerReport::of)?,
         })
     }
 }
 
-impl Server {
+impl ServerReport {
     fn of(answer: &Value) -> Option<Self> {
         let drained = answer["drained"].as_bool()?;
         Some(Self {
             address: text(&answer["server"])?,
             state: match answer["up"].as_bool() {
-                _ if drained => ServerState::Drained,
-                None => ServerState::Removed,
-                Some(false) => ServerState::Down,
-                Some(true) => ServerState::Up,
+                _ if drained => ReportedState::Drained,
+                None => ReportedState::Removed,
+                Some(false) => ReportedState::Down,
+                Some(true) => ReportedState::Up,
             },
             slots: answer["slots"].as_u64()?,
             available: answer["available"].as_u64()?,
@@ -194,7 +194,7 @@ impl Server {
     }
 }
 
-impl ServerState {
+impl ReportedState {
     /// The state in a word.
     pub const fn word(self) -> &'static str {
         match self {
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_program_is_no_report() {
-        assert_eq!(Report::of(&json!({ "status": "ok" })), None);
-        assert_eq!(Report::of(&json!({ "problems": [] })), None);
+        assert_eq!(StatusReport::of(&json!({ "status": "ok" })), None);
+        assert_eq!(StatusReport::of(&json!({ "problems": [] })), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::places::{self, COLOURS, Mark};
-use super::report::{Report, Server, ServerState, readable};
+use super::report::{ReportedState, ServerReport, StatusReport, readable};
 use crate::cli::client::file_errors;
 use crate::cli::table;
 
@@ -48,7 +48,7 @@ impl Inks {
 ///
 /// # Errors
 /// Errors of `out`.
-pub fn write(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()> {
+pub fn write(report: &StatusReport, inks: Inks, out: &mut impl Write) -> io::Result<()> {
     heading(report, inks, out)?;
     writeln!(out)?;
     for (number, line) in places::draw(&report.queue, QUEUE_WIDTH).iter().enumerate() {
@@ -70,7 +70,7 @@ pub fn write(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()
 }
 
 /// The first line, and the problems.
-fn heading(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()> {
+fn heading(report: &StatusReport, inks: Inks, out: &mut impl Write) -> io::Result<()> {
     let (version, uptime) = (&report.version, readable(report.uptime));
     let state = match report.problems.len() {
         0 => inks.paint(GOOD, "all is well"),
@@ -84,7 +84,7 @@ fn heading(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()> 
     Ok(())
 }
 
-fn servers(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()> {
+fn servers(report: &StatusReport, inks: Inks, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<[String; 5]> = report
         .servers()
         .map(|(upstream, server)| {
@@ -101,9 +101,9 @@ fn servers(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()> 
     table::write(&mut lines, ["UPSTREAM", "SERVER", "STATE", "SLOTS", ""], &rows)?;
     let lines = String::from_utf8_lossy(&lines).into_owned();
     let states = report.servers().map(|(_, server)| server.state);
-    for (line, state) in lines.lines().zip(std::iter::once(ServerState::Up).chain(states)) {
+    for (line, state) in lines.lines().zip(std::iter::once(ReportedState::Up).chain(states)) {
         match state {
-            ServerState::Up => writeln!(out, "{line}")?,
+            ReportedState::Up => writeln!(out, "{line}")?,
             _ => writeln!(out, "{}", inks.paint(BAD, line))?,
         }
     }
@@ -111,7 +111,7 @@ fn servers(report: &Report, inks: Inks, out: &mut impl Write) -> io::Result<()> 
 }
 
 /// `■■□╳`: busy, free and not available slots. Empty if there are too many to draw.
-pub fn slots_drawn(server: &Server) -> String {
+pub fn slots_drawn(server: &ServerReport) -> String {
     let (slots, busy) = (server.slots.max(server.busy), server.busy);
     if slots > SLOTS_DRAWN_MAX {
         return String::new();
@@ -124,11 +124,11 @@ pub fn slots_drawn(server: &Server) -> String {
     (0..slots).map(letter).collect()
 }
 
-fn slots_in_words(server: &Server) -> String {
+fn slots_in_words(server: &ServerReport) -> String {
     format!("{} of {} busy", server.busy, server.slots)
 }
 
-fn tiers(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn tiers(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<[String; 5]> = report
         .tiers
         .iter()
@@ -146,7 +146,7 @@ fn tiers(report: &Report, out: &mut impl Write) -> io::Result<()> {
     table::write(out, heads, &rows)
 }
 
-fn config(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn config(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
     let config = &report.config;
     writeln!(
         out,

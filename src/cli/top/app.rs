@@ -3,7 +3,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::Snapshot;
-use super::tables::{Pane, Sort};
+use super::tables::{Pane, SortOrder};
 
 /// Rows by which a page key scrolls.
 const PAGE: usize = 10;
@@ -21,7 +21,7 @@ pub struct App {
     pub is_frozen: bool,
     /// The table that the keys are for.
     pub focus: Pane,
-    sorts: [Sort; Pane::ALL.len()],
+    sorts: [SortOrder; Pane::ALL.len()],
     /// The first row of each table that is shown. May be too large: see [`Self::scroll_within`].
     scrolls: [usize; Pane::ALL.len()],
 }
@@ -67,7 +67,7 @@ impl App {
     }
 
     /// The order of that table.
-    pub fn sort(&self, pane: Pane) -> Sort {
+    pub fn sort(&self, pane: Pane) -> SortOrder {
         self.sorts[pane as usize]
     }
 
@@ -128,7 +128,7 @@ impl App {
         // Zero stands for the server's order.
         let now = self.sort(self.focus).column.map_or(0, |column| column + 1);
         let column = ((now + steps) % (columns.len() + 1)).checked_sub(1);
-        self.sorts[self.focus as usize] = Sort {
+        self.sorts[self.focus as usize] = SortOrder {
             column,
             descending: column.is_some_and(|column| columns[column].is_number),
         };

@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use self::callers::Callers;
 use super::client::{ANSWER_TIMEOUT, AdminClient};
-use super::status::report::Report;
+use super::status::report::StatusReport;
 use super::{CliError, ServerTarget, ignore_broken_pipe, status, table};
 
 /// Watch the running server live: the queue, upstream servers, tiers, and the callers who use most.
@@ -53,7 +53,7 @@ impl TopArgs {
 #[cfg_attr(not(feature = "tui"), expect(dead_code, reason = "only the screen reads it"))]
 pub(super) struct Snapshot {
     /// Its status.
-    pub report: Report,
+    pub report: StatusReport,
     /// The callers who use most.
     pub callers: Callers,
 }

@@ -6,10 +6,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::app::App;
-use super::tables::{self, Column, Pane, Row};
+use super::tables::{self, Pane, Row, TableColumn};
 use super::theme::Theme;
 use crate::cli::status::places;
-use crate::cli::status::report::{Report, readable};
+use crate::cli::status::report::{StatusReport, readable};
 
 /// The smallest terminal that is drawn on, in columns and rows.
 pub const SMALLEST: (u16, u16) = (72, 16);
@@ -96,7 +96,7 @@ fn alerts(app: &App, most: usize) -> Vec<(String, bool)> {
     lines.into_iter().map(|line| (line, true)).collect()
 }
 
-fn queue(report: &Report, theme: Theme, buffer: &mut Buffer, rest: &mut Rect) {
+fn queue(report: &StatusReport, theme: Theme, buffer: &mut Buffer, rest: &mut Rect) {
     let title = format!("Queue: {}", places::words(&report.queue));
     rule(buffer, take(rest, 1), &title, theme.strong());
     for line in places::draw(&report.queue, rest.width.into()) {
@@ -108,7 +108,7 @@ fn queue(report: &Report, theme: Theme, buffer: &mut Buffer, rest: &mut Rect) {
     }
 }
 
-fn footer(report: &Report) -> String {
+fn footer(report: &StatusReport) -> String {
     let database = match report.database_available {
         true => "database can be written",
         false => "! DATABASE CAN'T BE WRITTEN",
@@ -206,9 +206,9 @@ fn cells(pane: Pane, row: &Row, buffer: &mut Buffer, area: Rect, style: Style) {
 }
 
 /// The columns and their areas, with a space between them. The first takes what room the others leave.
-fn spans(pane: Pane, area: Rect) -> impl Iterator<Item = (&'static Column, Rect)> {
+fn spans(pane: Pane, area: Rect) -> impl Iterator<Item = (&'static TableColumn, Rect)> {
     let columns = pane.columns();
-    let wide = |column: &Column| u16::try_from(column.width).unwrap_or(u16::MAX);
+    let wide = |column: &TableColumn| u16::try_from(column.width).unwrap_or(u16::MAX);
     let others: u16 = columns[1..].iter().map(|column| wide(column) + 1).sum();
     let mut x = area.x;
     columns.iter().enumerate().map(move |(number, column)| {
@@ -233,7 +233,7 @@ fn end_of(text: &str, width: usize) -> String {
     std::iter::once('…').chain(end).collect()
 }
 
-fn put_aligned(buffer: &mut Buffer, span: Rect, column: &Column, text: &str, style: Style) {
+fn put_aligned(buffer: &mut Buffer, span: Rect, column: &TableColumn, text: &str, style: Style) {
     match column.is_number {
         true => put_right(buffer, span, text, style),
         false => {

@@ -1,7 +1,7 @@
 //! The three tables of the screen: their columns, and their rows in order.
 
 use super::callers::CallerRow;
-use crate::cli::status::report::{ServerState, Tier};
+use crate::cli::status::report::{ReportedState, TierReport};
 use crate::cli::status::text::slots_drawn;
 use crate::cli::top::Snapshot;
 
@@ -21,7 +21,7 @@ impl Pane {
     pub const ALL: [Self; 3] = [Self::Servers, Self::Tiers, Self::Callers];
 
     /// Its columns; the first one takes what room the others leave.
-    pub const fn columns(self) -> &'static [Column] {
+    pub const fn columns(self) -> &'static [TableColumn] {
         match self {
             Self::Servers => &SERVERS,
             Self::Tiers => &TIERS,
@@ -30,13 +30,13 @@ impl Pane {
     }
 
     /// How it is sorted at first. Servers and tiers stand in the order of tiers.yaml.
-    pub const fn first_sort(self) -> Sort {
+    pub const fn first_sort(self) -> SortOrder {
         match self {
-            Self::Servers | Self::Tiers => Sort {
+            Self::Servers | Self::Tiers => SortOrder {
                 column: None,
                 descending: false,
             },
-            Self::Callers => Sort {
+            Self::Callers => SortOrder {
                 column: Some(4),
                 descending: true,
             },
@@ -44,32 +44,32 @@ impl Pane {
     }
 }
 
-const SERVERS: [Column; 4] = [
-    Column::first("SERVER"),
-    Column::text("STATE", 7),
-    Column::number("BUSY", 5),
-    Column::number("SLOTS", 8),
+const SERVERS: [TableColumn; 4] = [
+    TableColumn::first("SERVER"),
+    TableColumn::text("STATE", 7),
+    TableColumn::number("BUSY", 5),
+    TableColumn::number("SLOTS", 8),
 ];
-const TIERS: [Column; 5] = [
-    Column::first("TIER"),
-    Column::number("PRIO", 5),
-    Column::number("WAIT", 5),
-    Column::number("RUN", 5),
-    Column::number("REF/MIN", 8),
+const TIERS: [TableColumn; 5] = [
+    TableColumn::first("TIER"),
+    TableColumn::number("PRIO", 5),
+    TableColumn::number("WAIT", 5),
+    TableColumn::number("RUN", 5),
+    TableColumn::number("REF/MIN", 8),
 ];
-const CALLERS: [Column; 7] = [
-    Column::first("CALLER"),
-    Column::text("TIER", 10),
-    Column::number("WAIT", 5),
-    Column::number("RUN", 5),
-    Column::number("UNITS/H", 9),
-    Column::number("JOBS/H", 8),
-    Column::number("REFUSED/H", 10),
+const CALLERS: [TableColumn; 7] = [
+    TableColumn::first("CALLER"),
+    TableColumn::text("TIER", 10),
+    TableColumn::number("WAIT", 5),
+    TableColumn::number("RUN", 5),
+    TableColumn::number("UNITS/H", 9),
+    TableColumn::number("JOBS/H", 8),
+    TableColumn::number("REFUSED/H", 10),
 ];
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
-pub struct Column {
+pub struct TableColumn {
     /// Its heading.
     pub head: &'static str,
     /// Its width, with room for the sign of the order beside its heading. Zero for a first column.
@@ -78,7 +78,7 @@ pub struct Column {
     pub is_number: bool,
 }
 
-impl Column {
+impl TableColumn {
     const fn first(head: &'static str) -> Self {
         Self::text(head, 0)
     }
@@ -102,7 +102,7 @@ impl Column {
 
 /// The order of a table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sort {
+pub struct SortOrder {
     /// By which column; `None`: as the server tells them.
     pub column: Option<usize>,
     /// Whether the largest comes first.
@@ -165,7 +165,7 @@ impl Cell {
 }
 
 /// The rows of a table, in that order.
-pub fn rows(pane: Pane, snapshot: &Snapshot, sort: Sort) -> Vec<Row> {
+pub fn rows(pane: Pane, snapshot: &Snapshot, sort: SortOrder) -> Vec<Row> {
     let mut rows: Vec<Row> = match pane {
         Pane::Servers => servers(snapshot),
         Pane::Tiers => snapshot.report.tiers.iter().map(tier).collect(),
@@ -183,7 +183,7 @@ pub fn rows(pane: Pane, snapshot: &Snapshot, sort: Sort) -> Vec<Row> {
 
 fn servers(snapshot: &Snapshot) -> Vec<Row> {
     let several = snapshot.report.upstreams.len() > 1;
-    let row = |(upstream, server): (&str, &crate::cli::status::report::Server)| {
+    let row = |(upstream, server): (&str, &crate::cli::status::report::ServerReport)| {
         let name = match several {
             true => format!("{upstream}/{}", server.address),
             false => server.address.clone(),
@@ -194,20 +194,20 @@ fn servers(snapshot: &Snapshot) -> Vec<Row> {
             slots.text = drawn;
         }
         let mut state = Cell::text(server.state.word());
-        if server.state != ServerState::Up {
+        if server.state != ReportedState::Up {
             state.text = state.text.to_uppercase();
         }
         let mut busy = Cell::number(server.busy);
         busy.text = format!("{}/{}", server.busy, server.slots);
         Row {
             cells: vec![Cell::text(name), state, busy, slots],
-            is_bad: server.state != ServerState::Up,
+            is_bad: server.state != ReportedState::Up,
         }
     };
     snapshot.report.servers().map(row).collect()
 }
 
-fn tier(tier: &Tier) -> Row {
+fn tier(tier: &TierReport) -> Row {
     let numbers = [u64::from(tier.priority), tier.waiting, tier.running, tier.refused];
     let cells = std::iter::once(Cell::text(&tier.name)).chain(numbers.map(Cell::number));
     Row {

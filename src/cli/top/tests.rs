@@ -11,7 +11,7 @@ use super::callers::Callers;
 use super::tables::{self, Pane};
 use super::theme::Theme;
 use super::{Snapshot, check_terminal, screen};
-use crate::cli::status::report::Report;
+use crate::cli::status::report::StatusReport;
 
 fn server(address: &str, (busy, slots): (u64, u64), up: Option<bool>) -> Value {
     json!({ "upstream": "search", "server": address, "listed": true, "slots": slots, "running": busy, "up": up,
@@ -105,7 +105,7 @@ fn callers() -> Value {
 
 fn app(status: &Value, callers: &Value) -> App {
     let snapshot = Snapshot {
-        report: Report::of(status).expect("a status"),
+        report: StatusReport::of(status).expect("a status"),
         callers: Callers::of(callers).expect("callers"),
     };
     App::new("127.0.0.1:9090".to_owned(), snapshot, "03:11:29 UTC".to_owned())

@@ -31,7 +31,7 @@ struct AuditLine {
     at: String,
     /// As the log has it, such as `alice@127.0.0.1`.
     who: String,
-    /// The name that the operator gave. Nobody verifies it: whoever has the token may give any name.
+    /// The name that the operator gave. It is not verified: anybody with the token may give any name.
     operator_unverified: Option<String>,
     /// The peer's address; or `tiers.yaml`, `command`, `tiergate`.
     from: String,

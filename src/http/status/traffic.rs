@@ -65,7 +65,7 @@ const RETRY_AFTER: Span = Span::from_secs(5);
 pub struct TrafficCache {
     database: Arc<Database>,
     refusals: Arc<RefusalCounts>,
-    /// Held by whoever reads.
+    /// Held while a query runs.
     turn: tokio::sync::Mutex<()>,
     held: Mutex<[Entry; PERIODS.len()]>,
 }

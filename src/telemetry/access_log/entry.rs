@@ -24,7 +24,7 @@ pub enum LineFormat {
 
 /// How clients' addresses are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Addresses {
+pub enum AddressDisplay {
     /// The first 24 bits of an IPv4 address, 48 of an IPv6 address.
     #[default]
     Masked,
@@ -79,7 +79,7 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// Appends the request's line to `out`.
-    pub fn write(&self, out: &mut String, format: LineFormat, addresses: Addresses) {
+    pub fn write(&self, out: &mut String, format: LineFormat, addresses: AddressDisplay) {
         match format {
             LineFormat::Json => self.pairs(addresses, &mut JsonLine::begin(out)),
             LineFormat::Logfmt => self.pairs(addresses, &mut LogfmtLine::begin(out)),
@@ -88,7 +88,7 @@ impl Entry<'_> {
         out.push('\n');
     }
 
-    fn pairs(&self, addresses: Addresses, line: &mut impl Line) {
+    fn pairs(&self, addresses: AddressDisplay, line: &mut impl FieldWriter) {
         line.raw("time", |out| write_time(out, self.at));
         line.text("request_id", self.request_id);
         if let Some(client) = shown(self.client, addresses) {
@@ -113,7 +113,7 @@ impl Entry<'_> {
         line.end();
     }
 
-    fn combined(&self, addresses: Addresses, out: &mut String) {
+    fn combined(&self, addresses: AddressDisplay, out: &mut String) {
         match shown(self.client, addresses) {
             Some(client) => write_to(out, client),
             None => out.push('-'),
@@ -148,7 +148,7 @@ impl Entry<'_> {
 
 /// Appends the line that tells how many requests were not logged.
 pub(super) fn write_omitted(out: &mut String, format: LineFormat, at: UnixTime, omitted: u64) {
-    fn pairs(line: &mut impl Line, at: UnixTime, omitted: u64) {
+    fn pairs(line: &mut impl FieldWriter, at: UnixTime, omitted: u64) {
         line.raw("time", |out| write_time(out, at));
         line.number("omitted", omitted);
         line.end();
@@ -163,7 +163,7 @@ pub(super) fn write_omitted(out: &mut String, format: LineFormat, at: UnixTime, 
 }
 
 /// A line of named values.
-trait Line {
+trait FieldWriter {
     /// A value that needs no escapes.
     fn raw(&mut self, name: &str, value: impl FnOnce(&mut String));
     fn text(&mut self, name: &str, value: &str);
@@ -196,7 +196,7 @@ impl<'o> JsonLine<'o> {
     }
 }
 
-impl Line for JsonLine<'_> {
+impl FieldWriter for JsonLine<'_> {
     fn raw(&mut self, name: &str, value: impl FnOnce(&mut String)) {
         self.name(name);
         self.0.push('"');
@@ -245,7 +245,7 @@ impl<'o> LogfmtLine<'o> {
     }
 }
 
-impl Line for LogfmtLine<'_> {
+impl FieldWriter for LogfmtLine<'_> {
     fn raw(&mut self, name: &str, value: impl FnOnce(&mut String)) {
         self.name(name);
         value(self.out);
@@ -333,12 +333,14 @@ fn unicode(out: &mut String, letter: char) {
 }
 
 /// The address as it is to be written.
-fn shown(address: IpAddr, addresses: Addresses) -> Option<IpAddr> {
+fn shown(address: IpAddr, addresses: AddressDisplay) -> Option<IpAddr> {
     match (addresses, address.to_canonical()) {
-        (Addresses::None, _) => None,
-        (Addresses::Full, address) => Some(address),
-        (Addresses::Masked, IpAddr::V4(address)) => Some(Ipv4Addr::from_bits(address.to_bits() & !0xff).into()),
-        (Addresses::Masked, IpAddr::V6(address)) => Some(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into()),
+        (AddressDisplay::None, _) => None,
+        (AddressDisplay::Full, address) => Some(address),
+        (AddressDisplay::Masked, IpAddr::V4(address)) => Some(Ipv4Addr::from_bits(address.to_bits() & !0xff).into()),
+        (AddressDisplay::Masked, IpAddr::V6(address)) => {
+            Some(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into())
+        }
     }
 }
 
@@ -370,7 +372,7 @@ mod tests {
         }
     }
 
-    fn line(entry: &Entry<'_>, format: LineFormat, addresses: Addresses) -> String {
+    fn line(entry: &Entry<'_>, format: LineFormat, addresses: AddressDisplay) -> String {
         let mut line = String::new();
         entry.write(&mut line, format, addresses);
         line
@@ -379,14 +381,14 @@ mod tests {
     #[test]
     fn a_line_has_its_fields_in_their_order() {
         assert_eq!(
-            line(&entry(), LineFormat::Json, Addresses::Masked),
+            line(&entry(), LineFormat::Json, AddressDisplay::Masked),
             "{\"time\":\"2025-12-01T02:00:00.007Z\",\"request_id\":\"7f3e\",\"client\":\"203.0.113.0\",\"account\":\"acme\",\
              \"tier\":\"$20\",\"route\":\"/search\",\"method\":\"POST\",\"path\":\"/search\",\"status\":200,\
              \"bytes_in\":1500000,\"bytes_out\":812,\"wait_ms\":12.5,\"upstream\":\"search\",\
              \"server\":\"127.0.0.1:8081\",\"service_ms\":431.0,\"total_ms\":450.1}\n"
         );
         assert_eq!(
-            line(&entry(), LineFormat::Logfmt, Addresses::Full),
+            line(&entry(), LineFormat::Logfmt, AddressDisplay::Full),
             "time=2025-12-01T02:00:00.007Z request_id=7f3e client=203.0.113.77 account=acme tier=$20 route=/search method=POST \
              path=/search status=200 bytes_in=1500000 bytes_out=812 wait_ms=12.5 upstream=search server=127.0.0.1:8081 \
              service_ms=431.0 total_ms=450.1\n"
@@ -398,7 +400,7 @@ mod tests {
                     ..entry()
                 },
                 LineFormat::Combined,
-                Addresses::None
+                AddressDisplay::None
             ),
             "- - acme [01/Dec/2025:02:00:00 +0000] \"POST /search HTTP/1.1\" 200 812 \"-\" \"curl/8 \\\"x\\\"\"\n"
         );
@@ -417,7 +419,7 @@ mod tests {
             service: None,
             ..entry()
         };
-        let line = line(&refused, LineFormat::Json, Addresses::None);
+        let line = line(&refused, LineFormat::Json, AddressDisplay::None);
         for name in [
             "client",
             "account",
@@ -448,7 +450,7 @@ mod tests {
         for path in paths {
             let entry = Entry { path, ..entry() };
             for format in [LineFormat::Json, LineFormat::Logfmt, LineFormat::Combined] {
-                let line = line(&entry, format, Addresses::Masked);
+                let line = line(&entry, format, AddressDisplay::Masked);
                 let inner = line.strip_suffix('\n').expect("it is a line");
                 assert!(
                     !inner.contains(|letter: char| letter.is_control() || letter == '\u{202e}'),
@@ -456,17 +458,22 @@ mod tests {
                 );
             }
             let read: serde_json::Value =
-                serde_json::from_str(&line(&entry, LineFormat::Json, Addresses::Masked)).expect("it is JSON");
+                serde_json::from_str(&line(&entry, LineFormat::Json, AddressDisplay::Masked)).expect("it is JSON");
             assert_eq!(read["path"], path);
         }
         let long = "/".repeat(5_000);
-        let line = line(&Entry { path: &long, ..entry() }, LineFormat::Json, Addresses::Masked);
+        let line = line(
+            &Entry { path: &long, ..entry() },
+            LineFormat::Json,
+            AddressDisplay::Masked,
+        );
         assert!(line.len() < 1_600 && line.contains("/…\""), "{line}");
     }
 
     #[test]
     fn addresses_are_masked_to_their_network() {
-        let masked = |text: &str| shown(text.parse().expect("an address"), Addresses::Masked).map(|at| at.to_string());
+        let masked =
+            |text: &str| shown(text.parse().expect("an address"), AddressDisplay::Masked).map(|at| at.to_string());
         assert_eq!(masked("198.51.100.255").as_deref(), Some("198.51.100.0"));
         assert_eq!(masked("2001:db8:1:2:3::4").as_deref(), Some("2001:db8:1::"));
         assert_eq!(masked("::ffff:198.51.100.7").as_deref(), Some("198.51.100.0"));

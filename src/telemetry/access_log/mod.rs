@@ -15,7 +15,7 @@ use metrics::{Counter, Key, KeyName, Label, Level, Metadata, Recorder};
 use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
-pub use entry::{Addresses, Entry, LineFormat};
+pub use entry::{AddressDisplay, Entry, LineFormat};
 use output::Output;
 
 use crate::clock::Clock;
@@ -48,7 +48,7 @@ pub struct AccessLogSettings {
     /// The format of its lines.
     pub format: LineFormat,
     /// How addresses are written.
-    pub addresses: Addresses,
+    pub addresses: AddressDisplay,
     /// The file; standard output otherwise.
     pub file: Option<PathBuf>,
     /// The most lines a second, at least 2.

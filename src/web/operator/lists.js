@@ -22,7 +22,7 @@ function drawJobs({ queue, status }, force) {
     [running, queue.running, 5],
   ])
     if (of.length > ROWS_DRAWN) rows.push(`<tr><td colspan="${columns}" class="dim">and ${count(of.length - ROWS_DRAWN)} more</td></tr>`);
-  put($('#t-wait'), waiting.join('') || emptyRow(5, 'Nobody waits', status.paused ? 'Dispatch is paused: whoever comes now will wait.' : 'A search without a free slot appears here.'), force);
+  put($('#t-wait'), waiting.join('') || emptyRow(5, 'Nobody waits', status.paused ? 'Dispatch is paused: new searches will wait.' : 'A search without a free slot appears here.'), force);
   put($('#t-run'), running.join('') || emptyRow(5, 'Nothing runs', 'A search appears here when it gets a slot.'), force);
   set($('#n-jobs'), `${count(queue.waiting.length)} + ${count(queue.running.length)}`);
   set($('#c-jobs'), `${count(queue.waiting.length)} + ${count(queue.running.length)}`);
