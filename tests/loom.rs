@@ -129,7 +129,9 @@ fn a_displacement_races_with_a_grant() {
             let gate = Arc::clone(&gate);
             thread::spawn(move || match enter(&gate, 3, HIGH) {
                 Ok(Entered::Running(permit)) => permit.settle(Outcome::Failed, 0),
-                Ok(Entered::Queued(waiting)) => block_on(waiting).expect("nobody is higher").settle(Outcome::Failed, 0),
+                Ok(Entered::Queued(waiting)) => block_on(waiting)
+                    .expect("no higher priority is queued")
+                    .settle(Outcome::Failed, 0),
                 Err(refusal) => panic!("a higher priority is never refused because the queue is full: {refusal:?}"),
             })
         };

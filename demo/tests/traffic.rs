@@ -1,4 +1,4 @@
-//! The simulated clients show what tiergate promises, and go on showing it: whoever pays most is served, strangers go first.
+//! The simulated clients show what tiergate promises, and go on showing it: sponsors who pay most are served, strangers are refused first.
 //!
 //! The search service is replaced by one that takes 50 ms instead of 400: six seconds are as 48 of the demo.
 

@@ -94,7 +94,7 @@ impl Gate {
         taken.collect()
     }
 
-    /// The server, if it is down, will be probed at that time: until then nobody is told to come back while none is up.
+    /// The server, if it is down, will be probed at that time: until then no `Retry-After` is earlier while none is up.
     pub fn server_probed_at(&self, upstream: UpstreamId, server: ServerId, at: Timestamp) {
         self.state.lock().policy.server_probed_at(upstream, server, at);
     }

@@ -68,7 +68,7 @@ async fn a_paused_proxy_dispatches_nothing_and_loses_nobody() {
     proxy.jobs_until(1, 1).await;
     let mut high = search(&proxy, "key-100").await;
     proxy.jobs_until(2, 1).await;
-    // A running one finishes, and still nobody is dispatched.
+    // A running one finishes, and still no queued job gets a slot.
     answer(arrived, "first").await;
     assert_eq!(running.answer().await.text(), "first");
     proxy.jobs_until(2, 0).await;

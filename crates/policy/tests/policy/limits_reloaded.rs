@@ -242,7 +242,7 @@ fn counts_carried_into_a_burst_are_not_cut() {
     assert_eq!(limiter.admitted(200, secs(0)), 50);
 }
 
-/// Whatever it was and will be: what has been sent counts, and nobody is refused for longer than the new window.
+/// For every kind of limit before and after: requests sent so far count, and no refusal outlasts the new window.
 #[test]
 fn changing_kind_or_window_lifts_nothing() {
     let counting = KINDS
@@ -366,7 +366,7 @@ fn unenforced_limits_count_and_can_be_enforced_later() {
     let counter = counter(LimitId(0), &limiter.rules, of_network(1, 1));
     let would: Vec<bool> = (0..4)
         .map(|_| {
-            let admitted = limiter.decide(&[counter], secs(0)).expect("nobody is refused");
+            let admitted = limiter.decide(&[counter], secs(0)).expect("it is within the limit");
             assert!(admitted.left.is_empty(), "nobody is told");
             admitted.unenforced.has(LimitId(0))
         })

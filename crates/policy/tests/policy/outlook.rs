@@ -229,7 +229,7 @@ fn a_server_that_closes_admits_nobody() {
     assert_eq!(tier.priority, Priority::HIGHEST);
 }
 
-/// While dispatch is paused a free slot is nobody's, and while admission is stopped nobody is let in.
+/// While dispatch is paused no free slot is granted; while admission is stopped every request is refused.
 #[test]
 fn what_an_operator_switches_shows_in_the_outlook() {
     let mut told = Told::new(Within::Fifo);
