@@ -39,8 +39,8 @@ impl AccessLogs {
         Ok(logs)
     }
 
-    /// The access log of that configuration, which may be the one in force. One that can't be opened is reported, and its lines
-    /// are dropped and counted until it can.
+    /// The access log of that configuration, which may be the one in force. One that can't be opened is reported, and stays
+    /// off until the next reload.
     pub(super) fn of(&self, config: &Config) -> Option<Arc<AccessLog>> {
         let mut current = self.current.lock();
         let wanted = settings(config);

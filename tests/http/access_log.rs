@@ -251,6 +251,22 @@ async fn a_file_that_cannot_be_opened_is_told_at_once() {
     assert!(started.is_err(), "it started without its access log");
 }
 
+/// Regression: opening a named pipe that nobody read waited for a reader, and the start with it.
+#[tokio::test]
+async fn a_pipe_without_a_reader_is_told_at_once() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&pipe)
+        .status()
+        .expect("mkfifo runs");
+    assert!(made.success());
+    let yaml = seven_tiers(8, &[("127.0.0.1:1".parse().expect("an address"), 4)], "");
+    let log = format!("{yaml}\naccess_log: {{ file: {} }}\n", pipe.display());
+    let started = std::panic::catch_unwind(|| Proxy::start(&log).closed());
+    assert!(started.is_err(), "it started without its access log");
+}
+
 #[tokio::test]
 async fn a_request_keeps_its_id_all_the_way() {
     let mirror = Mirror::start().await;

@@ -81,12 +81,6 @@ impl DroppedLines {
             failed: counter("failed"),
         }
     }
-
-    /// Counters that are not exported.
-    pub fn unobserved() -> Self {
-        let [rate, blocked, failed] = std::array::from_fn(|_| Counter::noop());
-        Self { rate, blocked, failed }
-    }
 }
 
 /// An access log. Its thread ends, with the last lines written, after this is dropped.

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
 use crate::clock::Clock;
 use crate::policy::time::{Span, Timestamp, UnixTime};
 
@@ -117,6 +119,13 @@ impl LogFile {
     }
 }
 
+/// Opens the file without waiting: a named pipe that nobody reads is an error.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(MODE);
+    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2) is an int");
+    let file = options.custom_flags(without_waiting).open(path)?;
+    // Writing may wait: that is what the log's own thread is for.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
