@@ -50,6 +50,18 @@ impl OwnPaths {
         Self { me, stats, status, all }
     }
 
+    /// The paths by which their requests are counted: assets, whose names change, together.
+    pub fn metered(&self) -> impl Iterator<Item = &str> {
+        let own = [&self.me, &self.stats].into_iter().flatten().map(String::as_str);
+        own.chain(self.status.iter().flat_map(StatusPaths::metered))
+    }
+
+    /// The one of them by which a request for that page is counted.
+    pub fn metered_as<'p>(&'p self, page: &'p str) -> &'p str {
+        let assets = self.status.as_ref().and_then(|status| status.assets_of(page));
+        assets.unwrap_or(page)
+    }
+
     /// The page at that path, if it is one.
     pub fn find(&self, path: &str) -> Option<&str> {
         self.all.iter().map(String::as_str).find(|own| *own == path)

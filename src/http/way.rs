@@ -461,7 +461,8 @@ impl Turn<'_> {
                 });
             }
         }
-        found.observation.routed(self.site.request_meters.own(page), false);
+        let meters = self.site.request_meters.own(own.metered_as(page));
+        found.observation.routed(meters, false);
         let is_me = own.me.as_deref() == Some(page);
         let known = self.identify_and_limit(visit, host, origin, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());

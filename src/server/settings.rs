@@ -44,6 +44,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
     let paths = config.paths.clone();
     let own_paths = OwnPaths::new(paths.me, paths.stats, paths.status);
     services.status.show(shown(config, upstreams, &own_paths, &keys));
+    let request_meters = request_meters(config, &own_paths, services);
     let settings = site::SiteSettings {
         routes: config.routes.iter().map(|config| route(config, upstreams)).collect(),
         keys,
@@ -70,7 +71,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
             proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
             meters: Arc::clone(&services.connection_meters.public),
         },
-        request_meters: request_meters(config, services),
+        request_meters,
         access_log: services.access_logs.of(config),
         upstreams: upstreams.in_file().cloned().collect(),
         admin_hosts: config.admin.hosts.clone(),
@@ -79,14 +80,13 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
     Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)
 }
 
-fn request_meters(config: &Config, services: &Services) -> RequestMeters {
+fn request_meters(config: &Config, own: &OwnPaths, services: &Services) -> RequestMeters {
     let name = |route: &config::RouteSection| match &route.host {
         Some(host) => format!("{host}{}", route.pattern.as_str()),
         None => route.pattern.as_str().to_owned(),
     };
-    let own = [&config.paths.me, &config.paths.stats];
-    let own = own.into_iter().flatten().map(String::as_str);
-    RequestMeters::register(config.routes.iter().map(name), own, services.exposition.recorder())
+    let recorder = services.exposition.recorder();
+    RequestMeters::register(config.routes.iter().map(name), own.metered(), recorder)
 }
 
 /// What the status page shows: slots by the routes that lead to them, each path once.

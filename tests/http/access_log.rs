@@ -66,11 +66,12 @@ async fn each_request_has_one_line() {
     assert_eq!(ask(proxy, "/search", "x-api-key: nobody's\r\n").await.status(), 403);
     assert_eq!(get(proxy.address, "/nothing").await.status(), 404);
     assert_eq!(get(proxy.address, "/me").await.status(), 200);
+    assert_eq!(get(proxy.address, "/status.json").await.status(), 200);
     let mut unreadable = Client::connect(proxy.address).await;
     unreadable.send("no request\r\n\r\n").await;
     assert_eq!(unreadable.answer().await.status(), 400);
 
-    let lines = logged.lines(6).await;
+    let lines = logged.lines(7).await;
     let shown = |line: &Value| {
         let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
         format!(
@@ -91,6 +92,7 @@ async fn each_request_has_one_line() {
             "/search /search 403 - invalid_key",
             "none /nothing 404 - not_found",
             "own:/me /me 200 free -",
+            "own:/status.json /status.json 200 free -",
             "none - 400 - bad_request",
         ]
     );
@@ -111,7 +113,7 @@ async fn each_request_has_one_line() {
         !text.contains("key-20") && !text.contains("secret") && !text.contains("nobody's"),
         "{text}"
     );
-    assert!((logged.counted().await - 6.0).abs() < f64::EPSILON);
+    assert!((logged.counted().await - 7.0).abs() < f64::EPSILON);
 }
 
 #[tokio::test]

@@ -85,6 +85,16 @@ impl StatusPaths {
             .collect()
     }
 
+    /// The paths by which requests are counted.
+    pub(super) fn metered(&self) -> [&str; 4] {
+        [&self.page, &self.json, &self.events, &self.assets]
+    }
+
+    /// The folder of the assets, if that is the path of one.
+    pub(super) fn assets_of(&self, path: &str) -> Option<&str> {
+        path.starts_with(&self.assets).then_some(&*self.assets)
+    }
+
     fn asset(&self, asset: &Asset) -> String {
         format!("{}/{}", self.assets, asset.name)
     }
