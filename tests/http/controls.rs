@@ -84,7 +84,11 @@ async fn a_paused_proxy_dispatches_nothing_and_loses_nobody() {
     // Both slots are granted at once, and the two requests arrive in any order.
     for _ in 0..2 {
         let arrived = server.request().await;
-        let account = arrived.head.get("x-tiergate-account").expect("of an account").to_owned();
+        let account = arrived
+            .head
+            .get("x-tiergate-account")
+            .expect("of an account")
+            .to_owned();
         answer(arrived, &account).await;
     }
     assert_eq!(high.answer().await.text(), "a100");
