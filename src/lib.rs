@@ -58,6 +58,7 @@ pub mod store;
 mod sync;
 pub mod telemetry;
 pub mod template;
+pub mod upload;
 pub mod upstream;
 pub mod web;
 
