@@ -33,7 +33,7 @@ use self::data_dir::{Opened, record_admin_address};
 pub use self::error::ServeError;
 pub use self::reload::hang_ups;
 use self::reload::{Parts, Reloader};
-use self::settings::site;
+use self::settings::{body_bounds, site};
 use self::statistics::{minute_of, note_each_minute, note_refusals};
 use self::threads::{ListenerThreads, connections_max, cores};
 use self::upstreams::Upstreams;
@@ -55,6 +55,7 @@ use crate::telemetry::access_log::DroppedLines;
 use crate::telemetry::connections::ConnectionMeters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
+use crate::upload::{SPOOL_FOLDER, SpoolDir, UploadBudget};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -286,6 +287,8 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         recent: Arc::default(),
         drained,
         started: clock.now(),
+        uploads: UploadBudget::new(body_bounds(&config)),
+        spool: SpoolDir::new(config.data_dir.join(SPOOL_FOLDER)),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         connection_meters: Arc::new(ConnectionMeters::register(exposition.recorder())),
@@ -367,6 +370,9 @@ struct Services {
     recent: Arc<RecentRefusals>,
     drained: Arc<DrainedServers>,
     started: Timestamp,
+    /// Room for the bodies of metered requests.
+    uploads: Arc<UploadBudget>,
+    spool: SpoolDir,
     /// Unmetered requests in flight.
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.

@@ -10,6 +10,7 @@ use super::access_log::{AccessLogSection, LogAddresses, WordOrFields};
 use super::accounts::{self, ACCOUNTS_MAX, AccountSection};
 use super::admin::AdminSection;
 use super::answers::{self, Answer, REASONS_MAX};
+use super::bodies::BodiesSection;
 use super::diff::Tree;
 use super::environment::EnvContext;
 use super::history::HistorySection;
@@ -75,6 +76,9 @@ pub struct Config {
     /// Limits for connections of the public listener.
     #[serde(default)]
     pub connections: ConnectionsSection,
+    /// Room and pace for the bodies of metered requests.
+    #[serde(default)]
+    pub bodies: BodiesSection,
     /// The queue, shared by all tiers. When it is full, a job displaces one of a lower priority or is refused.
     #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
     pub(super) queue: QueueSection,
@@ -244,6 +248,7 @@ fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<Limit
         upstreams: &upstreams,
         routes: &routes,
         paths: &config.paths,
+        bodies: &config.bodies,
     };
     lint::add(&read, report);
     let rules = Rules {

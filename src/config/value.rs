@@ -260,7 +260,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 /// `25MiB`: one number and one unit. Saturates.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let (number, unit, after) = number_and_unit(text)?;
     if !after.is_empty() {
         return Err("it is more than one number and one unit".to_owned());

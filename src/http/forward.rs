@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
+use super::bodies::ArrivingBody;
 use super::body::Body;
 use super::observation::Observation;
 use super::ratelimit::HeldJob;
@@ -14,11 +15,12 @@ use super::visit::Visit;
 use super::way::{Found, Stop, Turn};
 use super::{headers, prefer};
 use crate::gate::{Entered, Permit, QueuedJob};
-use crate::policy::AdmissionRequest;
+use crate::policy::{self, AdmissionRequest};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
+use crate::upload::ReceivedBody;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
-use crate::upstream::upload::Upload;
+use crate::upstream::request_body::RequestBody;
 
 impl Turn<'_> {
     /// Forwards an unmetered request: it needs no queue place and no slot, but the number in flight is capped.
@@ -31,14 +33,14 @@ impl Turn<'_> {
         let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
         let permit = self.site.unmetered.try_take();
         let permit = permit.ok_or(Refusal::TooManyInFlight { limit })?;
-        let (head, upload) = visit.take(route.max_body);
-        observation.uploads(upload.progress());
+        let (head, body) = visit.take_streamed(route.max_body);
+        observation.uploads(body.progress());
         observation.dispatched(self.upstream_name(route), None);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
             permit,
         };
-        let answered = exchange(self.connections, errand, head, upload)
+        let answered = exchange(self.connections, errand, head, body)
             .await
             .map_err(stop_of)?;
         observation.served(Arc::clone(&answered.server), answered.took);
@@ -49,8 +51,8 @@ impl Turn<'_> {
         &self.site.generation.upstreams[route.upstream.id()]
     }
 
-    /// Forwards a metered request: it gets a slot or a queue place, then an upstream server. Returns the answer, with its
-    /// job while that is still running.
+    /// Forwards a metered request: its body is received, it gets a slot or a queue place, then an upstream server. Returns the
+    /// answer, with its job while that is still running.
     pub(super) async fn forward_metered(
         &self,
         visit: &mut Visit<'_>,
@@ -58,45 +60,39 @@ impl Turn<'_> {
         mut request: AdmissionRequest,
         found: &mut Found,
     ) -> Result<Response<Body>, Stop> {
-        let (mut head, mut upload) = visit.take(route.max_body);
+        let (mut head, upload) = visit.take(route.max_body);
         found.observation.uploads(upload.progress());
-        // A client that expects 100 Continue sends nothing before it, and gets it with the slot.
-        if !visit.expects {
-            upload.take_arrived().await?;
-        }
-        request.ready = visit.expects || upload.may_ask();
-        let wait = request.prefer_wait;
-        let entered = match self.admit(&mut request, &mut head.headers, found) {
-            Ok(entered) => entered,
-            Err(refusal) => {
-                visit.give_back(upload);
-                return Err(refusal.into());
+        let mut arriving = ArrivingBody::new(upload);
+        let admitted = self
+            .admit_with_body(&mut arriving, visit.expects, &mut request, &mut head.headers, found)
+            .await;
+        let (entered, body) = match admitted {
+            Ok(admitted) => admitted,
+            Err(stop) => {
+                visit.give_back(arriving.into_unread());
+                return Err(stop);
             }
         };
-        for quota in entered.overdrawn() {
-            let site = found.newer.of_caller(self.site);
-            site.note_unenforced(quota, found.standing.as_ref());
-        }
         let permit = match entered {
             Entered::Running(permit) => permit,
             Entered::Queued(waiting) => {
                 let (clock, since) = (self.site.gate.clock(), self.site.gate.clock().now());
-                match self.wait(waiting, &mut upload, request.ready, visit.connection).await {
+                match self.wait(waiting, visit.connection).await {
                     Ok(permit) => permit,
                     Err(stop) => {
                         found.observation.waited(clock.now().since(since));
-                        visit.give_back(upload);
                         return Err(stop);
                     }
                 }
             }
+            Entered::Uploading(_) => unreachable!("its body is complete"),
         };
         let waited = permit.waited();
         found.observation.waited(waited);
         let server = route.upstream.server(permit.server());
         found.observation.dispatched(self.upstream_name(route), server);
         let answered = self
-            .run_on_upstream(permit, route, head, upload, visit.connection)
+            .run_on_upstream(permit, route, head, &body, visit.connection)
             .await?;
         found.observation.served(Arc::clone(&answered.server), answered.took);
         let upstream = answered.took;
@@ -106,10 +102,46 @@ impl Turn<'_> {
         });
         let mut response = response(answered);
         response.headers_mut().append(SERVER_TIMING, timing(waited, upstream));
-        if let Some(wait) = wait {
+        if let Some(wait) = request.waits.client {
             prefer::applied(response.headers_mut(), wait);
         }
         Ok(response)
+    }
+
+    /// Admits the job. If its body has not arrived yet, the job takes neither a slot nor a queue place before it has. The end of
+    /// the client's stream ends nothing meanwhile: it may follow the body at once.
+    async fn admit_with_body(
+        &self,
+        arriving: &mut ArrivingBody,
+        expects: bool,
+        request: &mut AdmissionRequest,
+        headers: &mut HeaderMap,
+        found: &mut Found,
+    ) -> Result<(Entered, ReceivedBody), Stop> {
+        let clock = *self.site.gate.clock();
+        let bodies = &self.site.bodies;
+        let rules = &found.newer.of_caller(self.site).generation.rules;
+        let priority = rules.tier(request.tier).priority;
+        arriving
+            .begin(expects, &bodies.budget, request.from, priority, clock.now())
+            .await?;
+        if arriving.is_received() {
+            request.body = policy::RequestBody::Complete;
+        }
+        let entered = self.admit(request, headers, found)?;
+        for quota in entered.overdrawn() {
+            let site = found.newer.of_caller(self.site);
+            site.note_unenforced(quota, found.standing.as_ref());
+        }
+        let Entered::Uploading(mut job) = entered else {
+            return Ok((entered, arriving.take_received()));
+        };
+        let body = tokio::select! {
+            biased;
+            refusal = &mut job => return Err(refusal.into()),
+            body = arriving.receive(bodies, clock) => body?,
+        };
+        Ok((job.arrived(request.waits)?, body))
     }
 
     /// Asks the gate for admission by the active rules. If they are newer than those of the caller's identity, the identity is
@@ -140,42 +172,29 @@ impl Turn<'_> {
     }
 
     /// Waits in the queue until a slot is free, a higher priority displaces the job, the maximum wait is over, or the client
-    /// hangs up. Meanwhile the body is read as far as its window goes.
-    async fn wait(
-        &self,
-        mut waiting: QueuedJob,
-        upload: &mut Upload,
-        mut is_ready: bool,
-        connection: &Connection,
-    ) -> Result<Permit, Stop> {
+    /// hangs up.
+    async fn wait(&self, mut waiting: QueuedJob, connection: &Connection) -> Result<Permit, Stop> {
         let clock = self.site.gate.clock();
-        let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
-        loop {
-            tokio::select! {
-                biased;
-                verdict = &mut waiting => return verdict.map_err(Stop::from),
-                () = connection.hung_up() => return Err(Stop::HungUp),
-                () = &mut longest => return waiting.expire().map_err(Stop::from),
-                ready = upload.until_ready(clock), if !is_ready => {
-                    ready?;
-                    is_ready = true;
-                    waiting.ask_slot();
-                }
-            }
+        let longest = clock.sleep_until(waiting.until());
+        tokio::select! {
+            biased;
+            result = &mut waiting => result.map_err(Stop::from),
+            () = connection.hung_up() => Err(Stop::HungUp),
+            () = longest => waiting.expire().map_err(Stop::from),
         }
     }
 
-    /// Runs the request on an upstream server. A client that hangs up cancels it only if the body is incomplete or the route says
-    /// so; otherwise the job goes on without its client (rules §5.8).
+    /// Runs the request on an upstream server. A client that hangs up cancels it only if the route says so; otherwise the job goes
+    /// on without its client (rules §5.8).
     async fn run_on_upstream(
         &self,
         permit: Permit,
         route: &Route,
         head: Parts,
-        upload: Upload,
+        body: &ReceivedBody,
         connection: &Connection,
     ) -> Result<Answered, Stop> {
-        let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
+        let watched = route.on_hangup == OnHangup::Cancel;
         let errand = Errand::Metered {
             permit,
             upstream: Arc::clone(&route.upstream),
@@ -184,7 +203,7 @@ impl Turn<'_> {
         };
         tokio::select! {
             biased;
-            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop_of),
+            answered = exchange(self.connections, errand, head, RequestBody::received(body)) => answered.map_err(stop_of),
             () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }

@@ -7,7 +7,8 @@
 pub mod account;
 pub mod address;
 pub mod admin;
-pub mod body;
+pub pub mod bodies;
+mod body;
 pub mod caller;
 pub mod cors;
 mod forward;

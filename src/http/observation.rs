@@ -19,7 +19,7 @@ use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RouteMeters;
 use crate::upstream::UpstreamServer;
-use crate::upstream::upload::UploadProgress;
+use crate::upload::UploadProgress;
 
 /// A request under observation.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use super::account::{self, OwnPaths, Pages};
 use super::address::TrustedProxies;
 use super::caller::KeyPlaces;
 use super::limits::Limits;
+use super::bodies::BodySettings;
 use super::listener::ListenerBounds;
 use super::observation::Observation;
 use super::ratelimit::HeaderPolicy;
@@ -85,6 +86,8 @@ pub struct SiteSettings {
     pub unmetered: Arc<ResizableSemaphore>,
     /// The size of that bound.
     pub unmetered_max: usize,
+    /// Where bodies are kept, and how slowly they may arrive.
+    pub bodies: BodySettings,
     /// Bounds on connections.
     pub bounds: ListenerBounds,
     /// Metrics of every request.
@@ -120,6 +123,7 @@ pub struct Site {
     pub(super) recent: Arc<RecentRefusals>,
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
+    pub(super) bodies: BodySettings,
     pub(super) bounds: ListenerBounds,
     pub(super) request_meters: RequestMeters,
     pub(super) access_log: Option<Arc<AccessLog>>,
@@ -148,6 +152,7 @@ impl Site {
             answers,
             unmetered,
             unmetered_max,
+            bodies,
             bounds,
             request_meters,
             access_log,
@@ -180,6 +185,7 @@ impl Site {
             recent,
             unmetered,
             unmetered_max,
+            bodies,
             bounds,
             request_meters,
             access_log,

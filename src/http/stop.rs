@@ -4,8 +4,8 @@ use http::HeaderValue;
 
 use super::address::Contradiction;
 use crate::policy::refusal::Refusal;
+use crate::upload::UploadError;
 use crate::upstream::exchange::{SLOW_BODY, malformed_body};
-use crate::upstream::upload::UploadError;
 
 /// The client is gone, so there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ impl From<UploadError> for Stop {
             UploadError::ClientGone => Self::HungUp,
             UploadError::Malformed => malformed_body().into(),
             UploadError::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
+            UploadError::TooMany => Refusal::TooManyUploads.into(),
             UploadError::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
         }
     }

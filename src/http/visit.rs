@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::socket::Connection;
-use crate::upstream::upload::{Upload, UploadProgress, has_arrived};
+use crate::upload::{Upload, UploadProgress};
+use crate::upstream::request_body::{RequestBody, fault_of, has_arrived};
 
 /// A request as it came, until its body is taken.
 #[derive(Debug)]
@@ -75,18 +76,31 @@ impl<'c> Visit<'c> {
             .ok()
     }
 
-    /// The request for an upstream server.
-    pub(super) fn take(&mut self, max_body: u64) -> (Parts, Upload) {
-        let (head, ()) = Request::new(()).into_parts();
-        let head = std::mem::replace(&mut self.head, head);
-        let upload = Upload::new(self.body.take().expect("a request is forwarded once"), max_body);
+    /// The request for an upstream server, with a body that is to be received first.
+    pub(super) fn take(&mut self, max_body: u64) -> (Parts, Upload<Incoming>) {
+        let (head, body) = self.take_parts();
+        let upload = Upload::new(body, max_body, fault_of);
         self.progress = Some(Arc::clone(upload.progress()));
         (head, upload)
     }
 
-    /// Returns the body when the request was refused after all.
-    pub(super) fn give_back(&mut self, upload: Upload) {
-        self.body = upload.into_unread();
+    /// The request for an upstream server, with a body that is sent on as it arrives.
+    pub(super) fn take_streamed(&mut self, max_body: u64) -> (Parts, RequestBody) {
+        let (head, body) = self.take_parts();
+        let body = RequestBody::streamed(body, max_body);
+        self.progress = Some(Arc::clone(body.progress()));
+        (head, body)
+    }
+
+    fn take_parts(&mut self) -> (Parts, Incoming) {
+        let (head, ()) = Request::new(()).into_parts();
+        let head = std::mem::replace(&mut self.head, head);
+        (head, self.body.take().expect("a request is forwarded once"))
+    }
+
+    /// Returns the unread body when the request was refused after all.
+    pub(super) fn give_back(&mut self, unread: Option<Incoming>) {
+        self.body = unread;
     }
 
     /// Called for every answer. If the body hasn't completely arrived by now, the connection is closed after the answer, in a way

@@ -25,6 +25,7 @@ use super::config_watch::{Saved, Unreadable, Watch};
 use super::data_dir::{commit_settings, declared, history, open_token, warn_of_missing_tiers};
 use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
+use super::settings::body_bounds;
 use super::{Services, Source, TaskPanicked, attempt, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, DiffLine, diff};
 use crate::config::{self, Config, ConfigErrors, System};
@@ -264,6 +265,7 @@ impl Reloader {
         let exchanged = self.settle(config, move |settling| exchange(settling, at)).await;
         let filling = exchanged.map_err(|(message, advice)| ConfigErrors::of_whole(name, message, advice))?;
         self.parts.services.unmetered.resize(config.connections.unmetered_max);
+        self.parts.services.uploads.change_to(body_bounds(config));
         self.parts.services.connections.resize(connections_max(config));
         self.health_tasks.watch(&self.parts.upstreams);
         self.parts.config.store(Arc::clone(config));

@@ -9,6 +9,7 @@ use super::upstreams::Upstreams;
 use crate::config::{self, Config, Origins, ReadyzUpstreams};
 use crate::gate::Generation;
 use crate::http::account::OwnPaths;
+use crate::http::bodies::BodySettings;
 use crate::http::address::{ForwardedHeader, TrustedProxies};
 use crate::http::caller::KeyPlaces;
 use crate::http::cors;
@@ -24,6 +25,7 @@ use crate::policy::refusal::Reason;
 use crate::policy::rules::{Rules, UpstreamId};
 use crate::policy::time::Span;
 use crate::telemetry::requests::RequestMeters;
+use crate::upload::{BodyBounds, BodyPace};
 use crate::upstream::exchange::OnHangup;
 
 /// The site of that configuration, with that generation's rules.
@@ -62,6 +64,15 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
         unmetered: Arc::clone(&services.unmetered),
         unmetered_max: config.connections.unmetered_max,
+        bodies: BodySettings {
+            budget: Arc::clone(&services.uploads),
+            dir: services.spool.clone(),
+            pace: BodyPace {
+                timeout: config.bodies.timeout,
+                rate_min: config.bodies.rate_min,
+                upload_max: config.bodies.upload_max,
+            },
+        },
         bounds: ListenerBounds {
             connections: Arc::clone(&services.connections),
             head_timeout: config.connections.head_timeout,
@@ -170,4 +181,13 @@ fn route(config: &config::RouteSection, upstreams: &Upstreams) -> (RouteSpec, Ro
         },
     };
     (spec, route)
+}
+
+/// The room for bodies of metered requests.
+pub(super) fn body_bounds(config: &Config) -> BodyBounds {
+    BodyBounds {
+        memory: config.bodies.memory,
+        memory_each: config.bodies.memory_each,
+        spool: config.bodies.spool,
+    }
 }

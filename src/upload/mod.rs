@@ -16,4 +16,4 @@ pub use body::{ReceivedBody, Replay};
 pub use budget::{BodyBounds, UploadBudget, UploadRoom, Usage};
 pub use error::UploadError;
 pub use receive::{BodyPace, Upload, UploadProgress};
-pub use spool::{SPOOL_FREE_BYTES_MIN, SpoolDir};
+pub use spool::{SPOOL_FOLDER, SPOOL_FREE_BYTES_MIN, SpoolDir};

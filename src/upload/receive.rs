@@ -163,7 +163,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// The body, which is complete and in memory.
-    pub fn into_received(mut self, room: Option<UploadRoom>) -> ReceivedBody {
+    pub fn take_received(&mut self, room: Option<UploadRoom>) -> ReceivedBody {
         if let Some(room) = &room {
             room.complete();
         }
@@ -302,6 +302,7 @@ impl PaceWatch {
 pub struct UploadProgress {
     complete: AtomicBool,
     received: AtomicU64,
+    waits_for_client: AtomicBool,
     fault: OnceLock<UploadError>,
     changed: Notify,
 }
@@ -324,6 +325,11 @@ impl UploadProgress {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Whether the upstream server would read more than the client has sent.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
+    }
+
     /// Why the body broke off, if it did.
     pub fn fault(&self) -> Option<UploadError> {
         self.fault.get().copied()
@@ -338,6 +344,11 @@ impl UploadProgress {
     /// So many bytes have been read so far.
     pub fn set_received(&self, bytes: u64) {
         self.received.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream server waits for the client now.
+    pub fn set_waits_for_client(&self, waits: bool) {
+        self.waits_for_client.store(waits, Ordering::Relaxed);
     }
 
     /// It broke off. Returns why: the first fault counts.

@@ -13,6 +13,9 @@ use tracing::warn;
 
 use crate::policy::time::{Span, Timestamp};
 
+/// The folder's name in the data folder.
+pub const SPOOL_FOLDER: &str = "spool";
+
 /// Nothing is written while the file system has fewer free bytes: uploads fail, the database never does.
 pub const SPOOL_FREE_BYTES_MIN: u64 = 256 << 20;
 

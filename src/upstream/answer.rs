@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 
 use super::connections::{Connections, UpstreamConnection};
 use super::exchange::OnHangup;
-use super::upload::UploadProgress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
 use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
@@ -30,6 +29,7 @@ use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Timestamp;
 use crate::telemetry::upstreams::ServerFailure;
+use crate::upload::UploadProgress;
 
 /// The body of an upstream server's answer.
 #[derive(Debug)]

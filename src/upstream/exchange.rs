@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::answer::{Ending, Kept, Tail, UpstreamBody};
 use super::connections::{Connections, UpstreamConnection};
-use super::upload::{RequestBody, Upload, UploadError, UploadProgress};
+use super::request_body::RequestBody;
 use super::window::BrokenOff;
 use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
@@ -27,6 +27,7 @@ use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 use crate::telemetry::upstreams::ServerFailure;
+use crate::upload::{UploadError, UploadProgress};
 
 /// No server could be reached, whether or not any is up.
 const UNREACHABLE: Refusal = Refusal::UpstreamUnreachable { retry_after: None };
@@ -95,11 +96,10 @@ pub async fn exchange(
     connections: &Arc<Connections>,
     errand: Errand,
     head: request::Parts,
-    upload: Upload,
+    body: RequestBody,
 ) -> Result<Answered, Failure> {
     let clock = connections.clock();
-    let paced = matches!(errand, Errand::Metered { .. });
-    let (body, mut progress) = upload.stream(clock, paced);
+    let mut progress = Arc::clone(body.progress());
     let since = match &errand {
         Errand::Metered { permit, .. } => permit.since(),
         Errand::Unmetered { .. } => clock.now(),
@@ -436,6 +436,8 @@ impl Flying {
                 (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit }))
             }
             Some(UploadError::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            // Its file can't be read back.
+            Some(UploadError::TooMany) => (Outcome::Failed, Failure::Refused(Refusal::TooManyUploads)),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
                 let kind = match refusal {
@@ -466,14 +468,13 @@ impl Flying {
     }
 
     fn continues(&self) -> bool {
-        let finish = matches!(
+        matches!(
             &self.aim.errand,
             Errand::Metered {
                 on_hangup: OnHangup::Finish,
                 ..
             }
-        );
-        finish && self.progress.is_complete()
+        )
     }
 }
 

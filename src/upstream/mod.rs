@@ -12,8 +12,7 @@ mod connections;
 pub mod exchange;
 mod failures;
 pub mod health;
-pub mod pace;
-pub mod upload;
+pub mod request_body;
 pub mod window;
 
 use std::collections::HashMap;

@@ -101,6 +101,16 @@ pub const PROXY_KNOBS: &[Knob] = &[
         "connections",
         &[("10", "10"), ("", "256")],
     ),
+    knob("/bodies/memory", "bodies", &[(r#""128MiB""#, "128MiB"), ("", "64MiB")]),
+    knob("/bodies/memory_each", "bodies", &[(r#""1MiB""#, "1MiB"), ("", "4MiB")]),
+    knob("/bodies/spool", "bodies", &[(r#""8GiB""#, "8GiB"), ("", "1GiB")]),
+    knob("/bodies/timeout", "bodies", &[(r#""20s""#, "20s"), ("", "30s")]),
+    knob(
+        "/bodies/rate_min",
+        "bodies",
+        &[(r#""2KiB/s""#, "2KiB/s"), ("", "1KiB/s")],
+    ),
+    knob("/bodies/upload_max", "bodies", &[(r#""2h""#, "2h"), ("", "1h")]),
     knob(
         "/log_addresses",
         "log_addresses",

@@ -5,11 +5,13 @@
 //! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `metered_routes` files
 //! without a metered route, `unlimited_routes` routes without a request limit, `unreachable_limits` limits that no request meets,
 //! `networks` those that hold every address, `admin` an admin listener that others may reach, `unexpanded_env` variables that are
-//! not expanded, `keys` key locations that are not read.
+//! not expanded, `keys` key locations that are not read,
+//! `bodies` tiers whose uploads don't fit in the room for them.
 //!
 //! A file with errors gets warnings too, as far as it could be read; so its parts are looked up by name.
 
 mod admin;
+mod bodies;
 mod keys;
 mod metered_routes;
 mod networks;
@@ -20,6 +22,7 @@ mod unexpanded_env;
 mod unlimited_routes;
 mod unreachable_limits;
 
+use super::bodies::BodiesSection;
 use super::limits::LimitRoute;
 use super::listener::Paths;
 use super::routes::RouteSection;
@@ -39,6 +42,7 @@ pub(super) struct LintInput<'r> {
     /// Each with the location of its path.
     pub(super) routes: &'r [(&'r RouteSection, Location)],
     pub(super) paths: &'r Paths,
+    pub(super) bodies: &'r BodiesSection,
 }
 
 /// Reports all warnings.
@@ -46,6 +50,7 @@ pub(super) fn add(read: &LintInput<'_>, report: &mut Report) {
     tier_order::add(read, report);
     queue_length(read, report);
     timeouts::add(read, report);
+    bodies::add(read, report);
     quotas::add(read, report);
     metered_routes::add(read, report);
     unlimited_routes::add(read, report);

@@ -74,6 +74,7 @@ history: { keep: 3650d, max: 64MiB }
 clock_step_max: 24h
 cores: 2
 connections: { max: 7, head_timeout: 500ms, send_timeout: 1m30s, head_max: 8KiB, headers_max: 16, unmetered_max: 1 }
+bodies: { memory: 1MiB, memory_each: 0B, spool: 1TiB, timeout: 1s, rate_min: 0B/s, upload_max: 366d }
 queue: { length: 0, within_tier: fair, max_wait: 1m30s, lifeline: 4 }
 tiers:
   no: { priority: 0, concurrency: 3, max_wait: 5s, displacements_per_minute: 0, limits: { http: 5, b: { limit: 6, lifts: network } } }
