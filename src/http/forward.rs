@@ -15,9 +15,9 @@ use super::visit::Visit;
 use super::way::{Found, Stop, Turn};
 use super::{headers, prefer};
 use crate::gate::{Entered, Permit, QueuedJob};
-use crate::policy::{self, AdmissionRequest};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
+use crate::policy::{self, AdmissionRequest};
 use crate::upload::ReceivedBody;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
 use crate::upstream::request_body::RequestBody;
@@ -40,9 +40,7 @@ impl Turn<'_> {
             upstream: Arc::clone(&route.upstream),
             permit,
         };
-        let answered = exchange(self.connections, errand, head, body)
-            .await
-            .map_err(stop_of)?;
+        let answered = exchange(self.connections, errand, head, body).await.map_err(stop_of)?;
         observation.served(Arc::clone(&answered.server), answered.took);
         Ok(response(answered))
     }

@@ -7,7 +7,7 @@
 pub mod account;
 pub mod address;
 pub mod admin;
-pub pub mod bodies;
+pub mod bodies;
 mod body;
 pub mod caller;
 pub mod cors;

@@ -18,8 +18,8 @@ use crate::store::Account;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RouteMeters;
-use crate::upstream::UpstreamServer;
 use crate::upload::UploadProgress;
+use crate::upstream::UpstreamServer;
 
 /// A request under observation.
 #[derive(Debug)]

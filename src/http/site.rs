@@ -8,9 +8,9 @@ use tower_http::cors::CorsLayer;
 
 use super::account::{self, OwnPaths, Pages};
 use super::address::TrustedProxies;
+use super::bodies::BodySettings;
 use super::caller::KeyPlaces;
 use super::limits::Limits;
-use super::bodies::BodySettings;
 use super::listener::ListenerBounds;
 use super::observation::Observation;
 use super::ratelimit::HeaderPolicy;

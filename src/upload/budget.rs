@@ -184,7 +184,13 @@ impl BudgetState {
             return Err(NoRoom);
         }
         if before.spool == 0 && self.fits_in_memory(network, before.memory, bytes) {
-            self.add(id, Usage { memory: bytes, spool: 0 });
+            self.add(
+                id,
+                Usage {
+                    memory: bytes,
+                    spool: 0,
+                },
+            );
             return Ok(Room::Memory);
         }
         self.subtract(id, before);
@@ -352,7 +358,11 @@ mod tests {
         let first = budget.begin(network(1), priority(3), at(0));
         assert_eq!(first.take(15, at(1)), Ok(Room::Spool));
         let low = budget.begin(network(1), priority(2), at(0));
-        assert_eq!(low.take(7, at(1)), Err(NoRoom), "22 of 20, and it has the lowest priority");
+        assert_eq!(
+            low.take(7, at(1)),
+            Err(NoRoom),
+            "22 of 20, and it has the lowest priority"
+        );
         let high = budget.begin(network(1), priority(4), at(0));
         assert_eq!(high.take(7, at(1)), Ok(Room::Spool));
         assert!(is_ended(&first) && !is_ended(&other) && !is_ended(&high));
@@ -363,7 +373,9 @@ mod tests {
     #[test]
     fn of_equal_priorities_the_slowest_ends() {
         let budget = UploadBudget::new(BOUNDS);
-        let rooms: Vec<UploadRoom> = (0..9).map(|nth| budget.begin(network(nth), priority(1), at(0))).collect();
+        let rooms: Vec<UploadRoom> = (0..9)
+            .map(|nth| budget.begin(network(nth), priority(1), at(0)))
+            .collect();
         for (room, bytes) in rooms.iter().zip([17, 18, 16, 19, 18, 18, 18, 18]) {
             assert_eq!(room.take(bytes, at(10)), Ok(Room::Spool));
         }
@@ -377,14 +389,20 @@ mod tests {
     #[test]
     fn a_complete_body_is_never_taken_away() {
         let budget = UploadBudget::new(BOUNDS);
-        let complete: Vec<UploadRoom> = (0..8).map(|nth| budget.begin(network(nth), priority(0), at(0))).collect();
+        let complete: Vec<UploadRoom> = (0..8)
+            .map(|nth| budget.begin(network(nth), priority(0), at(0)))
+            .collect();
         for room in &complete {
             assert_eq!(room.take(20, at(0)), Ok(Room::Spool));
             room.complete();
         }
         let newcomer = budget.begin(network(9), priority(6), at(0));
         assert_eq!(newcomer.take(5, at(0)), Ok(Room::Memory));
-        assert_eq!(newcomer.take(5, at(0)), Err(NoRoom), "all room is taken by complete bodies");
+        assert_eq!(
+            newcomer.take(5, at(0)),
+            Err(NoRoom),
+            "all room is taken by complete bodies"
+        );
         assert!(complete.iter().all(|room| !is_ended(room)));
         drop(complete);
         let next = budget.begin(network(9), priority(0), at(0));

@@ -420,7 +420,11 @@ mod tests {
             SpoolDir::new(self.folder.path().join("spool")).keeping_free(0)
         }
 
-        async fn all_of(&self, chunks: mpsc::UnboundedReceiver<Bytes>, dir: SpoolDir) -> Result<ReceivedBody, UploadError> {
+        async fn all_of(
+            &self,
+            chunks: mpsc::UnboundedReceiver<Bytes>,
+            dir: SpoolDir,
+        ) -> Result<ReceivedBody, UploadError> {
             let network = Network::of(IpAddr::from([192, 0, 2, 1]));
             let mut upload = Upload::new(Sent(chunks), 100 << 20, |never| match *never {});
             let room = self.budget.begin(network, Priority::LOWEST, self.clock.now());
@@ -442,7 +446,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_the_same_however_it_is_kept() {
-        for (length, memory_each) in [(0, 1), (1, 0), (5_000, 1 << 20), (300_000, 1 << 20), (3_000_000, 100_000)] {
+        for (length, memory_each) in [
+            (0, 1),
+            (1, 0),
+            (5_000, 1 << 20),
+            (300_000, 1 << 20),
+            (3_000_000, 100_000),
+        ] {
             for chunk in [1_000, 65_536] {
                 let receiving = Receiving::new(BodyBounds { memory_each, ..ROOMY });
                 let (sender, chunks) = mpsc::unbounded_channel();
@@ -455,7 +465,11 @@ mod tests {
                 assert_eq!(body.len(), length as u64);
                 let used = receiving.budget.used();
                 let in_memory = length as u64 <= memory_each;
-                let expected = if in_memory { [length as u64, 0] } else { [0, length as u64] };
+                let expected = if in_memory {
+                    [length as u64, 0]
+                } else {
+                    [0, length as u64]
+                };
                 assert_eq!([used.memory, used.spool], expected);
                 let again = body.replay();
                 assert_eq!(replayed(&body).await, all);
@@ -490,7 +504,10 @@ mod tests {
         let (sender, chunks) = mpsc::unbounded_channel();
         sender.send(sample(1_000_000)).expect("it is read");
         let began = clock.now();
-        assert_eq!(receiving.all_of(chunks, receiving.dir()).await.err(), Some(UploadError::TooSlow));
+        assert_eq!(
+            receiving.all_of(chunks, receiving.dir()).await.err(),
+            Some(UploadError::TooSlow)
+        );
         assert_eq!(clock.now().since(began).as_secs_ceil(), 10);
         assert_eq!(receiving.budget.used(), Usage::default());
         drop(sender);
@@ -517,7 +534,10 @@ mod tests {
     /// A folder that can't be written refuses uploads that don't fit in memory, and only those.
     #[tokio::test]
     async fn without_a_file_system_only_memory_is_used() {
-        let receiving = Receiving::new(BodyBounds { memory_each: 1_000, ..ROOMY });
+        let receiving = Receiving::new(BodyBounds {
+            memory_each: 1_000,
+            ..ROOMY
+        });
         let full = receiving.dir().keeping_free(u64::MAX);
         let nowhere = SpoolDir::new("/proc/nowhere".into());
         for dir in [full, nowhere] {
@@ -544,7 +564,10 @@ mod tests {
                         left -= chunk.len() as u64;
                     }
                     let wasted = blocks.open.capacity() - blocks.open.len();
-                    assert!(wasted <= length.max(BLOCK_BYTES[0]) && (!is_known || wasted == 0), "{length} {chunk}: {wasted}");
+                    assert!(
+                        wasted <= length.max(BLOCK_BYTES[0]) && (!is_known || wasted == 0),
+                        "{length} {chunk}: {wasted}"
+                    );
                     assert_eq!(blocks.bytes, length as u64);
                     assert_eq!(blocks.take().concat(), all);
                 }
