@@ -20,9 +20,9 @@ mod side_by_side;
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
-use tiergate_policy::Outcome;
 use tiergate_policy::rules::{Rules, TierId, Window, Within};
 use tiergate_policy::time::{Span, UnixTime};
+use tiergate_policy::{Outcome, RequestBody};
 
 use rules::{RulesBuilder, TierBuilder, calendar, rolling};
 
@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
-    Ok(match bytes.int_in_range(0..=52)? {
+    Ok(match bytes.int_in_range(0..=53)? {
         0..=9 => Step::Enter {
             caller: bytes.arbitrary()?,
             tier: bytes.arbitrary()?,
@@ -51,11 +51,14 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
             cost: bytes.arbitrary()?,
             own: bytes.arbitrary()?,
             of: bytes.arbitrary()?,
-            ready: bytes.ratio(3, 4)?,
-            max_wait_s: bytes.arbitrary()?,
-            prefer_wait_s: bytes.arbitrary()?,
+            body: if bytes.ratio(1, 3)? {
+                RequestBody::Arriving
+            } else {
+                RequestBody::Complete
+            },
+            waits: bytes.arbitrary()?,
         },
-        10..=12 => Step::AskSlot(pick(bytes)?),
+        10..=12 => Step::Arrive(pick(bytes)?, bytes.arbitrary()?),
         13..=14 => Step::GiveBackSlot(pick(bytes)?),
         15..=19 => Step::End(
             pick(bytes)?,
@@ -91,6 +94,7 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
         48 => Step::Drain(bytes.arbitrary()?, bytes.arbitrary()?),
         49..=50 => Step::Undrain(bytes.arbitrary()?),
         51 => Step::Cancel(pick(bytes)?),
+        52 => Step::EndUpload(pick(bytes)?),
         _ => Step::ShutDown,
     })
 }

@@ -1,5 +1,5 @@
-//! What callers have in flight: their jobs, queued ones included (rules §4), and the quota that these hold (§5.2). Only
-//! callers with a job have an entry.
+//! What callers have in flight: their jobs, uploading and queued ones included (rules §4), and the quota that these hold
+//! (§5.2). Only callers with a job have an entry.
 
 use std::collections::hash_map::Entry;
 
@@ -16,6 +16,8 @@ pub(super) struct Concurrency {
 pub(super) struct Load {
     /// Jobs.
     pub(super) jobs: u32,
+    /// Those of them whose bodies still arrive.
+    pub(super) uploading: u32,
     /// Those of them that are queued.
     pub(super) queued: u32,
     /// Units of quota held for them.
@@ -33,6 +35,20 @@ impl Concurrency {
         let load = self.loads.entry(caller).or_default();
         load.jobs += 1;
         load.held += u64::from(cost);
+    }
+
+    /// The body of one of its jobs still arrives.
+    pub(super) fn begin_upload(&mut self, caller: &Caller) {
+        if let Some(load) = self.loads.get_mut(caller) {
+            load.uploading += 1;
+        }
+    }
+
+    /// The body of one of its jobs is complete, or will never be.
+    pub(super) fn end_upload(&mut self, caller: &Caller) {
+        if let Some(load) = self.loads.get_mut(caller) {
+            load.uploading -= 1;
+        }
     }
 
     /// One of its jobs was queued.

@@ -6,7 +6,7 @@
 use super::refusal::Refusal;
 use super::rules::{ServerId, UpstreamId};
 use super::time::Timestamp;
-use super::{Displaced, Grant, JobId, Policy, State, place};
+use super::{Displaced, Grant, JobId, Policy, place};
 
 impl Policy {
     /// Pauses dispatch: no job gets its first slot, not on admission either. Queued jobs keep their places, and may be displaced
@@ -27,7 +27,8 @@ impl Policy {
         self.paused
     }
 
-    /// Stops admission: every further job is refused. Jobs in flight go on, queued ones too.
+    /// Stops admission: every further job is refused, and so is an uploading one when its body is complete. Other jobs in flight
+    /// go on, queued ones too.
     pub fn stop_admission(&mut self) {
         self.admission_stopped = true;
     }
@@ -63,8 +64,7 @@ impl Policy {
 
     /// Cancels a queued job: it leaves the queue and is refused. `None`, without effect, if it is not queued (any more).
     pub fn cancel(&mut self, job: JobId) -> Option<Displaced> {
-        let state = self.jobs.get(job)?.state;
-        if !matches!(state, State::Uploading | State::Waiting) {
+        if !self.is_queued(job) {
             return None;
         }
         let lost = self.leave(place(job));

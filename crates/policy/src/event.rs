@@ -27,14 +27,28 @@ pub struct AdmissionRequest {
     pub cost: u32,
     /// The upstream whose slots it needs.
     pub pool: UpstreamId,
-    /// Whether it asks for a slot at once. If not, its body has not fully arrived yet (rules §6): it is queued and asks
-    /// with [`super::Policy::ask_slot`]. If the queue has no free place or the client would not wait, but a slot is idle, it
-    /// gets that slot at once and uploads while it holds it.
-    pub ready: bool,
-    /// The route's longest wait.
-    pub max_wait: Option<Span>,
-    /// The client's longest wait (`Prefer: wait`).
-    pub prefer_wait: Option<Span>,
+    /// Whether its body is complete. If not, it is admitted as [`Admission::Uploading`].
+    pub body: RequestBody,
+    /// How long it may wait.
+    pub waits: WaitLimits,
+}
+
+/// How much of a request's body has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestBody {
+    /// Not all of it: [`super::Policy::arrive`] tells when it is complete.
+    Arriving,
+    /// All of it, or there is none.
+    Complete,
+}
+
+/// The longest waits that come with a request. The queue and the tier have their own; the least of all holds (rules §3.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitLimits {
+    /// The route's.
+    pub route: Option<Span>,
+    /// The client's (`Prefer: wait`).
+    pub client: Option<Span>,
 }
 
 /// An account's overrides of its tier's terms.
@@ -89,13 +103,13 @@ pub struct Grant {
     pub server: ServerId,
     /// When the job was admitted, by the wall clock.
     pub admitted: UnixTime,
-    /// How long the job waited for it: since its admission, or, if it moved, since it gave up its last slot.
+    /// How long the job waited for it: since its body was complete, or, if it moved, since it gave up its last slot.
     pub waited: Span,
     /// The job's priority.
     pub priority: Priority,
 }
 
-/// A job that was displaced from the queue, or had to leave it because of an operator or the shutdown.
+/// A job that was displaced from the queue, or ended because of an operator or the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Displaced {
     /// The job; it has ended.
@@ -111,14 +125,25 @@ pub struct Displaced {
 /// Names of depleted quotas that admitted the job because they aren't enforced; each once. Usually none.
 pub type UnenforcedQuotas = SmallVec<[Arc<str>; 2]>;
 
-/// How a job was admitted.
+/// How a job was admitted, or what it got when its body was complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
+    /// Without a slot or a queue place: its body still arrives. It holds quota and its callers' concurrency.
+    Uploading {
+        /// The job.
+        job: JobId,
+        /// When it was admitted, by the wall clock.
+        admitted: UnixTime,
+        /// Its priority. A reload may change it.
+        priority: Priority,
+        /// Quotas that would have refused it.
+        overdrawn: UnenforcedQuotas,
+    },
     /// With a slot.
     Running {
         /// Its slot.
         grant: Grant,
-        /// Quotas that would have refused it.
+        /// Quotas that would have refused it; none if its body has just arrived.
         overdrawn: UnenforcedQuotas,
     },
     /// To the queue.
@@ -136,7 +161,7 @@ pub enum Admission {
         estimate: Span,
         /// The job that was displaced for it.
         displaced: Option<Displaced>,
-        /// Quotas that would have refused it.
+        /// Quotas that would have refused it; none if its body has just arrived.
         overdrawn: UnenforcedQuotas,
     },
 }
@@ -159,7 +184,7 @@ pub enum Outcome {
     Succeeded,
     /// Answered otherwise, or the upstream failed.
     Failed,
-    /// The client hung up, or sent its body too slowly or exceeded the size limit.
+    /// The client hung up.
     Cancelled,
 }
 
@@ -180,23 +205,25 @@ pub enum End {
     Succeeded,
     /// Answered otherwise, or the upstream failed.
     Failed,
-    /// Client gone, or its body rejected, while running.
+    /// Client gone while running.
     Cancelled,
     /// Displaced from the queue by a higher priority.
     Displaced,
     /// Reached its longest wait.
     WaitedOut,
-    /// Client gone, or its body rejected, while queued.
+    /// Client gone while queued.
     HungUp,
     /// Refused while queued because the server shut down.
     ShutDown,
     /// Cancelled by an operator while queued.
     CancelledByOperator,
+    /// Its body did not arrive wholly: client gone or too slow, body rejected, or the server shut down.
+    UploadEnded,
 }
 
 impl End {
     /// All of them, with their names in metrics and records.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Succeeded, "succeeded"),
         (Self::Failed, "failed"),
         (Self::Cancelled, "cancelled"),
@@ -205,6 +232,7 @@ impl End {
         (Self::HungUp, "hung_up"),
         (Self::ShutDown, "shut_down"),
         (Self::CancelledByOperator, "cancelled_by_operator"),
+        (Self::UploadEnded, "upload_ended"),
     ];
 
     /// The name in metrics and records.

@@ -59,9 +59,9 @@ impl JobId {
 /// A job's state (rules §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Queued; its body arrives too slowly to ask for a slot yet.
+    /// Its body still arrives. Holds neither a queue place nor a slot.
     Uploading,
-    /// Queued, and has asked for a slot.
+    /// Queued.
     Waiting,
     /// Holds a slot.
     Running {
@@ -89,19 +89,19 @@ pub struct Job {
     pub from: Network,
     /// The tier whose terms apply.
     pub tier: TierId,
-    /// Its tier's priority on admission, or after the last reload while it was queued.
+    /// Its tier's priority on admission, or after the last reload while it was uploading or queued.
     pub priority: Priority,
     /// The upstream whose slots it may use.
     pub pool: UpstreamId,
-    /// When it was admitted.
+    /// When its body was complete; while it is uploading, when it was admitted.
     pub entered: Timestamp,
-    /// The same by the wall clock. Its quota counts at this time.
+    /// When it was admitted, by the wall clock. Its quota counts at this time.
     pub admitted: UnixTime,
     /// Units of quota that it holds.
     pub cost: u32,
     /// Its state.
     pub state: State,
-    /// Its place in the order of asking for a slot (while uploading: of arrival). Unique among queued jobs.
+    /// Its place in the order of queueing. Unique among queued jobs.
     pub(super) ticket: u64,
     pub(super) prev: Option<u32>,
     pub(super) next: Option<u32>,
@@ -130,8 +130,8 @@ impl Jobs {
                 generation: place.generation,
             }
         } else {
-            let index =
-                u32::try_from(self.entries.len()).expect("fewer than 2^32 jobs: the queue and slots are bounded");
+            let index = u32::try_from(self.entries.len())
+                .expect("fewer than 2^32 jobs: connections, queue and slots are bounded");
             self.entries.push(SlabEntry {
                 generation: 0,
                 job: Some(job),

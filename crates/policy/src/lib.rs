@@ -9,14 +9,21 @@
 //!
 //! ```text
 //! enter ─┬─ Refusal
-//!        ├─ Admission::Running ────────────────────────┐
-//!        └─ Admission::Queued ─ ask_slot ─┬─ Grant ────┤
-//!                  │                      └─ in line ──┤ (a Grant when a slot is given back)
-//!                  ├─ displaced by another job         │
-//!                  ├─ expire, hang_up, cancel,         ├─ relocate ─ moving ─┐ (a Grant, the next there is)
-//!                  │  shut_down                        │◄────────────────────┤
-//!                  ▼                                   ▼                     │
-//!                 out                 give_back_slot ─ end ◄────────── forgo ┘
+//!        ├─ Admission::Uploading ─ arrive ─┬─ Refusal
+//!        │            │                    ├─ Admission::Running ─┐
+//!        │            │                    └─ Admission::Queued ─┐│
+//!        │            └─ end_upload, shut_down                   ││
+//!        │                                                       ││
+//!        ├─ Admission::Queued ◄──────────────────────────────────┘│
+//!        │     │ ├─ displaced by another job                      │
+//!        │     │ └─ expire, hang_up, cancel, shut_down            │
+//!        │     └─ Grant, when a slot is given back ──┐            │
+//!        │                                           ▼            │
+//!        └─ Admission::Running ──────────────────────┬◄───────────┘
+//!                                                    ├─ relocate ─ moving ─┐ (a Grant, the next there is)
+//!                                                    │◄────────────────────┤
+//!                                                    ▼                     │
+//!                                   give_back_slot ─ end ◄───────── forgo ─┘
 //! ```
 
 mod aggregation;
@@ -33,6 +40,7 @@ pub mod ids;
 pub mod jobs;
 pub mod limits;
 mod outlook;
+mod placement;
 pub mod pool;
 mod queue;
 mod quota;
@@ -44,6 +52,7 @@ mod slots;
 mod stats;
 mod table;
 pub mod time;
+mod uploads;
 mod view;
 mod wall_clock;
 
@@ -56,20 +65,20 @@ use delegated_users::DelegatedUsers;
 use displacement::Displacements;
 pub use event::{
     AccountOverrides, Admission, AdmissionRequest, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Relocation,
-    UnenforcedQuotas,
+    RequestBody, UnenforcedQuotas, WaitLimits,
 };
 use headroom::quota_subjects;
 use jobs::Jobs;
 pub use jobs::{Job, JobId, NoJobId, State};
 pub use outlook::Outlook;
-use outlook::Room;
+use placement::Claim;
 pub use pool::ServerState;
-use pool::{Pool, SLOT_TIMES_MIN, retry_after};
+use pool::{Pool, retry_after};
 use queue::Queue;
 use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
-use rules::{Priority, Rules, ServerId, Tier, UpstreamId, WindowId};
+use rules::{Priority, Rules, ServerId, UpstreamId, WindowId};
 pub use stats::Stats;
 pub use table::{Id, Table};
 use time::{Span, Timestamp, UnixTime};
@@ -126,6 +135,8 @@ impl Policy {
     /// Admits a job, to a slot or to the queue, or refuses it. Everything is checked before anything is taken, so a refusal
     /// takes nothing: quota (402), concurrency (402), then slot or queue place (503), in the order of rules §2.4.
     ///
+    /// A job whose body still arrives is refused for the same reasons, and takes neither slot nor queue place if it is not.
+    ///
     /// # Errors
     /// The first reason to refuse, with its numbers.
     pub fn enter(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Result<Admission, Refusal> {
@@ -135,45 +146,73 @@ impl Policy {
     }
 
     fn admit(&mut self, ask: &AdmissionRequest, rules: &Rules, now: Timestamp) -> Result<Admission, Refusal> {
-        let tier = rules.tier(ask.tier);
         if !self.pools.contains(ask.pool) {
             return Err(Refusal::UpstreamUnreachable { retry_after: None });
         }
-        if self.closing {
-            return Err(self.shutting_down(ask.pool, tier.priority));
-        }
+        let claim = Claim {
+            caller: ask.caller,
+            pool: ask.pool,
+            tier: rules.tier(ask.tier),
+            waits: ask.waits,
+        };
         let wall = self.wall_clock(now);
-        if self.admission_stopped {
-            return Err(Refusal::AdmissionStopped {
-                retry_after: self.retry_after(ask.pool, tier.priority, now),
-            });
-        }
+        self.admits(ask.pool, claim.tier.priority, now)?;
         self.users_have_room(ask, wall)?;
         let overdrawn = self.quotas_have_room(ask, rules, now)?;
         for subject in quota_subjects(ask, rules) {
             self.concurrency_has_room(&subject)?;
         }
-        // A job whose body is still arriving is queued if it displaces nothing by that. If it can't be, an idle slot is better
-        // used than refused, and the minimum pace of §6 bounds the cost.
-        let can_queue = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
-        if (ask.ready || !can_queue)
-            && let Some(server) = self.dispatchable(ask.pool)
-        {
-            let grant = self.run(ask, tier, server, now, wall);
-            return Ok(Admission::Running { grant, overdrawn });
+        let found = self.find_place(&claim, now)?;
+        let job = self.acquire(ask, claim.tier.priority, now, wall);
+        if ask.body == RequestBody::Complete {
+            return Ok(self.take_place(job, &claim, found, overdrawn, now));
         }
-        self.enqueue(ask, tier, overdrawn, now, wall)
+        ask.caller
+            .counted()
+            .for_each(|caller| self.concurrency.begin_upload(&caller));
+        Ok(Admission::Uploading {
+            job,
+            admitted: wall,
+            priority: claim.tier.priority,
+            overdrawn,
+        })
+    }
+
+    /// Whether jobs are admitted at all.
+    fn admits(&self, pool: UpstreamId, priority: Priority, now: Timestamp) -> Result<(), Refusal> {
+        if self.closing {
+            return Err(self.shutting_down(pool, priority));
+        }
+        if self.admission_stopped {
+            return Err(Refusal::AdmissionStopped {
+                retry_after: self.retry_after(pool, priority, now),
+            });
+        }
+        Ok(())
     }
 
     /// Takes what every admitted job holds.
-    fn acquire(&mut self, ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
+    fn acquire(&mut self, ask: &AdmissionRequest, priority: Priority, now: Timestamp, wall: UnixTime) -> JobId {
         for caller in ask.caller.counted() {
             self.concurrency.acquire(caller, ask.cost);
         }
         if let Caller::User { of, user } = ask.caller {
             self.users.note(of, user, wall);
         }
-        self.jobs.insert(job(ask, tier, state, now, wall))
+        self.jobs.insert(Job {
+            caller: ask.caller,
+            from: ask.from,
+            tier: ask.tier,
+            priority,
+            pool: ask.pool,
+            entered: now,
+            admitted: wall,
+            cost: ask.cost,
+            state: State::Uploading,
+            ticket: 0,
+            prev: None,
+            next: None,
+        })
     }
 
     /// Gives back what every job holds until it ends, besides its slot or queue place.
@@ -184,151 +223,22 @@ impl Policy {
         }
     }
 
-    fn run(&mut self, ask: &AdmissionRequest, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Grant {
-        let job = self.acquire(ask, tier, State::Running { server, since: now }, now, wall);
-        self.pools[ask.pool].place(server, tier.priority);
-        Grant {
-            job,
-            admitted: wall,
-            server,
-            waited: Span::ZERO,
-            priority: tier.priority,
-        }
-    }
-
-    fn enqueue(
-        &mut self,
-        ask: &AdmissionRequest,
-        tier: &Tier,
-        overdrawn: UnenforcedQuotas,
-        now: Timestamp,
-        wall: UnixTime,
-    ) -> Result<Admission, Refusal> {
-        let victim = self.queue_place(ask, tier, now)?;
-        let (longest, estimate) = self.longest_wait(ask, tier, now)?;
-        let displaced = victim.map(|index| self.displace(index, ask, tier, now));
-        let state = if ask.ready { State::Waiting } else { State::Uploading };
-        let job = self.acquire(ask, tier, state, now, wall);
-        ask.caller
-            .counted()
-            .for_each(|caller| self.concurrency.enqueue(&caller));
-        self.queue.enqueue(&mut self.jobs, place(job));
-        Ok(Admission::Queued {
-            job,
-            admitted: wall,
-            priority: tier.priority,
-            until: now + longest,
-            estimate,
-            displaced,
-            overdrawn,
-        })
-    }
-
-    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (rules §3.2, §3.4).
-    fn queue_place(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
-        let room = self.room(tier.priority);
-        let limit = tier.displacements_per_minute;
-        match room {
-            Room::Free => Ok(None),
-            Room::Below(lowest) if self.displacements.may(&ask.caller, limit, now) => {
-                Ok(self.queue.last(&self.jobs, lowest))
-            }
-            Room::Below(lowest) => Err(self.queue_full(ask, tier, Some(lowest), now)),
-            Room::Full(lowest) => Err(self.queue_full(ask, tier, lowest, now)),
-        }
-    }
-
-    fn queue_full(&self, ask: &AdmissionRequest, tier: &Tier, lowest: Option<Priority>, now: Timestamp) -> Refusal {
-        Refusal::QueueFull {
-            capacity: self.rules.queue.length,
-            admits_from: lowest.and_then(Priority::above),
-            retry_after: self.retry_after(ask.pool, tier.priority, now),
-        }
-    }
-
-    /// The shortest of the longest waits of queue, tier, route and client (rules §3.9), and the estimated wait.
-    fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<(Span, Span), Refusal> {
-        let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
-        let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
-        let Some(asked) = ask.prefer_wait else {
-            return Ok((longest, self.estimate(ask.pool, tier.priority)));
-        };
-        let pool = &self.pools[ask.pool];
-        let ahead = pool.moving.len() + self.queue.ahead_of(ask.pool, tier.priority, &ask.caller);
-        let estimate = pool.estimate(tier.priority, ahead);
-        let in_vain = ahead > 0 && pool.seen() >= SLOT_TIMES_MIN && estimate > asked;
-        if in_vain || asked.is_zero() {
-            let retry_after = self.retry_after(ask.pool, tier.priority, now);
-            return Err(Refusal::WaitTooLong {
-                asked,
-                estimate,
-                retry_after,
-            });
-        }
-        Ok((longest.min(asked), estimate))
-    }
-
-    fn displace(&mut self, index: u32, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Displaced {
-        let job = self.jobs.id(index);
-        let lost = self.leave(index);
-        self.displacements.note(ask.caller, now);
-        self.stats.displaced += 1;
-        let retry_after = self.retry_after(lost.pool, lost.priority, now);
-        Displaced {
-            job,
-            tier: lost.tier,
-            admitted: lost.admitted,
-            refusal: Refusal::Displaced {
-                by: tier.priority,
-                retry_after,
-            },
-        }
-    }
-
-    /// The job's body has arrived far enough: it asks for a slot, and gets one if one is free. Otherwise it joins the line.
-    /// Nothing happens if the job has already asked or is no longer queued.
-    pub fn ask_slot(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
-        if self.jobs.get(job)?.state != State::Uploading {
-            return None;
-        }
-        self.queue.leave(&mut self.jobs, place(job));
-        let waiting = self.jobs.at_mut(place(job));
-        waiting.state = State::Waiting;
-        let pool = waiting.pool;
-        match self.dispatchable(pool) {
-            Some(server) => Some(self.grant(place(job), pool, server, now)),
-            None => {
-                self.queue.enqueue(&mut self.jobs, place(job));
-                None
-            }
-        }
-    }
-
     /// The job's longest wait has ended: it leaves the queue. `None`, without effect, if it is no longer queued.
     pub fn expire(&mut self, job: JobId, now: Timestamp) -> Option<Refusal> {
-        let state = self.jobs.get(job)?.state;
-        if !matches!(state, State::Uploading | State::Waiting) {
+        if !self.is_queued(job) {
             return None;
         }
         let lost = self.leave(place(job));
         self.stats.waited_out += 1;
-        Some(if state == State::Uploading {
-            Refusal::RequestTimeout("the request's body did not arrive in time")
-        } else {
-            let retry_after = self.retry_after(lost.pool, lost.priority, now);
-            Refusal::WaitedTooLong {
-                waited: now.since(lost.entered),
-                retry_after,
-            }
+        Some(Refusal::WaitedTooLong {
+            waited: now.since(lost.entered),
+            retry_after: self.retry_after(lost.pool, lost.priority, now),
         })
     }
 
     /// The client of a queued job is gone: its queue place is freed. Returns whether it was queued.
     pub fn hang_up(&mut self, job: JobId) -> bool {
-        let queued = self
-            .jobs
-            .get(job)
-            .is_some_and(|job| matches!(job.state, State::Uploading | State::Waiting));
+        let queued = self.is_queued(job);
         if queued {
             self.leave(place(job));
             self.stats.hung_up += 1;
@@ -337,7 +247,7 @@ impl Policy {
     }
 
     /// The job has ended: releases what it still holds. On success, what it held of its caller's quotas becomes a debit in
-    /// every window. Nothing happens if it is queued or has ended before.
+    /// every window. Nothing happens if it is uploading or queued, or has ended before.
     pub fn end(&mut self, job: JobId, outcome: Outcome, now: Timestamp) -> Option<Grant> {
         self.end_as(job, outcome, DebitNumber::LAST, now)
     }
@@ -383,26 +293,39 @@ impl Policy {
         self.next(gone.pool, now)
     }
 
-    /// Ends admission and refuses queued jobs. Running and moving jobs go on.
+    /// Ends admission and refuses uploading and queued jobs. Running and moving jobs go on.
     pub fn shut_down(&mut self) -> Vec<Displaced> {
         self.closing = true;
-        let waiting: Vec<JobId> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
-            .map(|(id, _)| id)
-            .collect();
-        let refuse = |job: JobId| {
+        let of_state = |state| {
+            let jobs = self.jobs.iter().filter(move |(_, job)| job.state == state);
+            jobs.map(|(id, _)| id).collect::<Vec<JobId>>()
+        };
+        let (uploading, queued) = (of_state(State::Uploading), of_state(State::Waiting));
+        let mut refused = Vec::with_capacity(uploading.len() + queued.len());
+        for job in uploading {
+            let lost = self.discard_upload(job);
+            self.stats.upload_ended += 1;
+            refused.push(self.shut_out(job, &lost));
+        }
+        for job in queued {
             let lost = self.leave(place(job));
             self.stats.shut_down += 1;
-            Displaced {
-                job,
-                tier: lost.tier,
-                admitted: lost.admitted,
-                refusal: self.shutting_down(lost.pool, lost.priority),
-            }
-        };
-        waiting.into_iter().map(refuse).collect()
+            refused.push(self.shut_out(job, &lost));
+        }
+        refused
+    }
+
+    fn shut_out(&self, job: JobId, lost: &Job) -> Displaced {
+        Displaced {
+            job,
+            tier: lost.tier,
+            admitted: lost.admitted,
+            refusal: self.shutting_down(lost.pool, lost.priority),
+        }
+    }
+
+    fn is_queued(&self, job: JobId) -> bool {
+        self.jobs.get(job).is_some_and(|job| job.state == State::Waiting)
     }
 
     /// Removes a queued job and releases everything it holds.
@@ -459,23 +382,6 @@ impl Policy {
     pub fn sweep(&mut self, now: Timestamp) {
         let wall = self.wall_clock(now);
         self.quotas.sweep(wall);
-    }
-}
-
-fn job(ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> Job {
-    Job {
-        caller: ask.caller,
-        from: ask.from,
-        tier: ask.tier,
-        priority: tier.priority,
-        pool: ask.pool,
-        entered: now,
-        admitted: wall,
-        cost: ask.cost,
-        state,
-        ticket: 0,
-        prev: None,
-        next: None,
     }
 }
 

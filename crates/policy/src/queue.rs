@@ -1,8 +1,7 @@
 //! The queue: who waits, who is served next, who is displaced (rules §3).
 //!
 //! All pools share the queue's places; a slot belongs to one pool. So there is a line for each pool and priority, and the job
-//! to displace is searched over all pools. A job whose body is still arriving takes a place but is in no line: it is served
-//! after all jobs of its priority that have asked for a slot, and so is displaced before them.
+//! to displace is searched over all pools.
 //!
 //! With `fifo` every step is O(1) in the number of queued jobs; with `fair` it is O(log callers), except the estimate for a job
 //! whose client states a longest wait.
@@ -19,9 +18,8 @@ use super::table::Table;
 pub(super) struct Queue {
     /// Queued jobs by priority.
     waiting: [u32; Priority::COUNT],
-    uploading: [List; Priority::COUNT],
     pools: Table<UpstreamId, [Line; Priority::COUNT]>,
-    /// The next ticket: grows with every job that is queued or asks for a slot.
+    /// The last ticket: grows with every job that is queued or served.
     ticket: u64,
 }
 
@@ -29,7 +27,6 @@ impl Queue {
     pub(super) fn new(within: Within, pools: impl Iterator<Item = UpstreamId>) -> Self {
         Self {
             waiting: [0; Priority::COUNT],
-            uploading: [List::default(); Priority::COUNT],
             pools: pools.map(|pool| (pool, lines(within))).collect(),
             ticket: 0,
         }
@@ -50,7 +47,7 @@ impl Queue {
         Priority::all().find(|priority| self.waiting[priority.index()] > 0)
     }
 
-    /// Jobs ahead of a new one of that priority: those of the same or a higher priority that have asked for a slot.
+    /// Jobs ahead of a new one of that priority: queued ones of the same or a higher priority.
     pub(super) fn ahead(&self, pool: UpstreamId, priority: Priority) -> u32 {
         self.pools[pool][priority.index()..]
             .iter()
@@ -65,30 +62,22 @@ impl Queue {
         higher + lines[priority.index()].ahead_of(caller)
     }
 
-    /// Queues the job, in a line if it asks for a slot.
+    /// Queues the job.
     pub(super) fn enqueue(&mut self, jobs: &mut Jobs, index: u32) {
         self.ticket += 1;
         let job = jobs.at_mut(index);
         job.ticket = self.ticket;
-        let (priority, pool, caller, state) = (job.priority.index(), job.pool, job.caller, job.state);
+        let (priority, pool, caller) = (job.priority.index(), job.pool, job.caller);
         self.waiting[priority] += 1;
-        if state == State::Uploading {
-            self.uploading[priority].push(jobs, index);
-        } else {
-            self.pools[pool][priority].push(jobs, index, caller, self.ticket);
-        }
+        self.pools[pool][priority].push(jobs, index, caller, self.ticket);
     }
 
     /// Removes the job from the queue.
     pub(super) fn leave(&mut self, jobs: &mut Jobs, index: u32) {
         let job = jobs.at(index);
-        let (priority, pool, caller, state) = (job.priority.index(), job.pool, job.caller, job.state);
+        let (priority, pool, caller) = (job.priority.index(), job.pool, job.caller);
         self.waiting[priority] -= 1;
-        if state == State::Uploading {
-            self.uploading[priority].remove(jobs, index);
-        } else {
-            self.pools[pool][priority].remove(jobs, index, &caller);
-        }
+        self.pools[pool][priority].remove(jobs, index, &caller);
     }
 
     /// Removes the next job in the order of service: of the highest priority, the first in line.
@@ -101,7 +90,7 @@ impl Queue {
         Some(index)
     }
 
-    /// Removes the job of the pool that asked for a slot first, whatever its priority.
+    /// Removes the job of the pool that was queued first, whatever its priority.
     pub(super) fn take_oldest(&mut self, jobs: &mut Jobs, pool: UpstreamId) -> Option<u32> {
         let (line, index) = self.pools[pool]
             .iter()
@@ -121,18 +110,13 @@ impl Queue {
 
     /// Of the queued jobs of that priority, the one that would be served last.
     pub(super) fn last(&self, jobs: &Jobs, priority: Priority) -> Option<u32> {
-        let uploading = self.uploading[priority.index()].tail();
-        uploading.or_else(|| {
-            self.pools
-                .iter()
-                .filter_map(|lines| lines[priority.index()].last(jobs))
-                .max_by_key(|(rank, _)| *rank)
-                .map(|(_, index)| index)
-        })
+        let lines = self.pools.iter().map(|lines| &lines[priority.index()]);
+        let last = lines.filter_map(|line| line.last(jobs)).max_by_key(|(rank, _)| *rank);
+        last.map(|(_, index)| index)
     }
 
-    /// The queued jobs: those of higher priority first, within one those that have asked for a slot before those whose bodies
-    /// still arrive, and the last one is [`Self::last`] of the lowest priority.
+    /// The queued jobs in the order of service: those of higher priority first, and the last one is [`Self::last`] of the lowest
+    /// priority.
     pub(super) fn in_order(&self, jobs: &Jobs) -> Vec<u32> {
         let mut order = Vec::new();
         for priority in (0..Priority::COUNT).rev() {
@@ -140,16 +124,15 @@ impl Queue {
             let mut ranked: Vec<((u32, u64), u32)> = lines.flat_map(|line| line.ranked(jobs)).collect();
             ranked.sort_unstable();
             order.extend(ranked.into_iter().map(|(_, index)| index));
-            order.extend(self.uploading[priority].iter(jobs));
         }
         order
     }
 
-    /// Rebuilds the queue with the jobs' current priorities, in their order of arrival. Displaces nothing.
+    /// Rebuilds the queue with the jobs' current priorities, in the order in which they were queued. Displaces nothing.
     pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = UpstreamId>) {
         let mut queued: Vec<(u64, u32)> = jobs
             .iter()
-            .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
+            .filter(|(_, job)| job.state == State::Waiting)
             .map(|(id, job)| (job.ticket, u32::try_from(id.index()).expect("an index is a u32")))
             .collect();
         queued.sort_unstable();
@@ -177,7 +160,7 @@ fn lines(within: Within) -> [Line; Priority::COUNT] {
 /// The jobs that wait for one pool with one priority.
 #[derive(Debug)]
 struct Line {
-    /// All of them in the order in which they asked.
+    /// All of them in the order in which they were queued.
     list: List,
     /// The callers' turns, with `fair`.
     turns: Option<Turns>,

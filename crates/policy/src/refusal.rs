@@ -54,6 +54,8 @@ pub enum Reason {
     CancelledByOperator,
     /// The maximum number of unmetered requests is in flight.
     TooManyInFlight,
+    /// There is no room for the request's body.
+    TooManyUploads,
     /// The database can't be written.
     JournalUnavailable,
     /// The statistics can't be read at the moment.
@@ -68,7 +70,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of rules §8.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::AmbiguousKey,
         Self::NotFound,
@@ -91,6 +93,7 @@ impl Reason {
         Self::AdmissionStopped,
         Self::CancelledByOperator,
         Self::TooManyInFlight,
+        Self::TooManyUploads,
         Self::JournalUnavailable,
         Self::StatisticsUnavailable,
         Self::UpstreamUnreachable,
@@ -123,6 +126,7 @@ impl Reason {
             Self::AdmissionStopped => "admission_stopped",
             Self::CancelledByOperator => "cancelled_by_operator",
             Self::TooManyInFlight => "too_many_in_flight",
+            Self::TooManyUploads => "too_many_uploads",
             Self::JournalUnavailable => "journal_unavailable",
             Self::StatisticsUnavailable => "statistics_unavailable",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -242,6 +246,8 @@ pub enum Refusal {
         /// The maximum number.
         limit: u32,
     },
+    /// There is no room for the request's body.
+    TooManyUploads,
     /// The database can't be written.
     JournalUnavailable,
     /// The statistics can't be read at the moment.
@@ -356,6 +362,7 @@ impl Refusal {
             Self::AdmissionStopped { .. } => Reason::AdmissionStopped,
             Self::CancelledByOperator { .. } => Reason::CancelledByOperator,
             Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
+            Self::TooManyUploads => Reason::TooManyUploads,
             Self::JournalUnavailable => Reason::JournalUnavailable,
             Self::StatisticsUnavailable => Reason::StatisticsUnavailable,
             Self::UpstreamUnreachable { .. } => Reason::UpstreamUnreachable,
@@ -375,9 +382,10 @@ impl Refusal {
             | Self::ShuttingDown { retry_after }
             | Self::AdmissionStopped { retry_after }
             | Self::CancelledByOperator { retry_after } => Some(*retry_after),
-            Self::TooManyInFlight { .. } | Self::JournalUnavailable | Self::StatisticsUnavailable => {
-                Some(Span::from_secs(1))
-            }
+            Self::TooManyInFlight { .. }
+            | Self::TooManyUploads
+            | Self::JournalUnavailable
+            | Self::StatisticsUnavailable => Some(Span::from_secs(1)),
             Self::QuotaDepleted { retry_after, .. } | Self::UpstreamUnreachable { retry_after } => *retry_after,
             _ => None,
         }

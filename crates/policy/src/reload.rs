@@ -11,9 +11,9 @@ use super::time::Timestamp;
 use super::{DebitNumber, Grant, Policy, State};
 
 impl Policy {
-    /// Replaces the rules. Jobs in flight keep their terms, but queued ones get their tier's new priority and keep their order
-    /// of arrival; none loses its queue place or slot. A job whose tier was removed continues in the tier in which its account
-    /// is `declared` now, otherwise in the anonymous tier.
+    /// Replaces the rules. Jobs in flight keep their terms, but uploading and queued ones get their tier's new priority; queued
+    /// ones keep their order, and none loses its queue place or slot. A job whose tier was removed continues in the tier in
+    /// which its account is `declared` now, otherwise in the anonymous tier.
     ///
     /// A drained server stays drained, even if it is removed and comes back under its id. A removed upstream stays as it is
     /// while jobs use it. A new window begins empty ([`Self::count_from`]).

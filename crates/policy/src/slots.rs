@@ -128,11 +128,17 @@ impl Policy {
     }
 
     /// Gives the slot to a job that has just left the queue.
-    pub(super) fn grant(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
+    fn grant(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
+        let caller = self.jobs.at(index).caller;
+        caller.counted().for_each(|caller| self.concurrency.dequeue(&caller));
+        self.start(index, pool, server, now)
+    }
+
+    /// Gives the job its first slot.
+    pub(super) fn start(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
         let job = self.jobs.at_mut(index);
         job.state = State::Running { server, since: now };
-        let (caller, admitted, waited, priority) = (job.caller, job.admitted, now.since(job.entered), job.priority);
-        caller.counted().for_each(|caller| self.concurrency.dequeue(&caller));
+        let (admitted, waited, priority) = (job.admitted, now.since(job.entered), job.priority);
         self.pools[pool].place(server, priority);
         Grant {
             job: self.jobs.id(index),

@@ -49,7 +49,7 @@ impl Policy {
         self.pools.get(pool).is_some_and(|pool| pool.runs_on(server))
     }
 
-    /// Jobs in flight: queued, running, moving and ending.
+    /// Jobs in flight: uploading, queued, running, moving and ending.
     pub fn in_flight(&self) -> usize {
         self.jobs.len()
     }
@@ -62,6 +62,11 @@ impl Policy {
     /// The caller's jobs in flight.
     pub fn jobs_of(&self, caller: &Caller) -> u32 {
         self.concurrency.load(caller).jobs
+    }
+
+    /// The caller's jobs whose bodies still arrive.
+    pub fn uploading_of(&self, caller: &Caller) -> u32 {
+        self.concurrency.load(caller).uploading
     }
 
     /// The caller's queued jobs.

@@ -66,16 +66,6 @@ fn a_paused_job_may_reach_its_longest_wait() {
     assert_eq!(harness.policy.resume(harness.now), []);
 }
 
-#[test]
-fn an_upload_that_asks_while_paused_joins_the_line() {
-    let mut harness = Harness::new(rules(8, 1));
-    let uploading = harness.queues(&ask(1, 0).uploading());
-    harness.policy.pause();
-    assert_eq!(harness.policy.ask_slot(uploading, harness.now), None);
-    let grants = harness.policy.resume(harness.now);
-    assert_eq!(grants.iter().map(|grant| grant.job).collect::<Vec<_>>(), [uploading]);
-}
-
 /// A running job is to finish, and it can't without a server.
 #[test]
 fn a_running_job_moves_while_dispatch_is_paused() {

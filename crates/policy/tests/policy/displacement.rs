@@ -1,6 +1,5 @@
 //! Which job is displaced, and how often a caller may displace one (rules §3.2, §3.4).
 
-use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};
 use tiergate_policy::rules::{Priority, UpstreamId};
 use tiergate_policy::time::Span;
@@ -53,7 +52,6 @@ fn a_displaced_job_releases_everything() {
         "not for its concurrency"
     );
     assert!(!harness.policy.hang_up(lost), "it has ended");
-    assert_eq!(harness.policy.ask_slot(lost, harness.now), None);
     assert_eq!(harness.succeeds(running[0]).unwrap().job, newcomer);
     assert_eq!(harness.succeeds(newcomer), None);
     assert_eq!((harness.policy.in_flight(), harness.policy.callers()), (0, 0));
@@ -76,35 +74,6 @@ fn equals_and_running_jobs_are_never_displaced() {
         "{refusal:?}"
     );
     assert!(harness.policy.job(running[0]).is_some() && without_queue.policy.job(also_running[0]).is_some());
-}
-
-/// A job that hasn't asked for a slot would be served last, so it is displaced first: the newest of them.
-#[test]
-fn uploading_jobs_are_displaced_before_waiting_ones() {
-    let (mut harness, _) = Harness::busy(rules(4, 1));
-    let first_upload = harness.queues(&ask(1, 0).uploading());
-    let second_upload = harness.queues(&ask(2, 0).uploading());
-    let asked = harness.queues(&ask(3, 0));
-    let asked_last = harness.queues(&ask(4, 0));
-    let gone: Vec<JobId> = (10..14).map(|number| harness.displaces(&ask(number, 6)).1).collect();
-    assert_eq!(gone, [second_upload, first_upload, asked_last, asked]);
-}
-
-/// Jobs are ordered by when they asked, not by when they came: a slow upload is behind those that asked before it.
-#[test]
-fn an_upload_takes_its_place_in_line_when_it_asks() {
-    let (mut harness, running) = Harness::busy(rules(4, 1));
-    let slow = harness.queues(&ask(1, 0).uploading());
-    let quick = harness.queues(&ask(2, 0));
-    assert_eq!(harness.policy.ask_slot(slow, harness.now), None);
-    assert_eq!(
-        harness.policy.ask_slot(slow, harness.now),
-        None,
-        "asking again changes nothing"
-    );
-    assert_eq!(harness.policy.waiting()[0], 2);
-    assert_eq!(harness.succeeds(running[0]).unwrap().job, quick);
-    assert_eq!(harness.succeeds(quick).unwrap().job, slow);
 }
 
 /// In `fair` the last to be served belongs to the caller with most jobs in line, not to the one that came last.

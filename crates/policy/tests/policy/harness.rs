@@ -7,9 +7,9 @@ use tiergate_policy::ids::Ids;
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{Rules, TierId, UpstreamId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
-use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Outcome, Policy};
+use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Outcome, Policy, WaitLimits};
 
-use super::request::{AdmissionRequest, request};
+use super::request::{AdmissionRequest, RequestExt, request};
 use super::rules::{RulesBuilder, tier_a_priority};
 
 /// Seven tiers, one a priority, of generous concurrency; one pool with one server of `slots`.
@@ -111,6 +111,25 @@ impl Harness {
             }) => (job, until, displaced),
             other => panic!("{ask:?} should be queued, but: {other:?}"),
         }
+    }
+
+    /// Enters and must upload.
+    pub fn uploads(&mut self, ask: &AdmissionRequest) -> JobId {
+        match self.enter(&ask.clone().uploading()) {
+            Ok(Admission::Uploading { job, .. }) => job,
+            other => panic!("{ask:?} should upload, but: {other:?}"),
+        }
+    }
+
+    /// The body of an uploading job is complete, which came with that request.
+    pub fn arrives_with(&mut self, job: JobId, waits: WaitLimits) -> Result<Admission, Refusal> {
+        let arrived = self.policy.arrive(job, waits, self.now);
+        arrived.unwrap_or_else(|| panic!("{job:?} should be uploading"))
+    }
+
+    /// The body of an uploading job is complete. It came without any longest wait.
+    pub fn arrives(&mut self, job: JobId) -> Result<Admission, Refusal> {
+        self.arrives_with(job, WaitLimits::default())
     }
 
     /// Enters and must be refused.

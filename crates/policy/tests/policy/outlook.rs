@@ -10,7 +10,7 @@ use tiergate_policy::ids::Ids;
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{Priority, Rules, ServerId, TierId, UpstreamId, Within};
 use tiergate_policy::time::{Span, Timestamp};
-use tiergate_policy::{Admission, JobId, Outcome, Outlook, Policy};
+use tiergate_policy::{Admission, JobId, Outcome, Outlook, Policy, RequestBody, WaitLimits};
 
 use super::request::{RequestExt, request};
 use super::rules::tier_a_priority;
@@ -27,10 +27,11 @@ enum Step {
     Enter {
         tier: u8,
         pool: u8,
-        ready: bool,
+        body: RequestBody,
         known: Option<u8>,
     },
-    AskSlot(u8),
+    /// The body of an uploading job is complete.
+    Arrive(u8),
     End(u8),
     HangUp(u8),
     Server {
@@ -43,12 +44,12 @@ fn step() -> impl Strategy<Value = Step> {
     let enter = (
         0..7_u8,
         0..2_u8,
-        prop::bool::weighted(0.8),
+        prop_oneof![1 => Just(RequestBody::Arriving), 4 => Just(RequestBody::Complete)],
         prop::option::weighted(0.5, 0..3_u8),
     );
     prop_oneof![
-        20 => enter.prop_map(|(tier, pool, ready, known)| Step::Enter { tier, pool, ready, known }),
-        4 => any::<u8>().prop_map(Step::AskSlot),
+        20 => enter.prop_map(|(tier, pool, body, known)| Step::Enter { tier, pool, body, known }),
+        4 => any::<u8>().prop_map(Step::Arrive),
         6 => any::<u8>().prop_map(Step::End),
         3 => any::<u8>().prop_map(Step::HangUp),
         1 => any::<bool>().prop_map(|up| Step::Server { up }),
@@ -78,9 +79,10 @@ struct Told {
     policy: Policy,
     now: Timestamp,
     jobs: Vec<JobId>,
+    uploading: Vec<JobId>,
     callers: u32,
-    /// How often each outlook came true.
-    seen: [u64; 4],
+    /// How often each outlook came true; last, for jobs whose bodies came later.
+    seen: [u64; 5],
 }
 
 impl Told {
@@ -90,8 +92,9 @@ impl Told {
             policy: Policy::new(Arc::new(rules)),
             now: Timestamp::ZERO,
             jobs: Vec::new(),
+            uploading: Vec::new(),
             callers: 100,
-            seen: [0; 4],
+            seen: [0; 5],
         }
     }
 
@@ -106,10 +109,10 @@ impl Told {
             Step::Enter {
                 tier,
                 pool,
-                ready,
+                body,
                 known,
-            } => self.enter(tier, UpstreamId(pool.into()), ready, known),
-            Step::AskSlot(pick) => drop(self.pick(pick).map(|job| self.policy.ask_slot(job, now))),
+            } => self.enter(tier, UpstreamId(pool.into()), body, known),
+            Step::Arrive(pick) => self.arrive(pick),
             Step::End(pick) => drop(self.pick(pick).map(|job| self.policy.end(job, Outcome::Succeeded, now))),
             Step::HangUp(pick) => drop(self.pick(pick).map(|job| self.policy.hang_up(job))),
             Step::Server { up: true } => drop(self.policy.server_up(up, ServerId(0), now)),
@@ -118,31 +121,62 @@ impl Told {
         }
     }
 
-    fn enter(&mut self, tier: u8, pool: UpstreamId, ready: bool, known: Option<u8>) {
+    fn enter(&mut self, tier: u8, pool: UpstreamId, body: RequestBody, known: Option<u8>) {
         self.callers += 1;
         let caller = Caller::Account(AccountId(known.map_or(self.callers, u32::from)));
-        let ask = request(caller, TierId(tier.into())).to(pool).ready(ready);
-        let terms = self.policy.rules().tier(ask.tier).clone();
+        let ask = request(caller, TierId(tier.into())).to(pool).body(body);
+        self.compare(ask.tier, pool, |policy, now| policy.enter(&ask, now));
+    }
+
+    fn arrive(&mut self, pick: u8) {
+        let Some(at) = usize::from(pick).checked_rem(self.uploading.len()) else {
+            return;
+        };
+        let id = self.uploading.swap_remove(at);
+        let job = self.policy.job(id).expect("nothing else ends it").clone();
+        self.seen[4] += 1;
+        self.compare(job.tier, job.pool, |policy, now| {
+            let arrived = policy.arrive(id, WaitLimits::default(), now);
+            arrived.expect("it was uploading")
+        });
+    }
+
+    fn compare(
+        &mut self,
+        tier: TierId,
+        pool: UpstreamId,
+        happen: impl FnOnce(&mut Policy, Timestamp) -> Result<Admission, Refusal>,
+    ) {
+        let terms = self.policy.rules().tier(tier).clone();
         let told = self.policy.outlook(pool, &terms, self.now);
         let wait = self.policy.expected_wait(pool, terms.priority);
         assert_eq!(wait.is_none(), self.policy.slots(pool) == 0);
         let places = self.policy.places(PLACES).expect("no more than the queue's length");
-        let happens = self.policy.enter(&ask, self.now);
-        if let Ok(Admission::Queued { job, .. }) = &happens {
-            self.jobs.push(*job);
-        }
+        let happens = happen(&mut self.policy, self.now);
         match (told, happens) {
+            // What it meets is settled when its body is complete.
+            (Outlook::Slot | Outlook::Place | Outlook::Displaces(_), Ok(Admission::Uploading { job, .. })) => {
+                self.uploading.push(job)
+            }
             (Outlook::Slot, Ok(Admission::Running { grant, .. })) => {
                 self.jobs.push(grant.job);
                 self.seen[0] += 1;
             }
-            // It takes a place until its body is there, which it has to itself.
-            (Outlook::Slot, Ok(Admission::Queued { displaced: None, .. })) if !ready => {}
-            (Outlook::Place, Ok(Admission::Queued { displaced: None, .. })) => self.seen[1] += 1,
+            (
+                Outlook::Place,
+                Ok(Admission::Queued {
+                    job, displaced: None, ..
+                }),
+            ) => {
+                self.jobs.push(job);
+                self.seen[1] += 1;
+            }
             (
                 Outlook::Displaces(of),
                 Ok(Admission::Queued {
-                    displaced: Some(out), ..
+                    job,
+                    displaced: Some(out),
+                    ..
                 }),
             ) => {
                 assert_eq!(
@@ -151,13 +185,14 @@ impl Told {
                     "the last place is the first to be displaced"
                 );
                 assert_eq!(*self.policy.rules().tier(out.tier).name, *format!("p{}", of.get()));
+                self.jobs.push(job);
                 self.seen[2] += 1;
             }
             (Outlook::Full, Err(Refusal::QueueFull { retry_after, .. })) => {
                 assert_spread(wait, retry_after);
                 self.seen[3] += 1;
             }
-            (told, happens) => panic!("{ask:?}: told {told:?}, but {happens:?}"),
+            (told, happens) => panic!("{tier:?}: told {told:?}, but {happens:?}"),
         }
     }
 }
@@ -165,7 +200,7 @@ impl Told {
 #[test]
 fn what_is_told_is_what_happens() {
     let (mut runner, seed, asked) = runner(HISTORIES);
-    let seen = [const { Cell::new(0_u64) }; 4];
+    let seen = [const { Cell::new(0_u64) }; 5];
     let histories = (vec(step(), 20..=400), any::<bool>());
     let result = runner.run(&histories, |(history, fair)| {
         let mut told = Told::new(if fair { Within::Fair } else { Within::Fifo });
@@ -177,7 +212,7 @@ fn what_is_told_is_what_happens() {
     });
     let seen = seen.map(|of| of.get());
     say(&format!(
-        "outlooks that came true: {seen:?} (slot, place, displaces, full), TIERGATE_SEED={seed}"
+        "outlooks that came true: {seen:?} (slot, place, displaces, full; bodies that came later), TIERGATE_SEED={seed}"
     ));
     if let Err(failure) = result {
         panic!("TIERGATE_SEED={seed}: {failure}");
@@ -185,7 +220,7 @@ fn what_is_told_is_what_happens() {
     assert!(asked.is_some() || seen.iter().all(|of| *of >= EACH_MIN), "{seen:?}");
 }
 
-/// One pool without a lifeline: then jobs that have asked are served in the order in which they are told.
+/// One pool without a lifeline: then queued jobs are served in the order in which they are told.
 #[test]
 fn places_are_served_from_the_left() {
     for within in [Within::Fifo, Within::Fair] {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tiergate_policy::caller::{AccountId, Caller, Network, UserId};
 use tiergate_policy::rules::{TierId, UpstreamId};
 use tiergate_policy::time::Span;
-use tiergate_policy::{AccountOverrides, Delegate};
+use tiergate_policy::{AccountOverrides, Delegate, RequestBody, WaitLimits};
 
 /// What a request asks of the policy.
 pub use tiergate_policy::AdmissionRequest;
@@ -25,9 +25,8 @@ pub fn request(caller: Caller, tier: TierId) -> AdmissionRequest {
         delegate: None,
         cost: 1,
         pool: UpstreamId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
+        body: RequestBody::Complete,
+        waits: WaitLimits::default(),
     }
 }
 
@@ -37,10 +36,12 @@ pub trait RequestExt {
     fn cost(self, units: u32) -> Self;
     /// The upstream whose slot it needs.
     fn to(self, upstream: UpstreamId) -> Self;
-    /// Whether its body has arrived.
-    fn ready(self, ready: bool) -> Self;
-    /// Its body is still on the way.
+    /// How much of its body has arrived.
+    fn body(self, body: RequestBody) -> Self;
+    /// Its body still arrives.
     fn uploading(self) -> Self;
+    /// The longest waits that come with it.
+    fn waits(self, waits: WaitLimits) -> Self;
     /// The route's longest wait.
     fn max_wait(self, max_wait: impl Into<Option<Span>>) -> Self;
     /// The client's longest wait.
@@ -64,22 +65,27 @@ impl RequestExt for AdmissionRequest {
         self
     }
 
-    fn ready(mut self, ready: bool) -> Self {
-        self.ready = ready;
+    fn body(mut self, body: RequestBody) -> Self {
+        self.body = body;
         self
     }
 
     fn uploading(self) -> Self {
-        self.ready(false)
+        self.body(RequestBody::Arriving)
+    }
+
+    fn waits(mut self, waits: WaitLimits) -> Self {
+        self.waits = waits;
+        self
     }
 
     fn max_wait(mut self, max_wait: impl Into<Option<Span>>) -> Self {
-        self.max_wait = max_wait.into();
+        self.waits.route = max_wait.into();
         self
     }
 
     fn prefer_wait(mut self, prefer_wait: impl Into<Option<Span>>) -> Self {
-        self.prefer_wait = prefer_wait.into();
+        self.waits.client = prefer_wait.into();
         self
     }
 

@@ -40,7 +40,7 @@ pub struct Job {
     pub admitted: UnixTime,
     pub cost: u32,
     pub state: State,
-    /// When it took its place: asked for a slot, or, while uploading, was admitted, or began to move. Counts events, not time.
+    /// When it was queued, or began to move. Counts events, not time.
     placed: u64,
 }
 
@@ -58,7 +58,11 @@ impl Job {
     }
 
     pub fn is_queued(&self) -> bool {
-        matches!(self.state, State::Uploading | State::Waiting)
+        self.state == State::Waiting
+    }
+
+    pub fn is_uploading(&self) -> bool {
+        self.state == State::Uploading
     }
 
     pub fn moves(&self) -> bool {
@@ -108,9 +112,10 @@ pub enum Rejection {
     },
 }
 
-/// How a job was admitted or refused.
+/// How a job was admitted or refused, or what it got when its body was complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entered {
+    Uploading(Number),
     Running(Granted),
     Queued {
         number: Number,
@@ -206,6 +211,16 @@ impl Model {
         &self.debits
     }
 
+    pub fn uploading_of(&self, caller: Caller) -> u32 {
+        let of_caller = |job: &&Job| job.is_uploading() && job.counts_for(caller);
+        count(self.jobs.iter().filter(of_caller))
+    }
+
+    pub fn queued_of(&self, caller: Caller) -> u32 {
+        let of_caller = |job: &&Job| job.is_queued() && job.counts_for(caller);
+        count(self.jobs.iter().filter(of_caller))
+    }
+
     pub fn queued(&self) -> u32 {
         count(self.jobs.iter().filter(|job| job.is_queued()))
     }
@@ -218,14 +233,12 @@ impl Model {
             .min()
     }
 
-    /// Jobs that have asked for a slot of the pool and wait for it.
+    /// Jobs that wait for a slot of the pool.
     fn in_line(&self, pool: UpstreamId) -> impl Iterator<Item = &Job> {
-        self.jobs
-            .iter()
-            .filter(move |job| job.pool == pool && job.state == State::Waiting)
+        self.jobs.iter().filter(move |job| job.pool == pool && job.is_queued())
     }
 
-    fn job(&self, number: Number) -> Option<&Job> {
+    pub fn job(&self, number: Number) -> Option<&Job> {
         self.jobs.iter().find(|job| job.number == number)
     }
 

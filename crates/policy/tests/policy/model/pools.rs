@@ -75,8 +75,8 @@ impl Model {
         self.grant_all(pool, now)
     }
 
-    /// Tiers are matched by name, removed ones by where their accounts are listed. Queued jobs get their tier's new priority and
-    /// keep their order.
+    /// Tiers are matched by name, removed ones by where their accounts are listed. Uploading and queued jobs get their tier's new
+    /// priority, and queued ones keep their order.
     pub fn reload(
         &mut self,
         rules: Rules,
@@ -91,7 +91,7 @@ impl Model {
                 (None, Caller::Account(account)) => listed(account).unwrap_or(rules.anonymous),
                 (None, _) => rules.anonymous,
             };
-            if job.is_queued() {
+            if job.is_uploading() || job.is_queued() {
                 job.priority = rules.tier(job.tier).priority;
             }
         }
@@ -145,7 +145,7 @@ impl Model {
         servers.find(|server| server.id == id).expect("it is there")
     }
 
-    /// Callers join the ring in the order of their first waiting jobs.
+    /// Callers join the ring in the order of their first queued jobs.
     fn form_rings_anew(&mut self) {
         for pool in self.pools() {
             let mut line: Vec<Job> = self.in_line(pool).cloned().collect();

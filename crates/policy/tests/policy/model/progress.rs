@@ -2,36 +2,59 @@
 
 use tiergate_policy::rules::Priority;
 use tiergate_policy::time::{Timestamp, UnixTime};
-use tiergate_policy::{Outcome, Relocation, State};
+use tiergate_policy::{Outcome, Relocation, State, WaitLimits};
 
 use super::super::request::AdmissionRequest;
+use super::admission::Claim;
 use super::service::join;
-use super::{Granted, Job, Model, Number};
+use super::{Entered, Granted, Job, Model, Number};
 
 impl Model {
-    /// §6: a job that was uploading asks for a slot, and has no place in line until it does.
-    pub fn ask_slot(&mut self, number: Number, now: Timestamp) -> Option<Granted> {
-        self.events += 1;
-        let events = self.events;
-        let job = self.job_mut(number).filter(|job| job.state == State::Uploading)?;
-        job.state = State::Waiting;
-        job.placed = events;
-        let pool = job.pool;
-        match self.dispatchable(pool) {
-            Some(server) => Some(self.grant(number, server, now)),
-            None => {
-                self.join_ring(number);
-                None
+    /// §2.5: the body is complete: the wait begins, and a slot or a queue place is taken, under the tier's present terms; or
+    /// nothing, and the job counts as refused. `None` if it isn't uploading.
+    pub fn arrive(&mut self, number: Number, waits: WaitLimits, now: Timestamp) -> Option<Entered> {
+        let job = self.job(number).filter(|job| job.is_uploading())?.clone();
+        let tier = self.rules.tier(job.tier).clone();
+        let place = self.is_open().and_then(|()| {
+            let claim = Claim {
+                caller: job.caller,
+                pool: job.pool,
+                tier: &tier,
+                waits,
+            };
+            self.find_place(&claim, now)
+        });
+        Some(match place {
+            Ok(place) => {
+                self.job_mut(number).unwrap().entered = now;
+                self.take(number, place, now)
             }
-        }
+            Err(rejection) => {
+                self.remove(number);
+                self.stats.refused += 1;
+                Entered::Refused(rejection)
+            }
+        })
     }
 
-    /// In which state the job was removed from the queue; `None` if it wasn't queued.
-    pub fn expire(&mut self, number: Number) -> Option<State> {
-        let state = self.job(number).filter(|job| job.is_queued())?.state;
-        self.remove(number);
-        self.stats.waited_out += 1;
-        Some(state)
+    /// §6.3: whether it was uploading.
+    pub fn end_upload(&mut self, number: Number) -> bool {
+        let uploading = self.job(number).is_some_and(Job::is_uploading);
+        if uploading {
+            self.remove(number);
+            self.stats.upload_ended += 1;
+        }
+        uploading
+    }
+
+    /// Whether it was queued.
+    pub fn expire(&mut self, number: Number) -> bool {
+        let queued = self.job(number).is_some_and(Job::is_queued);
+        if queued {
+            self.remove(number);
+            self.stats.waited_out += 1;
+        }
+        queued
     }
 
     pub fn hang_up(&mut self, number: Number) -> bool {
@@ -55,7 +78,7 @@ impl Model {
     }
 
     pub fn end(&mut self, number: Number, outcome: Outcome, now: Timestamp) -> Option<Granted> {
-        self.job(number).filter(|job| !job.is_queued())?;
+        self.job(number).filter(|job| !job.is_uploading() && !job.is_queued())?;
         // Without effect on a job that moves; no job waits for what it leaves.
         let next = self.give_back_slot(number, now);
         let job = self.job(number).unwrap().clone();
@@ -118,21 +141,27 @@ impl Model {
         self.grant_next(pool, now)
     }
 
+    /// Those whom it refuses: uploading and queued ones.
     pub fn shut_down(&mut self) -> Vec<Number> {
         self.closing = true;
-        let queued: Vec<Number> = self
+        let refused: Vec<Job> = self
             .jobs
             .iter()
-            .filter(|job| job.is_queued())
-            .map(|job| job.number)
+            .filter(|job| job.is_uploading() || job.is_queued())
+            .cloned()
             .collect();
-        for number in &queued {
-            self.remove(*number);
-            self.stats.shut_down += 1;
+        for job in &refused {
+            self.remove(job.number);
+            if job.is_queued() {
+                self.stats.shut_down += 1;
+            } else {
+                self.stats.upload_ended += 1;
+            }
         }
-        queued
+        refused.iter().map(|job| job.number).collect()
     }
 
+    /// An admitted job: it holds quota and concurrency, and as yet nothing else.
     pub(super) fn insert(
         &mut self,
         ask: &AdmissionRequest,
@@ -140,7 +169,6 @@ impl Model {
         now: Timestamp,
         wall: UnixTime,
     ) -> Number {
-        self.events += 1;
         self.note_user(ask.caller, wall);
         let number = self.admitted;
         self.admitted += 1;
@@ -153,8 +181,8 @@ impl Model {
             entered: now,
             admitted: wall,
             cost: ask.cost,
-            state: if ask.ready { State::Waiting } else { State::Uploading },
-            placed: self.events,
+            state: State::Uploading,
+            placed: 0,
         });
         number
     }
@@ -184,7 +212,7 @@ impl Model {
     pub(super) fn remove(&mut self, number: Number) {
         let job = self.job(number).unwrap().clone();
         self.jobs.retain(|job| job.number != number);
-        if job.state == State::Waiting {
+        if job.is_queued() {
             let others = self
                 .in_line(job.pool)
                 .any(|other| other.caller == job.caller && other.priority == job.priority);

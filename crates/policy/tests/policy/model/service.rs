@@ -35,17 +35,9 @@ impl Model {
         )
     }
 
-    /// §3.2: of the queued jobs of that priority, the one that would be served last: the newest of those that haven't asked for a
-    /// slot; then the last in line. With several pools there is no one line: then, in `fifo`, the
-    /// newest of the last ones; in `fair` that of the latest round, then of the latest turn.
+    /// §3.2: of the queued jobs of that priority, the one that would be served last. With several pools there is no one line:
+    /// then, in `fifo`, the newest of the last ones; in `fair` that of the latest round, then of the latest turn.
     pub(super) fn served_last(&self, priority: Priority) -> Number {
-        let uploading = self
-            .jobs
-            .iter()
-            .filter(|job| job.priority == priority && job.state == State::Uploading);
-        if let Some(newest) = uploading.max_by_key(|job| job.placed) {
-            return newest.number;
-        }
         let last_of_each = self
             .pools()
             .filter_map(|pool| self.service(pool, priority).last().copied());
@@ -79,7 +71,7 @@ impl Model {
         higher + u32::try_from(before).unwrap()
     }
 
-    /// For a new job of that priority, behind all that move and all of its own and higher priorities that have asked.
+    /// For a new job of that priority, behind all that move and all queued ones of its own and higher priorities.
     pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let ahead = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority >= priority));
         self.estimate_behind(pool, priority, ahead)

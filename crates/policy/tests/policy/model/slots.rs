@@ -72,7 +72,7 @@ impl Model {
     }
 
     /// §2.7: a free slot goes to the job that has been moving longest. §3.5, §3.6: otherwise to the next in the order of service;
-    /// every Nth to the job that asked first.
+    /// every Nth to the job that was queued first.
     pub(super) fn grant_next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Granted> {
         // §11.1: jobs that move had a slot before.
         let server = self.free(pool)?;
@@ -94,7 +94,7 @@ impl Model {
             .lifeline
             .is_some_and(|nth| count.is_multiple_of(u64::from(nth)));
         let number = if lifeline {
-            self.asked_first(pool)
+            self.queued_first(pool)
         } else {
             self.first_in_service(pool)
         };
@@ -106,7 +106,7 @@ impl Model {
         std::iter::from_fn(|| self.grant_next(pool, now)).collect()
     }
 
-    fn asked_first(&self, pool: UpstreamId) -> Number {
+    fn queued_first(&self, pool: UpstreamId) -> Number {
         self.in_line(pool).min_by_key(|job| job.placed).unwrap().number
     }
 }

@@ -6,7 +6,9 @@ use tiergate_policy::caller::{AccountId, Caller};
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{Rules, ServerId, TierId, UpstreamId, WindowId};
 use tiergate_policy::time::{Timestamp, UnixTime};
-use tiergate_policy::{Admission, ClockStep, DebitNumber, Displaced, Grant, JobId, Outcome, Policy, Relocation, Usage};
+use tiergate_policy::{
+    Admission, ClockStep, DebitNumber, Displaced, Grant, JobId, Outcome, Policy, Relocation, Usage, WaitLimits,
+};
 
 use super::super::request::AdmissionRequest;
 use super::STEP_MAX;
@@ -15,7 +17,8 @@ use super::STEP_MAX;
 #[derive(Clone, Debug)]
 pub enum Call {
     Enter(AdmissionRequest),
-    AskSlot(JobId),
+    Arrive(JobId, WaitLimits),
+    EndUpload(JobId),
     GiveBackSlot(JobId),
     End(JobId, Outcome),
     HangUp(JobId),
@@ -52,6 +55,8 @@ pub enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Entered(Result<Admission, Refusal>),
+    Arrived(Option<Result<Admission, Refusal>>),
+    UploadEnded(bool),
     Granted(Option<Grant>),
     HungUp(bool),
     Expired(Option<Refusal>),
@@ -68,7 +73,8 @@ pub enum Decision {
 pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
     match call {
         Call::Enter(ask) => Decision::Entered(policy.enter(ask, now)),
-        Call::AskSlot(job) => Decision::Granted(policy.ask_slot(*job, now)),
+        Call::Arrive(job, waits) => Decision::Arrived(policy.arrive(*job, *waits, now)),
+        Call::EndUpload(job) => Decision::UploadEnded(policy.end_upload(*job)),
         Call::GiveBackSlot(job) => Decision::Granted(policy.give_back_slot(*job, now)),
         Call::End(job, outcome) => Decision::Granted(policy.end(*job, *outcome, now)),
         Call::HangUp(job) => Decision::HungUp(policy.hang_up(*job)),

@@ -4,22 +4,29 @@ use std::sync::Arc;
 
 use tiergate_policy::caller::Caller;
 use tiergate_policy::refusal::Refusal;
-use tiergate_policy::rules::Rules;
+use tiergate_policy::rules::{Rules, TierId};
 use tiergate_policy::time::Span;
-use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Relocation, State};
+use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Relocation, WaitLimits};
 
 use super::super::model::{Entered, Granted, Number, Rejection};
 use super::super::request::AdmissionRequest;
 use super::call::{Call, Decision, listed};
 use super::callers::callers;
 use super::invariants::{Before, from_estimate, in_range};
-use super::{STEP_MAX, SWEEPS, SideBySide};
+use super::{Arrivals, STEP_MAX, SWEEPS, SideBySide};
 
 impl SideBySide {
     pub(super) fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
         let now = self.now;
         match (call, decision) {
             (Call::Enter(ask), Decision::Entered(decision)) => self.same_admission(ask, decision, before),
+            (Call::Arrive(job, waits), Decision::Arrived(decision)) => {
+                self.same_arrival(*job, *waits, decision.as_ref(), before);
+            }
+            (Call::EndUpload(job), Decision::UploadEnded(uploading)) => {
+                let expected = self.number(*job).is_some_and(|number| self.model.end_upload(number));
+                assert_eq!(*uploading, expected, "{call:?}");
+            }
             (call, Decision::Granted(grant)) => {
                 let granted = self.granted(call);
                 self.same_grant(*grant, granted);
@@ -101,14 +108,11 @@ impl SideBySide {
     /// The grant that the model gives for that call.
     fn granted(&mut self, call: &Call) -> Option<Granted> {
         let now = self.now;
-        let (Call::AskSlot(job) | Call::GiveBackSlot(job) | Call::End(job, _) | Call::Decline(job) | Call::Forgo(job)) =
-            call
-        else {
+        let (Call::GiveBackSlot(job) | Call::End(job, _) | Call::Decline(job) | Call::Forgo(job)) = call else {
             unreachable!("{call:?} is never answered by a grant")
         };
         let number = self.number(*job)?;
         match call {
-            Call::AskSlot(_) => self.model.ask_slot(number, now),
             Call::GiveBackSlot(_) => self.model.give_back_slot(number, now),
             Call::End(_, outcome) => self.model.end(number, *outcome, now),
             Call::Decline(_) => self.model.decline(number, now),
@@ -118,17 +122,54 @@ impl SideBySide {
 
     fn same_admission(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, before: &Before) {
         let now = self.now;
-        let expected = self.estimate_for(ask);
+        let estimate = self
+            .model
+            .estimate(ask.pool, self.model.rules().tier(ask.tier).priority);
         let overdrawn = self.model.overdrawn(ask, now);
         let entered = self.model.enter(ask, now);
-        self.same_entry(ask, decision, &entered);
-        if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Queued { overdrawn: said, .. }) = decision {
-            assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
+        match decision {
+            Ok(admission) => {
+                self.name(job_of(admission));
+                assert_eq!(overdrawn_by(admission), overdrawn, "{ask:?}");
+                self.same_place(admission, &entered, ask.tier, (ask.waits, estimate));
+                self.fair_admission(ask);
+            }
+            Err(refusal) => {
+                self.depleted += u64::from(matches!(refusal, Refusal::QuotaDepleted { .. }));
+                self.same_rejection(refusal, &entered);
+                self.fair_refusal(refusal, (ask.caller, ask.pool, ask.tier), estimate, before);
+            }
         }
-        if let (Ok(Admission::Queued { estimate, .. }), None) = (decision, ask.prefer_wait) {
-            assert_eq!(*estimate, expected, "§3.8: {ask:?}");
+    }
+
+    /// §2.5: the body is complete.
+    fn same_arrival(
+        &mut self,
+        job: JobId,
+        waits: WaitLimits,
+        decision: Option<&Result<Admission, Refusal>>,
+        before: &Before,
+    ) {
+        let number = self.number(job);
+        let held = number.and_then(|number| self.model.job(number).cloned());
+        let estimate = held.as_ref().map(|job| self.model.estimate(job.pool, job.priority));
+        let arrived = number.and_then(|number| self.model.arrive(number, waits, self.now));
+        let (Some(decision), Some(arrived)) = (decision, &arrived) else {
+            assert_eq!((decision, &arrived), (None, &None), "{job:?}");
+            return;
+        };
+        let (held, estimate) = (held.unwrap(), estimate.unwrap());
+        self.arrivals.count(decision);
+        match decision {
+            Ok(admission) => {
+                assert!(overdrawn_by(admission).is_empty(), "quotas were decided before");
+                self.same_place(admission, arrived, held.tier, (waits, estimate));
+            }
+            Err(refusal) => {
+                self.same_rejection(refusal, arrived);
+                self.fair_refusal(refusal, (held.caller, held.pool, held.tier), estimate, before);
+            }
         }
-        self.fair_refusal(ask, decision, expected, before);
     }
 
     fn begun_anew(&mut self) {
@@ -137,57 +178,78 @@ impl SideBySide {
         self.has_emptied = true;
     }
 
-    fn same_entry(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, expected: &Entered) {
-        match (decision, expected) {
-            (Ok(Admission::Running { grant, .. }), Entered::Running(granted)) => {
-                self.name(grant.job);
+    /// The same slot or queue place, or neither.
+    fn same_place(
+        &mut self,
+        admission: &Admission,
+        expected: &Entered,
+        tier: TierId,
+        (waits, estimated): (WaitLimits, Span),
+    ) {
+        let by = self.model.rules().tier(tier).priority;
+        match (admission, expected) {
+            (Admission::Running { grant, .. }, Entered::Running(granted)) => {
                 self.same_grant(Some(*grant), Some(*granted));
             }
             (
-                Ok(Admission::Queued {
+                Admission::Uploading {
                     job,
                     admitted,
+                    priority,
+                    ..
+                },
+                Entered::Uploading(number),
+            ) => {
+                assert_eq!((self.number(*job), *priority), (Some(*number), by));
+                assert_eq!(*admitted, self.model.wall_clock(self.now));
+            }
+            (
+                Admission::Queued {
+                    job,
+                    admitted,
+                    priority,
                     until,
+                    estimate,
                     displaced,
                     ..
-                }),
+                },
                 Entered::Queued {
                     number,
                     until: expected_until,
                     displaced: expected_displaced,
                 },
             ) => {
-                assert_eq!(until, expected_until, "{ask:?}");
+                assert_eq!((self.number(*job), *priority), (Some(*number), by));
+                assert_eq!(until, expected_until, "{job:?}");
+                let date = self.model.job(*number).map(|job| job.admitted);
+                assert_eq!(Some(*admitted), date, "§5.6: {job:?}");
+                assert!(waits.client.is_some() || *estimate == estimated, "§3.8: {job:?}");
                 let who = displaced.as_ref().map(|displaced| self.number(displaced.job).unwrap());
-                assert_eq!(who, *expected_displaced, "{ask:?} displaces another than it should");
+                assert_eq!(who, *expected_displaced, "{job:?} displaces another than it should");
                 if let Some(displaced) = displaced {
-                    let by = self.model.rules().tier(ask.tier).priority;
                     assert!(matches!(displaced.refusal, Refusal::Displaced { by: told, .. } if told == by));
                     in_range(&displaced.refusal);
                 }
-                self.name(*job);
-                assert_eq!(self.names.len(), number + 1);
-                assert_eq!(*admitted, self.model.wall_clock(self.now));
             }
-            (Err(refusal), Entered::Refused(rejection)) => assert_eq!(&rejection_of(refusal), rejection, "{ask:?}"),
-            _ => panic!("{ask:?}: the policy says {decision:?}, the model {expected:?}"),
+            _ => panic!("the policy says {admission:?}, the model {expected:?}"),
         }
     }
 
+    fn same_rejection(&self, refusal: &Refusal, expected: &Entered) {
+        let rejection = Entered::Refused(rejection_of(refusal));
+        assert_eq!(rejection, *expected, "the policy says {refusal:?}");
+    }
+
     fn same_expiry(&mut self, job: JobId, refusal: Option<&Refusal>) {
-        let known = self.number(job);
-        let held = known.and_then(|number| self.model.jobs().iter().find(|job| job.number == number).cloned());
-        let expected = known.and_then(|number| self.model.expire(number));
-        match (expected, refusal) {
-            (None, None) => {}
-            (Some(State::Uploading), Some(Refusal::RequestTimeout(_))) => {}
-            (Some(State::Waiting), Some(Refusal::WaitedTooLong { waited, .. })) => {
-                let held = held.unwrap();
-                assert_eq!(*waited, self.now.since(held.entered));
-                from_estimate(refusal.unwrap(), self.model.estimate(held.pool, held.priority));
-            }
-            _ => panic!("expired from {expected:?}, but was told {refusal:?}"),
-        }
+        let number = self.number(job);
+        let held = number.and_then(|number| self.model.job(number).cloned());
+        let expected = number.is_some_and(|number| self.model.expire(number));
+        assert_eq!(refusal.is_some(), expected, "{job:?}");
+        let Some(refusal) = refusal else { return };
+        let held = held.unwrap();
+        let waited = self.now.since(held.entered);
+        assert!(matches!(refusal, Refusal::WaitedTooLong { waited: told, .. } if *told == waited));
+        from_estimate(refusal, self.model.estimate(held.pool, held.priority));
     }
 
     fn same_refusals(&mut self, turned: &[Displaced]) {
@@ -231,10 +293,31 @@ impl SideBySide {
         });
         assert_eq!(named, granted, "the slot goes to another than it should");
     }
+}
 
-    fn estimate_for(&self, ask: &AdmissionRequest) -> Span {
-        self.model
-            .estimate(ask.pool, self.model.rules().tier(ask.tier).priority)
+impl Arrivals {
+    fn count(&mut self, decision: &Result<Admission, Refusal>) {
+        *match decision {
+            Ok(Admission::Queued { displaced: None, .. }) => &mut self.queued,
+            Ok(Admission::Queued { .. }) => &mut self.displaced,
+            Ok(_) => &mut self.ran,
+            Err(_) => &mut self.refused,
+        } += 1;
+    }
+}
+
+fn job_of(admission: &Admission) -> JobId {
+    match admission {
+        Admission::Running { grant, .. } => grant.job,
+        Admission::Uploading { job, .. } | Admission::Queued { job, .. } => *job,
+    }
+}
+
+fn overdrawn_by(admission: &Admission) -> &[Arc<str>] {
+    match admission {
+        Admission::Uploading { overdrawn, .. }
+        | Admission::Running { overdrawn, .. }
+        | Admission::Queued { overdrawn, .. } => overdrawn,
     }
 }
 

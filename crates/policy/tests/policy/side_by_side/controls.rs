@@ -28,7 +28,7 @@ impl SideBySide {
     /// §11.4: a queued job is refused, and tells when to come back; any other goes on.
     pub(super) fn same_cancellation(&mut self, job: JobId, out: Option<&Displaced>) {
         let known = self.number(job);
-        let held = known.and_then(|number| self.model.jobs().iter().find(|job| job.number == number).cloned());
+        let held = known.and_then(|number| self.model.job(number).cloned());
         let expected = known.is_some_and(|number| self.model.cancel(number));
         assert_eq!(out.is_some(), expected, "{job:?}");
         let (Some(out), Some(held)) = (out, held) else { return };

@@ -1,9 +1,10 @@
 //! What is always true (rules §9), whatever the model decides.
 
+use tiergate_policy::caller::Caller;
 use tiergate_policy::refusal::Refusal;
-use tiergate_policy::rules::{Priority, ServerId, UpstreamId};
+use tiergate_policy::rules::{Priority, ServerId, TierId, UpstreamId};
 use tiergate_policy::time::Span;
-use tiergate_policy::{Admission, State};
+use tiergate_policy::{Job, JobId, State};
 
 use super::super::model::own_limit;
 use super::super::request::AdmissionRequest;
@@ -44,6 +45,7 @@ impl SideBySide {
     pub(super) fn check(&self, before: &Before) {
         self.check_counts();
         self.check_jobs();
+        self.check_places();
         self.check_bounds(before);
         self.check_nothing_idle();
         self.check_controls();
@@ -64,10 +66,16 @@ impl SideBySide {
         assert_eq!(self.policy.callers(), self.model.callers().len());
         for caller in callers() {
             assert_eq!(self.policy.jobs_of(&caller), self.model.jobs_of(caller), "{caller:?}");
-            let queued = |job: &tiergate_policy::Job| matches!(job.state, State::Uploading | State::Waiting);
-            let own = |job: &tiergate_policy::Job| job.caller.counted().any(|one| one == caller);
-            let waiting = self.policy.jobs().filter(|(_, job)| queued(job) && own(job)).count();
-            assert_eq!(self.policy.waiting_of(&caller) as usize, waiting, "{caller:?}");
+            assert_eq!(
+                self.policy.waiting_of(&caller),
+                self.model.queued_of(caller),
+                "{caller:?}"
+            );
+            assert_eq!(
+                self.policy.uploading_of(&caller),
+                self.model.uploading_of(caller),
+                "{caller:?}"
+            );
         }
         for priority in Priority::all() {
             let queued = jobs.iter().filter(|job| job.is_queued() && job.priority == priority);
@@ -114,6 +122,17 @@ impl SideBySide {
                 (job.entered, job.admitted, job.cost),
                 (expected.entered, expected.admitted, expected.cost)
             );
+        }
+    }
+
+    /// §2.5: the places are those of the queued jobs: an uploading job has none, and no slot either.
+    fn check_places(&self) {
+        let places = self.policy.places(u32::MAX).expect("not more than that");
+        let waits = |(_, job): &(JobId, &Job)| job.state == State::Waiting;
+        assert_eq!(places.len(), self.policy.jobs().filter(waits).count());
+        for job in places {
+            let state = self.policy.job(job).map(|job| job.state);
+            assert_eq!(state, Some(State::Waiting), "{job:?}");
         }
     }
 
@@ -165,50 +184,47 @@ impl SideBySide {
         self.model.servers(pool).any(free)
     }
 
-    /// What must be true of a refusal or an admission, whatever the model decides: §3.3, §3.10, §9.2, §9.3, §9.4.
+    /// What must be true of an admission, whatever the model decides: §9.2, §9.4.
+    pub(super) fn fair_admission(&mut self, ask: &AdmissionRequest) {
+        for (caller, tier, own) in self.model.quota_subjects(ask) {
+            let limit = own.as_ref().and_then(|own| own.concurrency);
+            let jobs = self.policy.jobs_of(&caller);
+            assert!(jobs <= limit.unwrap_or(tier.concurrency), "§9.2: {ask:?}");
+            for quota in tier.quotas.iter().filter(|quota| quota.enforce) {
+                let usage = self.policy.usage(quota.window, &caller, self.now);
+                let limit = own_limit(own.as_deref(), quota);
+                assert!(usage.used + usage.held <= limit, "§9.4: {ask:?}: {usage:?}");
+            }
+        }
+    }
+
+    /// What must be true of a refusal: §3.3, §3.10, §9.3. `tier` is the one that the refused job has now.
     pub(super) fn fair_refusal(
-        &mut self,
-        ask: &AdmissionRequest,
-        decision: &Result<Admission, Refusal>,
+        &self,
+        refusal: &Refusal,
+        (caller, pool, tier): (Caller, UpstreamId, TierId),
         estimate: Span,
         before: &Before,
     ) {
-        let tier = self.model.rules().tier(ask.tier);
-        match decision {
-            Ok(_) => {
-                for (caller, tier, own) in self.model.quota_subjects(ask) {
-                    let limit = own.as_ref().and_then(|own| own.concurrency);
-                    let jobs = self.policy.jobs_of(&caller);
-                    assert!(jobs <= limit.unwrap_or(tier.concurrency), "§9.2: {ask:?}");
-                    for quota in tier.quotas.iter().filter(|quota| quota.enforce) {
-                        let usage = self.policy.usage(quota.window, &caller, self.now);
-                        let limit = own_limit(own.as_deref(), quota);
-                        assert!(usage.used + usage.held <= limit, "§9.4: {ask:?}: {usage:?}");
-                    }
-                }
-            }
-            Err(refusal) => {
-                if let Refusal::QueueFull { .. } = refusal {
-                    let lower = before.lowest.is_some_and(|lowest| lowest < tier.priority);
-                    let spent = self.model.displaced_within_a_minute(ask.caller, self.now);
-                    assert!(
-                        !lower || spent >= tier.displacements_per_minute,
-                        "§9.3: {ask:?}, while a lower priority waits"
-                    );
-                }
-                if matches!(refusal, Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }) {
-                    let idle = self.is_idle(ask.pool) && !self.model.is_paused();
-                    assert!(!idle, "§6: {ask:?} is refused while a slot is idle");
-                }
-                self.depleted += u64::from(matches!(refusal, Refusal::QuotaDepleted { .. }));
-                let of_the_queue = !matches!(
-                    refusal,
-                    Refusal::ConcurrencyExceeded { .. } | Refusal::QuotaDepleted { .. } | Refusal::TooManyUsers { .. }
-                );
-                if of_the_queue {
-                    from_estimate(refusal, estimate);
-                }
-            }
+        let tier = self.model.rules().tier(tier);
+        if let Refusal::QueueFull { .. } = refusal {
+            let lower = before.lowest.is_some_and(|lowest| lowest < tier.priority);
+            let spent = self.model.displaced_within_a_minute(caller, self.now);
+            assert!(
+                !lower || spent >= tier.displacements_per_minute,
+                "§9.3: {caller:?}, while a lower priority waits"
+            );
+        }
+        if matches!(refusal, Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }) {
+            let idle = self.is_idle(pool) && !self.model.is_paused();
+            assert!(!idle, "§3.7: {caller:?} is refused while a slot is idle");
+        }
+        let of_the_queue = !matches!(
+            refusal,
+            Refusal::ConcurrencyExceeded { .. } | Refusal::QuotaDepleted { .. } | Refusal::TooManyUsers { .. }
+        );
+        if of_the_queue {
+            from_estimate(refusal, estimate);
         }
     }
 }

@@ -20,7 +20,7 @@ use call::{Call, Decision, decide};
 use callers::{CALLERS, callers, nth_caller, unknown_job};
 use invariants::Before;
 use step::LATEST;
-pub use step::{Pick, Reading, Step};
+pub use step::{Pick, Reading, Step, Waits};
 
 /// A day in May of 2026, on which most histories begin.
 pub const OPENED: UnixTime = UnixTime::from_secs(1_780_000_000);
@@ -49,6 +49,20 @@ pub struct SideBySide {
     fills: u64,
     /// Whether all windows have just begun anew.
     has_emptied: bool,
+    arrivals: Arrivals,
+}
+
+/// Jobs whose bodies were complete some time after their heads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrivals {
+    /// Got a slot.
+    pub ran: u64,
+    /// Got a free place in the queue.
+    pub queued: u64,
+    /// Displaced another job.
+    pub displaced: u64,
+    /// Were refused.
+    pub refused: u64,
 }
 
 impl SideBySide {
@@ -67,6 +81,7 @@ impl SideBySide {
             depleted: 0,
             fills: 0,
             has_emptied: false,
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -117,7 +132,9 @@ impl SideBySide {
     pub fn finish(mut self) {
         while let Some(job) = self.model.jobs().first() {
             let name = self.names[job.number];
-            self.put(if job.is_queued() {
+            self.put(if job.is_uploading() {
+                Call::EndUpload(name)
+            } else if job.is_queued() {
                 Call::HangUp(name)
             } else {
                 Call::End(name, Outcome::Succeeded)
@@ -145,6 +162,16 @@ impl SideBySide {
                 "replayed, {call:?} is decided otherwise"
             );
         }
+    }
+
+    /// Jobs whose bodies still arrive at this moment.
+    pub fn uploading(&self) -> u64 {
+        self.model.jobs().iter().map(|job| u64::from(job.is_uploading())).sum()
+    }
+
+    /// What became of the jobs whose bodies were complete so far.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 
     /// Jobs that move at this moment.

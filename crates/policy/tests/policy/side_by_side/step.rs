@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tiergate_policy::caller::Caller;
 use tiergate_policy::rules::{Rules, ServerId, TierId, UpstreamId};
 use tiergate_policy::time::{Span, UnixTime};
-use tiergate_policy::{Delegate, JobId, Outcome};
+use tiergate_policy::{Delegate, JobId, Outcome, RequestBody, WaitLimits};
 
+use super::super::model::Job;
 use super::super::request::{RequestExt, request};
 use super::call::{Call, nth_tier};
 use super::callers::{nth_caller, own};
@@ -27,10 +28,12 @@ pub enum Step {
         own: Option<u8>,
         /// If it is a user: the tier of its account, how many users that may have, and its own limits.
         of: (u8, u8, Option<u8>),
-        ready: bool,
-        max_wait_s: Option<u8>,
-        prefer_wait_s: Option<u8>,
+        body: RequestBody,
+        waits: Waits,
     },
+    /// The body is complete: of one of the uploading jobs, or of any job.
+    Arrive(Pick, Waits),
+    EndUpload(Pick),
     /// A debit of the past (or, by a clock that was wrong, of the future).
     Remember {
         window: u8,
@@ -46,7 +49,6 @@ pub enum Step {
     Sweep,
     /// All parts of all tables.
     SweepAll,
-    AskSlot(Pick),
     GiveBackSlot(Pick),
     End(Pick, Outcome),
     HangUp(Pick),
@@ -67,6 +69,17 @@ pub enum Step {
     Reload(Rules),
     Pass(Span),
     ShutDown,
+}
+
+/// The longest waits that come with a request, in seconds: the route's and the client's.
+pub type Waits = (Option<u8>, Option<u8>);
+
+fn limits((route, client): Waits) -> WaitLimits {
+    let secs = |secs: Option<u8>| secs.map(|secs| Span::from_secs(secs.into()));
+    WaitLimits {
+        route: secs(route),
+        client: secs(client),
+    }
 }
 
 /// What the system's wall clock reads.
@@ -94,22 +107,20 @@ impl SideBySide {
                 cost,
                 own: its_own,
                 of,
-                ready,
-                max_wait_s,
-                prefer_wait_s,
+                body,
+                waits,
             } => {
-                let secs = |secs: Option<u8>| secs.map(|secs| Span::from_secs(secs.into()));
                 let ask = request(nth_caller(*caller), self.tier(*tier))
                     .own(its_own.map(own))
                     .delegate(self.delegate(nth_caller(*caller), *of))
                     .cost(u32::from(*cost % 6))
                     .to(self.pool(*pool))
-                    .ready(*ready)
-                    .max_wait(secs(*max_wait_s))
-                    .prefer_wait(secs(*prefer_wait_s));
+                    .body(*body)
+                    .waits(limits(*waits));
                 Call::Enter(ask)
             }
-            Step::AskSlot(pick) => Call::AskSlot(self.pick(*pick)),
+            Step::Arrive(pick, waits) => Call::Arrive(self.pick_upload(*pick), limits(*waits)),
+            Step::EndUpload(pick) => Call::EndUpload(self.pick_upload(*pick)),
             Step::GiveBackSlot(pick) => Call::GiveBackSlot(self.pick(*pick)),
             Step::End(pick, outcome) => Call::End(self.pick(*pick), *outcome),
             Step::HangUp(pick) => Call::HangUp(self.pick(*pick)),
@@ -193,6 +204,15 @@ impl SideBySide {
             1 | 2 if !self.names.is_empty() => self.names[self.names.len() - 1 - at % self.names.len()],
             _ if !jobs.is_empty() => self.names[jobs[at % jobs.len()].number],
             _ => self.unknown,
+        }
+    }
+
+    /// Mostly one that is uploading.
+    fn pick_upload(&self, Pick(pick): Pick) -> JobId {
+        let uploading: Vec<&Job> = self.model.jobs().iter().filter(|job| job.is_uploading()).collect();
+        match usize::from(pick / 16).checked_rem(uploading.len()) {
+            Some(at) if pick % 16 > 3 => self.names[uploading[at].number],
+            _ => self.pick(Pick(pick)),
         }
     }
 
