@@ -13,6 +13,9 @@ use crate::policy::time::Span;
 /// Shares of a quota whose users are counted.
 pub const QUOTA_SHARES: [f64; 2] = [0.8, 0.95];
 
+/// Where bodies are kept.
+const BODY_PLACES: [&str; 2] = ["memory", "file"];
+
 /// Kinds of callers.
 const KINDS: [&str; 3] = ["account", "network", "user"];
 
@@ -43,6 +46,8 @@ pub struct Levels {
     pub is_admission_stopped: bool,
     /// Viewers of the status page.
     pub viewers: usize,
+    /// Bytes of metered requests' bodies, in memory and in files.
+    pub bodies: [u64; BODY_PLACES.len()],
 }
 
 /// A snapshot of an upstream.
@@ -89,6 +94,7 @@ pub(super) struct Gauges {
     dispatch_paused: Gauge,
     admission_stopped: Gauge,
     viewers: Gauge,
+    bodies: [Gauge; BODY_PLACES.len()],
 }
 
 #[derive(Debug)]
@@ -183,6 +189,7 @@ impl Gauges {
             dispatch_paused: gauge(registry, "tiergate_dispatch_paused", []),
             admission_stopped: gauge(registry, "tiergate_admission_stopped", []),
             viewers: gauge(registry, "tiergate_status_viewers", []),
+            bodies: BODY_PLACES.map(|place| gauge(registry, "tiergate_bodies_bytes", [("place", place)])),
         }
     }
 
@@ -193,6 +200,9 @@ impl Gauges {
         self.admission_stopped
             .set(f64::from(u8::from(levels.is_admission_stopped)));
         self.viewers.set(levels.viewers as f64);
+        for (gauge, bytes) in self.bodies.iter().zip(levels.bodies) {
+            gauge.set(bytes as f64);
+        }
         show_all(&self.waiting, levels.waiting);
         show_all(&self.oldest, levels.oldest.map(Span::as_secs_f64));
         show_all(&self.in_flight, levels.in_flight.iter().copied());
@@ -340,6 +350,7 @@ const GAUGES: [(&str, &str); 18] = [
         "1 while an operator has stopped admission: new metered requests are refused.",
     ),
     ("tiergate_status_viewers", "Open streams of events of the status page."),
+    ("tiergate_bodies_bytes", "Bodies of metered requests that are kept, in memory or in files."),
     (
         "tiergate_slots",
         "Slots of the servers that are up and not drained, by upstream.",

@@ -28,7 +28,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoRespons
 
 impl Admin {
     fn levels(&self, gate: &GateLevels) -> Levels {
-        let servers = self.site.load().servers();
+        let site = self.site.load();
+        let (servers, bodies) = (site.servers(), site.bodies.budget.used());
         let upstreams = gate.rules.upstreams.ids().zip(&gate.upstreams);
         Levels {
             queue_capacity: gate.rules.queue.length,
@@ -44,6 +45,7 @@ impl Admin {
             is_paused: gate.is_paused,
             is_admission_stopped: gate.is_admission_stopped,
             viewers: self.status.viewers(),
+            bodies: [bodies.memory, bodies.spool],
             limits: self.limits().counted(&gate.rules),
         }
     }
