@@ -139,7 +139,7 @@ impl Turn<'_> {
             refusal = &mut job => return Err(refusal.into()),
             body = arriving.receive(bodies, clock) => body?,
         };
-        Ok((job.arrived(request.waits)?, body))
+        Ok((job.arrived()?, body))
     }
 
     /// Asks the gate for admission by the active rules. If they are newer than those of the caller's identity, the identity is

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use super::upload::RequestBody;
+use super::request_body::RequestBody;
 use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::policy::time::Timestamp;
