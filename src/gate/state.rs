@@ -93,7 +93,10 @@ impl GateState {
     /// Stores the result for the waiter. Wake it after releasing the lock.
     #[must_use]
     pub(super) fn tell(&mut self, job: JobId, verdict: WaitResult) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(&job).expect("an uploading, queued or moving job has a waiter");
+        let waiter = self
+            .waiters
+            .get_mut(&job)
+            .expect("an uploading, queued or moving job has a waiter");
         waiter.verdict = Some(verdict);
         waiter.waker.take()
     }

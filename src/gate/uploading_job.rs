@@ -62,7 +62,10 @@ impl UploadingJob {
                     (Ok(Ok(admission)), woken)
                 }
                 Some(Err(refusal)) => (Ok(Err(refusal)), None),
-                None => (Err(unheard.expect("a job that is no longer uploading has a result")), None),
+                None => (
+                    Err(unheard.expect("a job that is no longer uploading has a result")),
+                    None,
+                ),
             }
         };
         super::wake(woken);

@@ -358,7 +358,10 @@ const GAUGES: [(&str, &str); 20] = [
         "1 while an operator has stopped admission: new metered requests are refused.",
     ),
     ("tiergate_status_viewers", "Open streams of events of the status page."),
-    ("tiergate_bodies_bytes", "Bodies of metered requests that are kept, in memory or in files."),
+    (
+        "tiergate_bodies_bytes",
+        "Bodies of metered requests that are kept, in memory or in files.",
+    ),
     (
         "tiergate_slots",
         "Slots of the servers that are up and not drained, by upstream.",

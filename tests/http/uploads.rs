@@ -123,35 +123,6 @@ async fn a_refused_client_gets_no_100_continue() {
 }
 
 #[tokio::test]
-async fn a_queued_client_gets_100_continue_with_its_slot() {
-    let server = UpstreamServer::start().await;
-    let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
-    let mut first = Client::connect(proxy.address).await;
-    first.search("key-100").await;
-    let mut arrived = server.request().await;
-    let mut second = Client::connect(proxy.address).await;
-    let headers = "x-api-key: key-1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n";
-    second.request("POST", "/search", headers).await;
-    proxy.jobs_until(1, 1).await;
-    let nothing = second
-        .stream
-        .try_read(&mut [0])
-        .expect_err("no answer while it is queued");
-    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
-    arrived.answer("{}").await;
-    assert_eq!(first.answer().await.status(), 200);
-    let mut arrived = Arrived::on_either(arrived.stream, &server).await;
-    assert_eq!(arrived.head.get("expect"), None);
-    assert_eq!(second.answer_head().await.line, "HTTP/1.1 100 Continue");
-    second.send("hello").await;
-    assert_eq!(arrived.body().await, b"hello");
-    arrived.answer("{}").await;
-    let answer = second.answer().await;
-    assert_eq!((answer.status(), answer.get("connection")), (200, None));
-    assert_eq!(second.ask("GET", "/me", "").await.status(), 200);
-}
-
-#[tokio::test]
 async fn a_small_body_sent_with_its_head_keeps_the_connection() {
     let busy = BusyProxy::new("").await;
     let mut client = Client::connect(busy.proxy.address).await;
@@ -223,54 +194,52 @@ async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
 }
 
 #[tokio::test]
-async fn a_body_that_grows_too_long_in_the_queue_frees_its_place() {
+async fn a_body_that_grows_too_long_ends_its_job() {
     let server = UpstreamServer::start().await;
-    let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
+    let more = "  - { path: /small, upstream: search, metered: true, max_body: 128KiB }\n";
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], more));
-    let mut first = Client::connect(proxy.address).await;
-    first.search("key-100").await;
-    let mut arrived = server.request().await;
     let mut client = Client::connect(proxy.address).await;
     client.request("POST", "/small", "transfer-encoding: chunked\r\n").await;
-    proxy.jobs_until(1, 1).await;
+    proxy.uploading_until(1).await;
     let answer = chunks_until_answered(client).await;
     answer.assert_refused(413, "body_too_large");
     assert_eq!(answer.get("connection"), Some("close"));
-    proxy.jobs_until(0, 1).await;
-    arrived.answer("{}").await;
-    assert_eq!(first.answer().await.status(), 200);
+    proxy.uploading_until(0).await;
+    let ended = r#"tiergate_jobs_total{tier="free",outcome="upload_ended"}"#;
+    assert_eq!(proxy.metric(ended).await, 1.0);
+}
+
+/// A connection to a proxy, with an upload of 4 MiB that a server is about to get.
+async fn uploaded(proxy: &Proxy) -> Client {
+    let mut client = Client::connect(proxy.address).await;
+    client.upload("key-10", 4 << 20).await;
+    client.send(vec![7; 4 << 20]).await;
+    client
 }
 
 #[tokio::test]
 async fn an_upstream_that_aborts_an_upload_gives_502() {
     let server = UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
-    let mut client = Client::connect(proxy.address).await;
-    client
-        .request("POST", "/search", "transfer-encoding: chunked\r\n")
-        .await;
-    let (answer, ()) = tokio::join!(chunks_until_answered(client), async {
-        drop(server.request().await);
-    });
+    let mut client = uploaded(&proxy).await;
+    drop(server.request().await);
+    let answer = client.answer().await;
     answer.assert_refused(502, "upstream_failed");
-    assert_eq!(answer.get("connection"), Some("close"));
+    // The whole body has been read: the connection can be used again.
+    assert_eq!(answer.get("connection"), None);
+    assert_eq!(client.ask("GET", "/me", "").await.status(), 200);
 }
 
 #[tokio::test]
-async fn an_upstream_may_answer_before_the_upload_is_over() {
+async fn an_upstream_may_answer_before_it_has_read_the_upload() {
     let server = UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 1)], ""));
-    let mut client = Client::connect(proxy.address).await;
-    client
-        .request("POST", "/search", "transfer-encoding: chunked\r\n")
-        .await;
-    let (answer, _arrived) = tokio::join!(chunks_until_answered(client), async {
-        let mut arrived = server.request().await;
-        arrived.answer_with("400 Bad Request", "", "no image").await;
-        arrived
-    });
+    let mut client = uploaded(&proxy).await;
+    let mut arrived = server.request().await;
+    arrived.answer_with("400 Bad Request", "", "no image").await;
+    let answer = client.answer().await;
     assert_eq!((answer.status(), answer.text()), (400, "no image".to_owned()));
-    assert_eq!(answer.get("connection"), Some("close"));
+    assert_eq!(answer.get("connection"), None);
 }
 
 /// The proxy's own answers do not read a body either.

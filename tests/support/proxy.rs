@@ -247,7 +247,14 @@ impl Proxy {
         .await
     }
 
-    /// Waits until so many jobs are queued (uploading ones included) and run (ending ones included).
+    /// Waits until so many jobs upload.
+    pub async fn uploading_until(&self, uploading: usize) {
+        let count = |page: &serde_json::Value| page["uploading"].as_array().map_or(0, Vec::len);
+        self.queue_until(&format!("{uploading} uploading"), |page| count(page) == uploading)
+            .await;
+    }
+
+    /// Waits until so many jobs are queued and run (ending ones included).
     pub async fn jobs_until(&self, waiting: usize, running: usize) {
         let count = |page: &serde_json::Value, of: &str| page[of].as_array().map_or(0, Vec::len);
         let what = format!("{waiting} waiting and {running} running");
