@@ -124,21 +124,6 @@ async fn hanging_up_during_an_upload_ends_its_job() {
     assert_eq!(outcome(&proxy, "hung_up").await, 0.0);
 }
 
-/// The end of a client's stream may follow its body at once: it matters only once the job has to queue.
-#[tokio::test]
-async fn the_end_of_the_stream_right_after_the_upload_ends_nothing() {
-    let server = UpstreamServer::start().await;
-    let proxy = before(&server, FINISH);
-    let mut client = Client::connect(proxy.address).await;
-    client.upload("p5", 2 << 20).await;
-    client.send(vec![0; 2 << 20]).await;
-    let _half = HalfClose.hang_up(client).await;
-    let mut arrived = server.request().await;
-    arrived.answer("found").await;
-    proxy.jobs_until(0, 0).await;
-    assert_eq!(outcome(&proxy, "succeeded").await, 1.0);
-}
-
 #[tokio::test]
 async fn a_search_is_finished_and_charged_after_a_hangup() {
     for manner in EVERY {
@@ -226,27 +211,5 @@ async fn a_success_whose_head_was_sent_is_finished() {
         arrived.write(b"34").await;
         proxy.jobs_until(0, 0).await;
         assert_eq!(outcome(&proxy, "succeeded").await, 1.0, "{manner:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_hangup_during_the_upload_always_cancels() {
-    for manner in EVERY {
-        for answered in [false, true] {
-            let server = UpstreamServer::start().await;
-            let proxy = before(&server, FINISH);
-            let mut client = Client::connect(proxy.address).await;
-            client.upload("p5", 1 << 20).await;
-            client.send(vec![0; 128 << 10]).await;
-            let mut arrived = server.request().await;
-            if answered {
-                arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12").await;
-                assert_eq!(client.answer_head().await.status(), 200);
-            }
-            let _half = manner.hang_up(client).await;
-            closed(arrived).await;
-            proxy.jobs_until(0, 0).await;
-            assert_eq!(outcome(&proxy, "cancelled").await, 1.0, "{manner:?} {answered}");
-        }
     }
 }

@@ -15,7 +15,7 @@ async fn me_shows_the_callers_terms() {
             "name": "daily", "limit": 2000, "used": 0, "held": 0, "remaining": 2000, "window": "rolling 24h",
             "next_reset": null, "next_free": null,
         }],
-        "running": 0, "waiting": 0,
+        "running": 0, "waiting": 0, "uploading": 0,
     });
     assert_eq!((answer.status(), answer.json()), (200, expected));
     assert_eq!(answer.get("content-type"), Some("application/json"));
@@ -27,7 +27,7 @@ async fn me_shows_the_callers_terms() {
             "name": "daily", "limit": 100, "used": 0, "held": 0, "remaining": 100, "window": "rolling 24h",
             "next_reset": null, "next_free": null,
         }],
-        "running": 0, "waiting": 0,
+        "running": 0, "waiting": 0, "uploading": 0,
     });
     for path in ["/me", "/me?x=1", "/%6de", "//me", "/x/../me"] {
         assert_eq!(client.ask("GET", path, "").await.json(), expected, "{path}");

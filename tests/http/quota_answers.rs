@@ -30,7 +30,7 @@ async fn me_shows_what_is_used_held_and_left() {
             { "name": "month", "limit": 50, "used": 0, "held": 0, "remaining": 50, "window": "month UTC",
               "next_reset": null, "next_free": null },
         ],
-        "running": 0, "waiting": 0,
+        "running": 0, "waiting": 0, "uploading": 0,
     });
     assert_eq!(me(&proxy, "p5").await, fresh);
     let anonymous = me(&proxy, "").await;
@@ -62,7 +62,7 @@ async fn me_shows_what_is_used_held_and_left() {
             { "name": "month", "limit": 50, "used": 2, "held": 3, "remaining": 45, "window": "month UTC",
               "next_reset": "2027-02-01T00:00:00Z", "next_free": "2027-02-01T00:00:00Z" },
         ],
-        "running": 1, "waiting": 2,
+        "running": 1, "waiting": 2, "uploading": 0,
     });
     assert_eq!(me(&proxy, "p5").await, busy);
     assert_eq!(me(&proxy, "p4").await["quotas"], fresh["quotas"], "others are not told");

@@ -42,8 +42,10 @@ async fn shutdown_rejects_queued_and_drains_running_requests() {
         uploading.upload("p5", 1000).await;
         uploading.send("a").await;
         let idle = Client::connect(program.address).await;
-        soon("two wait", async {
-            while metric(&program, "tiergate_queue_depth").await < 2.0 {}
+        soon("one waits and one uploads", async {
+            while metric(&program, "tiergate_queue_depth").await < 1.0
+                || metric(&program, "tiergate_jobs_uploading").await < 1.0
+            {}
         })
         .await;
         program.signal(signal).await;

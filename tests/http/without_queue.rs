@@ -1,48 +1,29 @@
-//! Uploads that find no queue place while a server is idle (rules §6).
+//! Uploads where there is no queue place to be had (rules §2.4).
 
 use crate::support::{Client, Proxy, UpstreamServer, seven_tiers};
 
 /// Regression: with `queue.length: 0`, every search whose body arrived in more than one piece was refused with
 /// `queue_full` while a server was idle.
 #[tokio::test]
-async fn without_a_queue_an_upload_streams_to_an_idle_server() {
+async fn without_a_queue_an_upload_gets_the_idle_slot_when_complete() {
     let server = UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(0, &[(server.address, 1)], ""));
-    let mut client = Client::connect(proxy.address).await;
-    client
-        .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
-        .await;
+    let upload = async |key: &str| {
+        let mut client = Client::connect(proxy.address).await;
+        client.upload(key, 10).await;
+        client
+    };
+    let (mut first, mut second) = (upload("key-5").await, upload("key-100").await);
+    proxy.uploading_until(2).await;
+    first.send("0123456789").await;
     let mut arrived = server.request().await;
-    proxy.jobs_until(0, 1).await;
-
-    let mut other = Client::connect(proxy.address).await;
-    other
-        .request("POST", "/search", "x-api-key: key-100\r\ncontent-length: 10\r\n")
-        .await;
-    assert_eq!(
-        other.answer().await.reason(),
-        "queue_full",
-        "no server is idle any more"
-    );
-
-    client.send("0123456789").await;
     assert_eq!(arrived.body().await, b"0123456789");
+    // No slot is idle any more, for one that is complete and for one that begins.
+    second.send("0123456789").await;
+    second.answer().await.assert_refused(503, "queue_full");
+    upload("key-50").await.answer().await.assert_refused(503, "queue_full");
+    proxy.uploading_until(0).await;
     arrived.answer("{}").await;
-    assert_eq!(client.answer().await.status(), 200);
-    proxy.jobs_until(0, 0).await;
-}
-
-/// It holds a slot, so it must keep the pace that slots require.
-#[tokio::test]
-async fn an_upload_that_stalls_in_a_slot_is_aborted() {
-    let server = UpstreamServer::start().await;
-    let proxy = Proxy::start(&seven_tiers(0, &[(server.address, 1)], ""));
-    let mut client = Client::connect(proxy.address).await;
-    client
-        .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
-        .await;
-    let _arrived = server.request().await;
-    client.send("01234").await;
-    assert_eq!(client.answer().await.reason(), "request_timeout");
+    assert_eq!(first.answer().await.status(), 200);
     proxy.jobs_until(0, 0).await;
 }
