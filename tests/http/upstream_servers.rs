@@ -363,9 +363,9 @@ async fn an_upload_to_a_dead_server_can_read_its_502() {
     let dead = Dead::new();
     let proxy = before(&[(dead.address(), 1)], "timeout: 20s");
     let mut client = Client::connect(proxy.address).await;
-    for _ in 0..20 {
-        client.upload("p5", 1 << 20).await;
-        client.send(vec![0; 1 << 20]).await;
-        client.answer().await.assert_refused(502, "upstream_unreachable");
-    }
+    client.upload("p5", 1 << 20).await;
+    client.send(vec![0; 1 << 20]).await;
+    let answer = client.answer().await;
+    answer.assert_refused(502, "upstream_unreachable");
+    assert_eq!(answer.get("connection"), None, "its body has been read");
 }
