@@ -106,6 +106,14 @@ impl Clock {
         }
     }
 
+    /// Reads the wall clock as exactly as the system does: for times that other machines compare.
+    pub fn system_time(&self) -> SystemTime {
+        match self.wall {
+            Wall::System => SystemTime::now(),
+            Wall::Since(_) | Wall::Moved(..) => SystemTime::UNIX_EPOCH + Duration::from_millis(self.wall().as_millis()),
+        }
+    }
+
     fn ahead(&self) -> Span {
         match self.wall {
             Wall::Moved(_, clock_control) => clock_control.ahead(),

@@ -17,7 +17,7 @@
 //! | [`cli`] | the subcommands, which query the running server, read its database or check a file |
 //! | [`server`] | the composition root, the one module that names every concrete type |
 //! | [`clock`] | the system clock; no other module reads it |
-//! | [`telemetry`] | metrics and logs |
+//! | [`telemetry`] | metrics, logs and traces |
 //!
 //! # Dependencies
 //!

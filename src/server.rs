@@ -54,6 +54,7 @@ use crate::store::{AccountStore, AccountView, Database, DrainedServers, Ledger, 
 use crate::telemetry::access_log::DroppedLines;
 use crate::telemetry::connections::ConnectionMeters;
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::traces::Traces;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
 use crate::upload::{SPOOL_FOLDER, SpoolDir, UploadBudget};
 
@@ -244,6 +245,9 @@ async fn shut_down(
     let (data_dir, services) = (config.data_dir.clone(), Arc::clone(services));
     blocking(move || {
         services.access_logs.close();
+        if let Some(traces) = &services.traces {
+            traces.close();
+        }
         Opened::close(&data_dir, &services.database);
     })
     .await;
@@ -273,6 +277,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
     let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
     let access_logs = AccessLogs::open(&config, DroppedLines::register(exposition.recorder()), clock)?;
+    let traces = Traces::from_environment(exposition.recorder(), clock);
     let gate = Gate::new(policy, Arc::clone(&generation), clock, ledger);
     let refusals = Arc::new(RefusalCounts::new());
     let services = Arc::new(Services {
@@ -294,6 +299,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         connection_meters: Arc::new(ConnectionMeters::register(exposition.recorder())),
         exposition,
         access_logs,
+        traces,
     });
     drain(&services, &upstreams);
     Ok(Parts {
@@ -380,6 +386,7 @@ struct Services {
     connection_meters: Arc<ConnectionMeters>,
     exposition: Arc<Exposition>,
     access_logs: AccessLogs,
+    traces: Option<Traces>,
 }
 
 fn generation(

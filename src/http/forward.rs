@@ -33,9 +33,9 @@ impl Turn<'_> {
         let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
         let permit = self.site.unmetered.try_take();
         let permit = permit.ok_or(Refusal::TooManyInFlight { limit })?;
-        let (head, body) = visit.take_streamed(route.max_body);
+        let (mut head, body) = visit.take_streamed(route.max_body);
         observation.uploads(body.progress());
-        observation.dispatched(self.upstream_name(route), None);
+        observation.dispatched(self.upstream_name(route), None, &mut head.headers, None);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
             permit,
@@ -71,24 +71,14 @@ impl Turn<'_> {
                 return Err(stop);
             }
         };
-        let permit = match entered {
-            Entered::Running(permit) => permit,
-            Entered::Queued(waiting) => {
-                let (clock, since) = (self.site.gate.clock(), self.site.gate.clock().now());
-                match self.wait(waiting, visit.connection).await {
-                    Ok(permit) => permit,
-                    Err(stop) => {
-                        found.observation.waited(clock.now().since(since));
-                        return Err(stop);
-                    }
-                }
-            }
-            Entered::Uploading(_) => unreachable!("its body is complete"),
-        };
-        let waited = permit.waited();
-        found.observation.waited(waited);
+        let permit = self.granted(entered, visit.connection, &mut found.observation).await?;
+        let (waited, since) = (permit.waited(), permit.since());
+        found.observation.waited(waited, since);
         let server = route.upstream.server(permit.server());
-        found.observation.dispatched(self.upstream_name(route), server);
+        let upstream = self.upstream_name(route);
+        found
+            .observation
+            .dispatched(upstream, server, &mut head.headers, Some(since));
         let answered = self
             .run_on_upstream(permit, route, head, &body, visit.connection)
             .await?;
@@ -167,6 +157,28 @@ impl Turn<'_> {
                 headers::add_caller_headers(headers, standing.account.as_deref(), tier);
             }
         }
+    }
+
+    /// The slot of an admitted job, once it has one.
+    async fn granted(
+        &self,
+        entered: Entered,
+        connection: &Connection,
+        observation: &mut Observation,
+    ) -> Result<Permit, Stop> {
+        let waiting = match entered {
+            Entered::Running(permit) => return Ok(permit),
+            Entered::Queued(waiting) => waiting,
+            Entered::Uploading(_) => unreachable!("its body is complete"),
+        };
+        let clock = self.site.gate.clock();
+        let since = clock.now();
+        observation.queued(since);
+        let granted = self.wait(waiting, connection).await;
+        granted.inspect_err(|_| {
+            let now = clock.now();
+            observation.waited(now.since(since), now);
+        })
     }
 
     /// Waits in the queue until a slot is free, a higher priority displaces the job, the maximum wait is over, or the client

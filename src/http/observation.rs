@@ -1,23 +1,25 @@
-//! What is noted of a request for the access log and the request metrics, from its arrival to the end of its answer.
+//! What is noted of a request for the access log, the request metrics and its trace, from its arrival to the end of its answer.
 //!
-//! It is counted and logged when it is dropped: with the answer's body, or when the client is gone.
+//! It is counted, logged and traced when it is dropped: with the answer's body, or when the client is gone.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::site::Site;
 use super::standing::Standing;
 use crate::clock::Clock;
 use crate::policy::refusal::Reason;
+use crate::policy::rules::Tier;
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::store::Account;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RouteMeters;
+use crate::telemetry::traces::RequestTrace;
 use crate::upload::UploadProgress;
 use crate::upstream::UpstreamServer;
 
@@ -30,14 +32,16 @@ pub(super) struct Observation {
     route: Arc<RouteMeters>,
     status: Option<u16>,
     bytes_out: u64,
-    /// For the access log, if there is one.
-    line: Option<Box<LogDetails>>,
+    /// Its spans, if there are traces.
+    trace: Option<RequestTrace>,
+    /// For the access log and the trace, if there is one of them.
+    details: Option<Box<Details>>,
 }
 
-/// What only the access log wants to know.
+/// What only the access log and traces want to know.
 #[derive(Debug)]
-struct LogDetails {
-    log: Arc<AccessLog>,
+struct Details {
+    log: Option<Arc<AccessLog>>,
     at: UnixTime,
     client: IpAddr,
     method: Method,
@@ -48,6 +52,8 @@ struct LogDetails {
     tier: Option<Arc<str>>,
     reason: Option<Reason>,
     upload: Option<Arc<UploadProgress>>,
+    /// Since when it is queued, or was.
+    queued: Option<Timestamp>,
     wait: Option<Span>,
     upstream: Option<Arc<str>>,
     server: Option<Arc<UpstreamServer>>,
@@ -57,22 +63,34 @@ struct LogDetails {
 impl Observation {
     /// Begins with a request's head. Its id is the one that it brings along, if that is valid.
     pub(super) fn begin(site: &Site, head: &Parts, client: IpAddr) -> Self {
-        let line = site.access_log.as_ref().map(|log| LogDetails {
-            user_agent: (head.headers.get(header::USER_AGENT).filter(|_| log.has_user_agent())).cloned(),
-            ..LogDetails::new(site, log, client, head.method.clone(), head.uri.path().to_owned())
+        let mut observation = Self::new(site, RequestId::of(&head.headers));
+        let trace = site.traces.as_ref().map(|traces| {
+            let now = observation.began;
+            RequestTrace::begin(traces, &head.headers, head.method.as_str(), now)
         });
-        Self::new(site, RequestId::of(&head.headers), line)
-    }
-
-    /// Begins with what could not be read as a request.
-    pub(super) fn unreadable(site: &Site, client: IpAddr) -> Self {
         let log = site.access_log.as_ref();
-        let method = || Method::from_bytes(b"-").expect("`-` is a token");
-        let line = log.map(|log| LogDetails::new(site, log, client, method(), "-".to_owned()));
-        Self::new(site, RequestId::new(), line)
+        if log.is_some() || trace.as_ref().is_some_and(RequestTrace::is_recording) {
+            let has_user_agent = log.is_some_and(|log| log.has_user_agent());
+            observation.details = Some(Box::new(Details {
+                user_agent: (head.headers.get(header::USER_AGENT).filter(|_| has_user_agent)).cloned(),
+                ..Details::new(site, client, head.method.clone(), head.uri.path().to_owned())
+            }));
+        }
+        observation.trace = trace;
+        observation
     }
 
-    fn new(site: &Site, request_id: RequestId, line: Option<LogDetails>) -> Self {
+    /// Begins with what could not be read as a request. It is in no trace.
+    pub(super) fn unreadable(site: &Site, client: IpAddr) -> Self {
+        let mut observation = Self::new(site, RequestId::new());
+        if site.access_log.is_some() {
+            let method = Method::from_bytes(b"-").expect("`-` is a token");
+            observation.details = Some(Box::new(Details::new(site, client, method, "-".to_owned())));
+        }
+        observation
+    }
+
+    fn new(site: &Site, request_id: RequestId) -> Self {
         let clock = *site.gate.clock();
         Self {
             request_id,
@@ -81,61 +99,85 @@ impl Observation {
             route: Arc::clone(&site.request_meters.none),
             status: None,
             bytes_out: 0,
-            line: line.map(Box::new),
+            trace: None,
+            details: None,
         }
     }
 
     /// The request is for that route, or for an own page.
     pub(super) fn routed(&mut self, route: &Arc<RouteMeters>, metered: bool) {
         self.route = Arc::clone(route);
-        if let Some(line) = &mut self.line {
-            line.metered = metered;
+        if let Some(details) = &mut self.details {
+            details.metered = metered;
         }
     }
 
     /// The caller is known.
-    pub(super) fn identified(&mut self, standing: &Standing, tier: &Arc<str>) {
-        if let Some(line) = &mut self.line {
-            line.account.clone_from(&standing.account);
-            line.tier = Some(Arc::clone(tier));
+    pub(super) fn identified(&mut self, standing: &Standing, tier: &Tier) {
+        if let Some(details) = &mut self.details {
+            details.account.clone_from(&standing.account);
+            details.tier = Some(Arc::clone(&tier.name));
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.identified(tier.priority.get());
         }
     }
 
     /// The request's body is read with that progress.
     pub(super) fn uploads(&mut self, upload: &Arc<UploadProgress>) {
-        if let Some(line) = &mut self.line {
-            line.upload = Some(Arc::clone(upload));
+        if let Some(details) = &mut self.details {
+            details.upload = Some(Arc::clone(upload));
         }
     }
 
-    /// It waited that long in the queue, for a slot or in vain.
-    pub(super) fn waited(&mut self, wait: Span) {
-        if let Some(line) = &mut self.line {
-            line.wait = Some(wait);
+    /// It is in the queue since then.
+    pub(super) fn queued(&mut self, since: Timestamp) {
+        if let Some(details) = &mut self.details {
+            details.queued = Some(since);
         }
     }
 
-    /// It is sent to that server of that upstream.
-    pub(super) fn dispatched(&mut self, upstream: &Arc<str>, server: Option<Arc<UpstreamServer>>) {
-        if let Some(line) = &mut self.line {
-            line.upstream = Some(Arc::clone(upstream));
-            line.server = server;
+    /// It waited that long in the queue until `now`, for a slot or in vain.
+    pub(super) fn waited(&mut self, wait: Span, now: Timestamp) {
+        if let Some(details) = &mut self.details {
+            details.wait = Some(wait);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.waited(now);
+        }
+    }
+
+    /// It is sent to that server of that upstream, with these headers, to which the trace's are added. It has its slot `since`
+    /// then, if it needs one.
+    pub(super) fn dispatched(
+        &mut self,
+        upstream: &Arc<str>,
+        server: Option<Arc<UpstreamServer>>,
+        headers: &mut HeaderMap,
+        since: Option<Timestamp>,
+    ) {
+        if let Some(details) = &mut self.details {
+            details.upstream = Some(Arc::clone(upstream));
+            details.server = server;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.dispatched(since.unwrap_or_else(|| self.clock.now()), headers);
         }
     }
 
     /// The server that has answered, and the time from the slot to the head of its answer.
     pub(super) fn served(&mut self, server: Arc<UpstreamServer>, service: Span) {
-        if let Some(line) = &mut self.line {
-            line.server = Some(server);
-            line.service = Some(service);
+        if let Some(details) = &mut self.details {
+            details.server = Some(server);
+            details.service = Some(service);
         }
     }
 
     /// Its answer begins.
     pub(super) fn answered(&mut self, status: u16, reason: Option<Reason>) {
         self.status = Some(status);
-        if let Some(line) = &mut self.line {
-            line.reason = reason;
+        if let Some(details) = &mut self.details {
+            details.reason = reason;
         }
     }
 
@@ -145,10 +187,10 @@ impl Observation {
     }
 }
 
-impl LogDetails {
-    fn new(site: &Site, log: &Arc<AccessLog>, client: IpAddr, method: Method, path: String) -> Self {
+impl Details {
+    fn new(site: &Site, client: IpAddr, method: Method, path: String) -> Self {
         Self {
-            log: Arc::clone(log),
+            log: site.access_log.clone(),
             at: site.gate.clock().wall(),
             client,
             method,
@@ -159,6 +201,7 @@ impl LogDetails {
             tier: None,
             reason: None,
             upload: None,
+            queued: None,
             wait: None,
             upstream: None,
             server: None,
@@ -172,28 +215,34 @@ impl Drop for Observation {
         let now = self.clock.now();
         let total = now.since(self.began);
         self.route.finished(self.status, total);
-        let Some(line) = &self.line else { return };
+        let Some(details) = &self.details else { return };
         let entry = Entry {
-            at: line.at,
+            at: details.at,
             request_id: self.request_id.as_str(),
-            client: line.client,
-            account: line.account.as_ref().map(|account| &*account.name),
-            tier: line.tier.as_deref(),
+            client: details.client,
+            account: details.account.as_ref().map(|account| &*account.name),
+            tier: details.tier.as_deref(),
             route: &self.route.name,
-            metered: line.metered,
-            method: line.method.as_str(),
-            path: &line.path,
+            metered: details.metered,
+            method: details.method.as_str(),
+            path: &details.path,
             status: self.status,
-            reason: line.reason.map(Reason::code),
-            bytes_in: line.upload.as_ref().map_or(0, |upload| upload.received()),
+            reason: details.reason.map(Reason::code),
+            bytes_in: details.upload.as_ref().map_or(0, |upload| upload.received()),
             bytes_out: self.bytes_out,
-            wait: line.wait,
-            upstream: line.upstream.as_deref(),
-            server: line.server.as_ref().map(|server| server.name()),
-            service: line.service,
+            // A client that hangs up ends a wait without a word.
+            wait: details.wait.or_else(|| Some(now.since(details.queued?))),
+            upstream: details.upstream.as_deref(),
+            server: details.server.as_ref().map(|server| server.name()),
+            service: details.service,
             total,
-            user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
+            user_agent: details.user_agent.as_ref().map(HeaderValue::as_bytes),
         };
-        line.log.record(&entry, now);
+        if let Some(log) = &details.log {
+            log.record(&entry, now);
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.finish(&entry);
+        }
     }
 }

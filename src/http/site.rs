@@ -29,6 +29,7 @@ use crate::store::{Networks, Pseudonyms};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RequestMeters;
+use crate::telemetry::traces::Traces;
 use crate::upstream::exchange::OnHangup;
 use crate::upstream::{Upstream, UpstreamServer};
 
@@ -94,6 +95,8 @@ pub struct SiteSettings {
     pub request_meters: RequestMeters,
     /// The access log, if there is one.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Traces, if they are exported.
+    pub traces: Option<Traces>,
     /// The upstreams of the file.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Hosts for which the admin listener answers besides its own, in lower case.
@@ -127,6 +130,7 @@ pub struct Site {
     pub(super) bounds: ListenerBounds,
     pub(super) request_meters: RequestMeters,
     pub(super) access_log: Option<Arc<AccessLog>>,
+    pub(super) traces: Option<Traces>,
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) admin_hosts: Vec<String>,
     ready_needs_upstream: bool,
@@ -156,6 +160,7 @@ impl Site {
             bounds,
             request_meters,
             access_log,
+            traces,
             upstreams,
             admin_hosts,
             ready_needs_upstream,
@@ -189,6 +194,7 @@ impl Site {
             bounds,
             request_meters,
             access_log,
+            traces,
             upstreams,
             admin_hosts,
             ready_needs_upstream,

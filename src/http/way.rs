@@ -104,7 +104,7 @@ impl Found {
     /// The caller is known, by the site of its identity or a newer one.
     fn identified(&mut self, standing: Standing, site: &Site) {
         let rules = &self.newer.of_caller(site).generation.rules;
-        self.observation.identified(&standing, &standing.tier(rules).name);
+        self.observation.identified(&standing, standing.tier(rules));
         self.standing = Some(standing);
     }
 }

@@ -80,12 +80,17 @@ fn settings(config: &Config) -> Option<AccessLogSettings> {
             config::AccessLogFormat::Logfmt => LineFormat::Logfmt,
             config::AccessLogFormat::Combined => LineFormat::Combined,
         },
-        addresses: match config.log_addresses {
-            config::LogAddresses::Masked => AddressDisplay::Masked,
-            config::LogAddresses::Full => AddressDisplay::Full,
-            config::LogAddresses::None => AddressDisplay::None,
-        },
+        addresses: addresses(config),
         file: log.file.clone(),
         lines_per_second_max: log.max_per_second,
     })
+}
+
+/// How the access log and traces write clients' addresses.
+pub(super) fn addresses(config: &Config) -> AddressDisplay {
+    match config.log_addresses {
+        config::LogAddresses::Masked => AddressDisplay::Masked,
+        config::LogAddresses::Full => AddressDisplay::Full,
+        config::LogAddresses::None => AddressDisplay::None,
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::Services;
+use super::access_logs::addresses;
 use super::upstreams::Upstreams;
 use crate::config::{self, Config, Origins, ReadyzUpstreams};
 use crate::gate::Generation;
@@ -84,6 +85,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         },
         request_meters,
         access_log: services.access_logs.of(config),
+        traces: (services.traces.as_ref()).map(|traces| traces.showing(addresses(config))),
         upstreams: upstreams.in_file().cloned().collect(),
         admin_hosts: config.admin.hosts.clone(),
         ready_needs_upstream: config.readyz.upstreams == ReadyzUpstreams::Any,

@@ -1,4 +1,4 @@
-//! Metrics and logs. No label grows with client input: no caller, no key, no path.
+//! Metrics, logs and traces. No metric's label grows with client input: no caller, no key, no path.
 
 pub mod access_log;
 mod config;
@@ -12,6 +12,7 @@ mod process;
 pub mod registry;
 pub mod request_id;
 pub mod requests;
+pub mod traces;
 pub mod upstreams;
 
 pub use config::{ConfigMeters, ReloadResult};

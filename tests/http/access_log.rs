@@ -303,6 +303,26 @@ async fn a_request_keeps_its_id_all_the_way() {
 }
 
 #[tokio::test]
+async fn hanging_up_in_the_queue_leaves_the_wait_in_the_log() {
+    let server = crate::support::UpstreamServer::start().await;
+    let logged = Logged::start(&seven_tiers(8, &[(server.address, 1)], ""), "what: all");
+    let mut first = Client::connect(logged.proxy.address).await;
+    first.search("key-20").await;
+    let mut arrived = server.request().await;
+    let mut second = Client::connect(logged.proxy.address).await;
+    second.search("key-20").await;
+    logged.proxy.jobs_until(1, 1).await;
+    drop(second);
+    let line = &logged.lines(1).await[0];
+    assert!(
+        line["status"].is_null() && line["wait_ms"].as_f64() > Some(0.0),
+        "{line}"
+    );
+    arrived.answer("found").await;
+    assert_eq!(first.answer().await.status(), 200);
+}
+
+#[tokio::test]
 async fn an_upstreams_own_id_is_replaced() {
     let server = crate::support::UpstreamServer::start().await;
     let proxy = Proxy::start(&seven_tiers(8, &[(server.address, 4)], ""));

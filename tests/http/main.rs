@@ -40,6 +40,8 @@ mod spoofing;
 mod statistics;
 mod status;
 mod streaming;
+#[cfg(not(feature = "otlp"))]
+mod traces;
 mod unenforced;
 mod uploads;
 mod upstream_health;

@@ -34,6 +34,18 @@ pub enum AddressDisplay {
     None,
 }
 
+impl AddressDisplay {
+    /// The address as it is to be written.
+    pub fn shown(self, address: IpAddr) -> Option<IpAddr> {
+        match (self, address.to_canonical()) {
+            (Self::None, _) => None,
+            (Self::Full, address) => Some(address),
+            (Self::Masked, IpAddr::V4(address)) => Some(Ipv4Addr::from_bits(address.to_bits() & !0xff).into()),
+            (Self::Masked, IpAddr::V6(address)) => Some(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into()),
+        }
+    }
+}
+
 /// A finished request. Bytes are those of bodies.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -91,7 +103,7 @@ impl Entry<'_> {
     fn pairs(&self, addresses: AddressDisplay, line: &mut impl FieldWriter) {
         line.raw("time", |out| write_time(out, self.at));
         line.text("request_id", self.request_id);
-        if let Some(client) = shown(self.client, addresses) {
+        if let Some(client) = addresses.shown(self.client) {
             line.raw("client", |out| write_to(out, client));
         }
         line.optional("account", self.account);
@@ -114,7 +126,7 @@ impl Entry<'_> {
     }
 
     fn combined(&self, addresses: AddressDisplay, out: &mut String) {
-        match shown(self.client, addresses) {
+        match addresses.shown(self.client) {
             Some(client) => write_to(out, client),
             None => out.push('-'),
         }
@@ -332,18 +344,6 @@ fn unicode(out: &mut String, letter: char) {
     write_to(out, format_args!("\\u{:04x}", u32::from(letter)));
 }
 
-/// The address as it is to be written.
-fn shown(address: IpAddr, addresses: AddressDisplay) -> Option<IpAddr> {
-    match (addresses, address.to_canonical()) {
-        (AddressDisplay::None, _) => None,
-        (AddressDisplay::Full, address) => Some(address),
-        (AddressDisplay::Masked, IpAddr::V4(address)) => Some(Ipv4Addr::from_bits(address.to_bits() & !0xff).into()),
-        (AddressDisplay::Masked, IpAddr::V6(address)) => {
-            Some(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -472,8 +472,10 @@ mod tests {
 
     #[test]
     fn addresses_are_masked_to_their_network() {
-        let masked =
-            |text: &str| shown(text.parse().expect("an address"), AddressDisplay::Masked).map(|at| at.to_string());
+        let masked = |text: &str| {
+            let shown = AddressDisplay::Masked.shown(text.parse().expect("an address"));
+            shown.map(|at| at.to_string())
+        };
         assert_eq!(masked("198.51.100.255").as_deref(), Some("198.51.100.0"));
         assert_eq!(masked("2001:db8:1:2:3::4").as_deref(), Some("2001:db8:1::"));
         assert_eq!(masked("::ffff:198.51.100.7").as_deref(), Some("198.51.100.0"));
