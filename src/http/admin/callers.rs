@@ -250,6 +250,7 @@ mod tests {
         InFlight {
             shown: shown.to_owned(),
             tier: "free".to_owned(),
+            uploading: 0,
             waiting,
             running: 0,
         }
