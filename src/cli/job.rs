@@ -21,7 +21,7 @@ pub struct JobArgs {
 
 #[derive(Debug, Subcommand)]
 enum JobCommand {
-    /// List waiting and running searches with their ids
+    /// List waiting, running and uploading searches with their ids
     #[command(after_help = "Example: tiergate job list --json")]
     List,
     /// Cancel a waiting search: its client gets 503 `cancelled_by_operator`, and it costs no quota
@@ -59,12 +59,14 @@ pub fn run(job: JobArgs, out: &mut impl Write) -> Result<(), CliError> {
     ignore_broken_pipe(write_text(&answer, out))
 }
 
-/// Waiting jobs first, both in the order of `GET /queue`.
+/// Waiting jobs first, then running and uploading ones, each in the order of `GET /queue`.
 fn list(client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let queue = client.ask(&Method::GET, "/queue", None)?;
-    let [waiting, running] = [&queue["waiting"], &queue["running"]];
+    let lists = [&queue["waiting"], &queue["running"], &queue["uploading"]];
     if json {
-        return Ok(table::json(out, &json!({ "waiting": waiting, "running": running }))?);
+        let [waiting, running, uploading] = lists;
+        let jobs = json!({ "waiting": waiting, "running": running, "uploading": uploading });
+        return Ok(table::json(out, &jobs)?);
     }
     let row = |job: &Value| {
         [
@@ -80,7 +82,7 @@ fn list(client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), Cl
         ]
         .map(|name| table::cell(&job[name]))
     };
-    let jobs = [waiting, running].into_iter().filter_map(Value::as_array).flatten();
+    let jobs = lists.into_iter().filter_map(Value::as_array).flatten();
     let rows: Vec<_> = jobs.map(row).collect();
     let heads = [
         "ID",

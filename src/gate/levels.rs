@@ -20,6 +20,8 @@ pub struct GateLevels {
     pub oldest: [Span; Priority::COUNT],
     /// Jobs in flight by tier.
     pub in_flight: Table<TierId, u32>,
+    /// Those of them whose bodies still arrive.
+    pub uploading: Table<TierId, u32>,
     /// By upstream, in the rules' order.
     pub upstreams: Vec<UpstreamSlots>,
     /// Whether dispatch is paused.
@@ -61,6 +63,7 @@ impl Gate {
             waiting: *policy.waiting(),
             oldest: [Span::ZERO; Priority::COUNT],
             in_flight: rules.tiers.map(|_, _| 0),
+            uploading: rules.tiers.map(|_, _| 0),
             upstreams: slots(policy),
             is_paused: policy.is_paused(),
             is_admission_stopped: policy.is_admission_stopped(),
@@ -68,12 +71,19 @@ impl Gate {
             rules,
         };
         for (_, job) in policy.jobs() {
-            if let Some(count) = levels.in_flight.get_mut(job.tier) {
-                *count += 1;
-            }
-            if matches!(job.state, State::Uploading | State::Waiting) {
-                let oldest = &mut levels.oldest[job.priority.index()];
-                *oldest = now.since(job.entered).max(*oldest);
+            let count = |counts: &mut Table<TierId, u32>| {
+                if let Some(count) = counts.get_mut(job.tier) {
+                    *count += 1;
+                }
+            };
+            count(&mut levels.in_flight);
+            match job.state {
+                State::Uploading => count(&mut levels.uploading),
+                State::Waiting => {
+                    let oldest = &mut levels.oldest[job.priority.index()];
+                    *oldest = now.since(job.entered).max(*oldest);
+                }
+                State::Running { .. } | State::Moving { .. } | State::Ending => {}
             }
         }
         levels

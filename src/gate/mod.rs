@@ -1,9 +1,10 @@
 //! Where state changes: takes the lock, reads the clock once, asks the policy, and hands out a [`Permit`].
 //!
-//! Invariant: what a job holds is owned by exactly one value: a [`QueuedJob`] while it is queued, a [`Permit`] once it has a
-//! slot, a [`Relocating`] between two slots, and a [`Committing`] while its success is written. Dropping any of them releases
-//! everything (except a durable debit) and hands freed capacity to the next in line. So nothing leaks, a slot granted to a
-//! client that has just hung up goes to the next job, and no slot is idle while a job that may use it waits.
+//! Invariant: what a job holds is owned by exactly one value: an [`UploadingJob`] while its body arrives, a [`QueuedJob`] while
+//! it is queued, a [`Permit`] once it has a slot, a [`Relocating`] between two slots, and a [`Committing`] while its success is
+//! written. Dropping any of them releases everything (except a durable debit) and hands freed capacity to the next in line. So
+//! nothing leaks, a slot granted to a client that has just hung up goes to the next job, and no slot is idle while a job that
+//! may use it waits.
 //!
 //! Invariant: no task is woken under the lock.
 //!
@@ -21,6 +22,7 @@ mod relocating;
 mod semaphore;
 mod snapshot;
 mod state;
+mod uploading_job;
 mod view;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ pub use relocating::Relocating;
 pub use semaphore::{ResizableSemaphore, SemaphorePermit};
 pub use snapshot::{PLACES_DRAWN_MAX, Place, PoolSnapshot, Prospect, Snapshot};
 use state::GateState;
+pub use uploading_job::UploadingJob;
 pub use view::{GateView, JobView};
 
 use crate::clock::Clock;
@@ -47,7 +50,9 @@ use crate::policy::caller::{Caller, HashedOrigin, NetworkId};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Priority, ServerId, TierId, UpstreamId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{Admission, AdmissionRequest, ClockStep, End, Grant, Policy, STEP_MIN, UnenforcedQuotas, Usage};
+use crate::policy::{
+    Admission, AdmissionRequest, ClockStep, End, Grant, Policy, STEP_MIN, UnenforcedQuotas, Usage, WaitLimits,
+};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 
@@ -89,9 +94,11 @@ impl Drop for Woken {
     }
 }
 
-/// How a job was admitted.
+/// How a job was admitted, or what it got when its body was complete.
 #[derive(Debug)]
 pub enum Entered {
+    /// Its body still arrives.
+    Uploading(UploadingJob),
     /// With a slot.
     Running(Permit),
     /// Queued.
@@ -102,6 +109,7 @@ impl Entered {
     /// Quotas that would have refused the job if they were enforced.
     pub fn overdrawn(&self) -> &UnenforcedQuotas {
         match self {
+            Self::Uploading(uploading) => uploading.overdrawn(),
             Self::Running(permit) => permit.overdrawn(),
             Self::Queued(waiting) => waiting.overdrawn(),
         }
@@ -137,7 +145,7 @@ impl Gate {
         if !self.ledger.is_available() {
             return Ok(Err(Refusal::JournalUnavailable));
         }
-        let (admission, woken, terms) = {
+        let (admission, woken, corrections) = {
             let mut state = self.state.lock();
             if !Arc::ptr_eq(by, &state.generation) {
                 return Err(Stale);
@@ -146,46 +154,39 @@ impl Gate {
                 Ok(admission) => admission,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            let mut woken = None;
-            if let Admission::Queued { job, displaced, .. } = &mut admission {
-                state.expect(*job);
-                woken = displaced.take().and_then(|out| {
-                    by.meters.displaced(&by.rules, ask.tier, out.tier);
-                    state.tell_displaced(out)
-                });
-            }
-            let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
-            let corrections = self.corrections.load(Ordering::Relaxed);
-            let terms = move |admitted, overdrawn| JobTerms {
-                generation: Arc::clone(by),
-                caller,
-                tier,
-                pool,
-                admitted,
-                corrections,
-                cost,
-                overdrawn,
-            };
-            (admission, woken, terms)
+            let woken = state.admitted(&mut admission);
+            (admission, woken, self.corrections.load(Ordering::Relaxed))
         };
         wake(woken);
-        Ok(Ok(match admission {
-            Admission::Running { grant, overdrawn } => {
-                Entered::Running(self.permit(grant, terms(grant.admitted, overdrawn)))
+        let terms = JobTerms {
+            generation: Arc::clone(by),
+            caller: ask.caller,
+            tier: ask.tier,
+            pool: ask.pool,
+            admitted: admission.admitted(),
+            corrections,
+            cost: ask.cost,
+            overdrawn: admission.overdrawn().clone(),
+        };
+        Ok(Ok(self.entered(admission, terms, ask.waits)))
+    }
+
+    /// The owner of what the job holds.
+    fn entered(self: &Arc<Self>, admission: Admission, terms: JobTerms, waits: WaitLimits) -> Entered {
+        let gate = Arc::clone(self);
+        match admission {
+            Admission::Uploading { job, priority, .. } => {
+                Entered::Uploading(UploadingJob::new(gate, job, terms, priority, waits))
             }
+            Admission::Running { grant, .. } => Entered::Running(self.permit(grant, terms)),
             Admission::Queued {
                 job,
-                admitted,
                 priority,
                 until,
                 estimate,
-                overdrawn,
                 ..
-            } => {
-                let terms = terms(admitted, overdrawn);
-                Entered::Queued(QueuedJob::new(Arc::clone(self), job, terms, priority, until, estimate))
-            }
-        }))
+            } => Entered::Queued(QueuedJob::new(gate, job, terms, priority, until, estimate)),
+        }
     }
 
     fn permit(self: &Arc<Self>, grant: Grant, terms: JobTerms) -> Permit {
@@ -237,7 +238,7 @@ impl Gate {
         self.state.lock().policy.runs_on(pool, server)
     }
 
-    /// Ends admission and refuses queued jobs. Running and moving jobs go on.
+    /// Ends admission and refuses uploading and queued jobs. Running and moving jobs go on.
     pub fn shut_down(&self) {
         let turned_away: Vec<Option<Waker>> = {
             let mut state = self.state.lock();
@@ -247,7 +248,7 @@ impl Gate {
         turned_away.into_iter().for_each(wake);
     }
 
-    /// Jobs in flight: queued, running, moving and ending.
+    /// Jobs in flight: uploading, queued, running, moving and ending.
     pub fn in_flight(&self) -> usize {
         self.state.lock().policy.in_flight()
     }
@@ -260,6 +261,7 @@ impl Gate {
             usages: windows.map(|window| policy.usage(window, caller, now)).collect(),
             at: policy.clock_reads(now),
             jobs: policy.jobs_of(caller),
+            uploading: policy.uploading_of(caller),
             waiting: policy.waiting_of(caller),
         }
     }
@@ -343,6 +345,8 @@ pub struct Balance {
     pub usages: Vec<Usage>,
     /// Its jobs in flight.
     pub jobs: u32,
+    /// Those of them whose bodies still arrive.
+    pub uploading: u32,
     /// Those of them that are queued.
     pub waiting: u32,
 }

@@ -59,17 +59,6 @@ impl QueuedJob {
         &self.terms.overdrawn
     }
 
-    /// The body has arrived far enough: the job asks for a slot. Poll for the result.
-    pub fn ask_slot(&self) {
-        let Some(job) = self.job else { return };
-        let waker = {
-            let mut state = self.gate.state.lock();
-            let grant = state.policy.ask_slot(job, self.gate.now());
-            state.tell_granted(grant)
-        };
-        wake(waker);
-    }
-
     /// The job's longest wait has ended. If it was granted a slot at this very moment, it keeps it.
     ///
     /// # Errors

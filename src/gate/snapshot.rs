@@ -43,8 +43,8 @@ pub struct Place {
     pub job: JobId,
     /// Its priority.
     pub priority: Priority,
-    /// When it was admitted.
-    pub admitted: UnixTime,
+    /// When it was queued, as the system's wall clock should have read.
+    pub since: UnixTime,
 }
 
 /// The slots of one upstream, and what a request for one would meet.
@@ -87,16 +87,9 @@ impl Gate {
         let rules = Arc::clone(policy.rules());
         Snapshot {
             waiting: *policy.waiting(),
-            places: policy.places(PLACES_DRAWN_MAX).map(|jobs| {
-                let place = |id| {
-                    policy.job(id).map(|job| Place {
-                        job: id,
-                        priority: job.priority,
-                        admitted: job.admitted,
-                    })
-                };
-                jobs.into_iter().filter_map(place).collect()
-            }),
+            places: policy
+                .places(PLACES_DRAWN_MAX)
+                .map(|jobs| jobs.into_iter().filter_map(|job| place(policy, job, now)).collect()),
             pools: rules.upstreams.ids().map(|id| pool(policy, &rules, id, now)).collect(),
             is_paused: policy.is_paused(),
             is_admission_stopped: policy.is_admission_stopped(),
@@ -105,6 +98,16 @@ impl Gate {
             rules,
         }
     }
+}
+
+fn place(policy: &Policy, id: JobId, now: Timestamp) -> Option<Place> {
+    let job = policy.job(id)?;
+    let (reads, waited) = (policy.clock_reads(now), now.since(job.entered));
+    Some(Place {
+        job: id,
+        priority: job.priority,
+        since: UnixTime::from_millis(reads.as_millis().saturating_sub(waited.as_millis())),
+    })
 }
 
 fn pool(policy: &Policy, rules: &Rules, id: UpstreamId, now: Timestamp) -> PoolSnapshot {

@@ -12,7 +12,7 @@ use super::Generation;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Rules, ServerId, UpstreamId};
 use crate::policy::time::UnixTime;
-use crate::policy::{Displaced, Grant, JobId, Policy};
+use crate::policy::{Admission, Displaced, Grant, JobId, Policy};
 use crate::store::ServerName;
 
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(super) struct GateState {
     pub(super) policy: Policy,
     /// The generation of the policy's rules.
     pub(super) generation: Arc<Generation>,
-    /// Jobs that are queued, that move, or whose result has not been taken yet. One for each `QueuedJob` and `Relocating`.
+    /// Jobs that upload, are queued or move, or whose result has not been taken yet. One for each `UploadingJob`, `QueuedJob` and
+    /// `Relocating`.
     waiters: HashMap<JobId, Waiter>,
     /// Servers that are drained, whether the rules have them or not, with their ids as soon as those are known.
     pub(super) drained: BTreeMap<ServerName, Option<(UpstreamId, ServerId)>>,
@@ -60,6 +61,30 @@ impl GateState {
         }
     }
 
+    /// Registers the admitted job as a waiter, unless it has its slot, and tells the job that it displaced.
+    #[must_use]
+    pub(super) fn admitted(&mut self, admission: &mut Admission) -> Option<Waker> {
+        match admission {
+            Admission::Running { .. } => None,
+            Admission::Uploading { job, .. } => {
+                self.expect(*job);
+                None
+            }
+            Admission::Queued {
+                job,
+                priority,
+                displaced,
+                ..
+            } => {
+                self.expect(*job);
+                let out = displaced.take()?;
+                let of = self.generation.rules.tier(out.tier).priority;
+                self.generation.meters.displaced(*priority, of);
+                self.tell_displaced(out)
+            }
+        }
+    }
+
     /// Registers the job as a waiter.
     pub(super) fn expect(&mut self, job: JobId) {
         self.waiters.insert(job, Waiter::default());
@@ -68,7 +93,10 @@ impl GateState {
     /// Stores the result for the waiter. Wake it after releasing the lock.
     #[must_use]
     pub(super) fn tell(&mut self, job: JobId, verdict: WaitResult) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(&job).expect("a queued or moving job has a waiter");
+        let waiter = self
+            .waiters
+            .get_mut(&job)
+            .expect("an uploading, queued or moving job has a waiter");
         waiter.verdict = Some(verdict);
         waiter.waker.take()
     }

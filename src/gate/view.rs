@@ -50,7 +50,7 @@ pub struct JobView {
     pub pool: UpstreamId,
     /// Its state.
     pub state: State,
-    /// How long it has been in flight.
+    /// How long it has been in flight, without the time in which its body arrived; while it is uploading, that time.
     pub age: Span,
     /// How long it has held its slot, if it has one.
     pub running: Option<Span>,

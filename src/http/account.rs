@@ -115,6 +115,8 @@ struct Me {
     quotas: Vec<QuotaLine>,
     running: u32,
     waiting: u32,
+    /// Jobs whose bodies still arrive.
+    uploading: u32,
 }
 
 impl Me {
@@ -133,8 +135,9 @@ impl Me {
             quota: tightest.map(|line| line.limit),
             quota_used: tightest.map_or(0, |line| line.used),
             quota_reset: tightest.and_then(|line| line.next_reset.clone()),
-            running: balance.jobs - balance.waiting,
+            running: balance.jobs - balance.waiting - balance.uploading,
             waiting: balance.waiting,
+            uploading: balance.uploading,
             quotas,
         }
     }

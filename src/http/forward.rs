@@ -13,10 +13,10 @@ use super::socket::Connection;
 use super::visit::Visit;
 use super::way::{Found, Stop, Turn};
 use super::{headers, prefer};
-use crate::gate::{Entered, Permit, QueuedJob};
-use crate::policy::AdmissionRequest;
+use crate::gate::{Entered, Permit, QueuedJob, UploadingJob};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
+use crate::policy::{AdmissionRequest, RequestBody};
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
 use crate::upstream::upload::Upload;
 
@@ -60,12 +60,14 @@ impl Turn<'_> {
     ) -> Result<Response<Body>, Stop> {
         let (mut head, mut upload) = visit.take(route.max_body);
         found.observation.uploads(upload.progress());
-        // A client that expects 100 Continue sends nothing before it, and gets it with the slot.
+        // A client that expects 100 Continue sends nothing before it, and gets it once it is admitted.
         if !visit.expects {
             upload.take_arrived().await?;
         }
-        request.ready = visit.expects || upload.may_ask();
-        let wait = request.prefer_wait;
+        if upload.is_complete() {
+            request.body = RequestBody::Complete;
+        }
+        let wait = request.waits.client;
         let entered = match self.admit(&mut request, &mut head.headers, found) {
             Ok(entered) => entered,
             Err(refusal) => {
@@ -77,18 +79,23 @@ impl Turn<'_> {
             let site = found.newer.of_caller(self.site);
             site.note_unenforced(quota, found.standing.as_ref());
         }
-        let permit = match entered {
-            Entered::Running(permit) => permit,
-            Entered::Queued(waiting) => {
-                let (clock, since) = (self.site.gate.clock(), self.site.gate.clock().now());
-                match self.wait(waiting, &mut upload, request.ready, visit.connection).await {
-                    Ok(permit) => permit,
-                    Err(stop) => {
-                        found.observation.waited(clock.now().since(since));
-                        visit.give_back(upload);
-                        return Err(stop);
-                    }
-                }
+        let arrived = match entered {
+            Entered::Uploading(uploading) => self.upload(uploading, &mut upload, visit.connection).await,
+            entered => Ok(entered),
+        };
+        let (clock, since) = (self.site.gate.clock(), self.site.gate.clock().now());
+        let permit = match arrived {
+            Ok(Entered::Running(permit)) => Ok(permit),
+            Ok(Entered::Queued(waiting)) => self.wait(waiting, visit.connection).await,
+            Ok(Entered::Uploading(_)) => unreachable!("its body has arrived"),
+            Err(stop) => Err(stop),
+        };
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(stop) => {
+                found.observation.waited(clock.now().since(since));
+                visit.give_back(upload);
+                return Err(stop);
             }
         };
         let waited = permit.waited();
@@ -139,29 +146,36 @@ impl Turn<'_> {
         }
     }
 
-    /// Waits in the queue until a slot is free, a higher priority displaces the job, the maximum wait is over, or the client
-    /// hangs up. Meanwhile the body is read as far as its window goes.
-    async fn wait(
+    /// Reads the body until it is in its window, or until so much has arrived that the rest will keep its pace while the job runs.
+    async fn upload(
         &self,
-        mut waiting: QueuedJob,
+        mut uploading: UploadingJob,
         upload: &mut Upload,
-        mut is_ready: bool,
         connection: &Connection,
-    ) -> Result<Permit, Stop> {
+    ) -> Result<Entered, Stop> {
         let clock = self.site.gate.clock();
-        let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
-        loop {
-            tokio::select! {
-                biased;
-                verdict = &mut waiting => return verdict.map_err(Stop::from),
-                () = connection.hung_up() => return Err(Stop::HungUp),
-                () = &mut longest => return waiting.expire().map_err(Stop::from),
-                ready = upload.until_ready(clock), if !is_ready => {
-                    ready?;
-                    is_ready = true;
-                    waiting.ask_slot();
-                }
+        let longest = self.site.generation.rules.queue.max_wait;
+        tokio::select! {
+            biased;
+            refusal = &mut uploading => return Err(refusal.into()),
+            () = connection.hung_up() => return Err(Stop::HungUp),
+            () = clock.sleep(longest) => {
+                return Err(Refusal::RequestTimeout("the request's body did not arrive in time").into());
             }
+            ready = upload.until_ready(clock) => ready?,
+        }
+        uploading.arrived().map_err(Stop::from)
+    }
+
+    /// Waits in the queue until a slot is free, a higher priority displaces the job, the maximum wait is over, or the client
+    /// hangs up.
+    async fn wait(&self, mut waiting: QueuedJob, connection: &Connection) -> Result<Permit, Stop> {
+        let longest = self.site.gate.clock().sleep_until(waiting.until());
+        tokio::select! {
+            biased;
+            verdict = &mut waiting => verdict.map_err(Stop::from),
+            () = connection.hung_up() => Err(Stop::HungUp),
+            () = longest => waiting.expire().map_err(Stop::from),
         }
     }
 

@@ -51,6 +51,7 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::AdmissionStopped
         | Reason::CancelledByOperator
         | Reason::TooManyInFlight
+        | Reason::TooManyUploads
         | Reason::JournalUnavailable
         | Reason::StatisticsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::UpstreamUnreachable | Reason::UpstreamFailed => StatusCode::BAD_GATEWAY,
@@ -82,6 +83,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::AdmissionStopped { .. } => "No new searches are taken at the moment",
         Refusal::CancelledByOperator { .. } => "Cancelled by the operator",
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
+        Refusal::TooManyUploads => "Too many uploads",
         Refusal::JournalUnavailable => "Temporarily unable to record usage",
         Refusal::StatisticsUnavailable => "Statistics can't be read now",
         Refusal::UpstreamUnreachable { .. } => "The search server can't be reached",
@@ -103,6 +105,7 @@ const fn problem_type(reason: Reason) -> &'static str {
         | Reason::AdmissionStopped
         | Reason::CancelledByOperator
         | Reason::TooManyInFlight
+        | Reason::TooManyUploads
         | Reason::JournalUnavailable
         | Reason::StatisticsUnavailable => "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
         _ => "about:blank",

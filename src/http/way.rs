@@ -32,10 +32,10 @@ use super::target::{host, target};
 use super::visit::Visit;
 use super::{cors, headers, prefer};
 use crate::path::Spelling;
-use crate::policy::AdmissionRequest;
 use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::time::{Span, UnixTime};
+use crate::policy::{AdmissionRequest, RequestBody, WaitLimits};
 use crate::store::OwnNumbers;
 use crate::telemetry::request_id::{REQUEST_ID, RequestId};
 use crate::upstream::Connections;
@@ -335,9 +335,11 @@ impl Turn<'_> {
             delegate: standing.delegate.clone(),
             cost: route.cost,
             pool: route.upstream.id(),
-            ready: false,
-            max_wait: route.max_wait,
-            prefer_wait: wait,
+            body: RequestBody::Arriving,
+            waits: WaitLimits {
+                route: route.max_wait,
+                client: wait,
+            },
         };
         self.forward_metered(visit, route, ask, found).await
     }

@@ -81,7 +81,7 @@ mod tests {
     use crate::policy::caller::{Caller, Network, NetworkId};
     use crate::policy::rules::TierId;
     use crate::policy::time::{Span, Timestamp};
-    use crate::policy::{AdmissionRequest, Policy};
+    use crate::policy::{AdmissionRequest, Policy, RequestBody, WaitLimits};
     use crate::store::memory::MemoryLedger;
     use crate::telemetry::upstreams::ServerFailure;
 
@@ -181,9 +181,8 @@ mod tests {
             delegate: None,
             cost: 1,
             pool: UpstreamId(0),
-            ready: true,
-            max_wait: None,
-            prefer_wait: None,
+            body: RequestBody::Complete,
+            waits: WaitLimits::default(),
         }
     }
 }

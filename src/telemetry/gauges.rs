@@ -27,6 +27,8 @@ pub struct Levels {
     pub oldest: [Span; Priority::COUNT],
     /// Jobs in flight by tier, in the rules' order.
     pub in_flight: Vec<u32>,
+    /// Those of them whose bodies still arrive.
+    pub uploading: Vec<u32>,
     /// By upstream, in the rules' order.
     pub upstreams: Vec<UpstreamLevels>,
     /// Accounts by tier; last, those whose tier does not exist.
@@ -81,6 +83,7 @@ pub(super) struct Gauges {
     waiting: [Gauge; Priority::COUNT],
     oldest: [Gauge; Priority::COUNT],
     in_flight: Vec<Gauge>,
+    uploading: Vec<Gauge>,
     upstreams: Vec<UpstreamGauges>,
     accounts: Vec<Gauge>,
     over_quota_share: Vec<[Gauge; QUOTA_SHARES.len()]>,
@@ -147,6 +150,7 @@ impl Gauges {
     /// The gauges for these rules' tiers, limits and upstreams, continuing those of other rules.
     pub(super) fn register(registry: &Registry, rules: &Arc<Rules>, before: Option<&Self>) -> Self {
         let tiers = || rules.tiers.iter().map(|tier| &*tier.name);
+        let by_tier = |name| tiers().map(|tier| gauge(registry, name, [("tier", tier)])).collect();
         let by_priority =
             |name| std::array::from_fn(|priority: usize| gauge(registry, name, [("priority", &*priority.to_string())]));
         let build = [("version", env!("CARGO_PKG_VERSION"))];
@@ -165,9 +169,8 @@ impl Gauges {
             queue_capacity: gauge(registry, "tiergate_queue_capacity", []),
             waiting: by_priority("tiergate_queue_depth"),
             oldest: by_priority("tiergate_queue_oldest_seconds"),
-            in_flight: tiers()
-                .map(|tier| gauge(registry, "tiergate_jobs_in_flight", [("tier", tier)]))
-                .collect(),
+            in_flight: by_tier("tiergate_jobs_in_flight"),
+            uploading: by_tier("tiergate_jobs_uploading"),
             upstreams: rules
                 .upstreams
                 .iter()
@@ -196,6 +199,7 @@ impl Gauges {
         show_all(&self.waiting, levels.waiting);
         show_all(&self.oldest, levels.oldest.map(Span::as_secs_f64));
         show_all(&self.in_flight, levels.in_flight.iter().copied());
+        show_all(&self.uploading, levels.uploading.iter().copied());
         show_all(&self.accounts, levels.accounts.iter().copied());
         // Bounded by memory, so exact as floats.
         show_all(&self.debtors, levels.debtors.map(|callers| callers as f64));
@@ -312,7 +316,7 @@ impl ServerGauges {
 }
 
 /// The gauges of this module with their help texts.
-const GAUGES: [(&str, &str); 18] = [
+const GAUGES: [(&str, &str); 19] = [
     ("tiergate_build_info", "Always 1; the running version is in the labels."),
     (
         "tiergate_tier_info",
@@ -329,7 +333,11 @@ const GAUGES: [(&str, &str); 18] = [
     ),
     (
         "tiergate_jobs_in_flight",
-        "Admitted jobs that have not ended: queued, running, or about to end.",
+        "Admitted jobs that have not ended: uploading, queued, running, or about to end.",
+    ),
+    (
+        "tiergate_jobs_uploading",
+        "Admitted jobs whose bodies still arrive: they have neither a queue place nor a slot.",
     ),
     (
         "tiergate_dispatch_paused",

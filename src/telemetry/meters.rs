@@ -185,10 +185,9 @@ impl Meters {
         self.estimate_error.record(error);
     }
 
-    /// A job of tier `by` displaced one of tier `of`. Both are tiers of these rules.
-    pub fn displaced(&self, rules: &Rules, by: TierId, of: TierId) {
-        let [by, of] = [by, of].map(|tier| rules.tier(tier).priority.index());
-        self.displacements[by][of].increment(1);
+    /// A job of priority `by` displaced one of priority `of`.
+    pub fn displaced(&self, by: Priority, of: Priority) {
+        self.displacements[by.index()][of.index()].increment(1);
     }
 
     /// A job held its slot for `held`.

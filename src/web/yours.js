@@ -62,14 +62,14 @@ function drawMine(me) {
       kind = used > 0.95 ? 'bad' : used > 0.8 ? 'warn' : '';
     return `<div><div class="row"><b>${esc(quota.name)} quota</b><span>${count(quota.used)} of ${count(quota.limit)}</span></div><div class="bar ${kind}" role="img" aria-label="${esc(quota.name)} quota: ${count(quota.used)} of ${count(quota.limit)} used, ${count(quota.remaining)} left"><i data-f="${used}"></i><i data-f="${held}"></i></div><p class="sub">${kind ? sign(kind, `${Math.round(used * 100)} % used`) + ' · ' : ''}${count(quota.remaining)} left${quota.held ? `, ${count(quota.held)} set aside` : ''} · ${esc(quota.window)}${quota.enforced === false ? ' · not enforced' : ''}${quota.next_reset ? `<br>${esc(back(quota))}` : ''}</p></div>`;
   };
-  const jobs = me.running + me.waiting,
+  const jobs = me.running + me.waiting + me.uploading,
     pips =
       me.concurrency <= 16
         ? `<div class="pips" aria-hidden="true">${Array.from({ length: me.concurrency }, (_, i) => `<i${i < me.running ? ' class="on"' : i < jobs ? ' class="held"' : ''}></i>`).join('')}</div>`
-        : `<div class="bar" aria-hidden="true"><i data-f="${me.running / me.concurrency}"></i><i data-f="${me.waiting / me.concurrency}"></i></div>`;
+        : `<div class="bar" aria-hidden="true"><i data-f="${me.running / me.concurrency}"></i><i data-f="${(me.waiting + me.uploading) / me.concurrency}"></i></div>`;
   set(
     $('#mine'),
-    `<div class="id">${square(me.priority)}<div><b>${key ? esc(me.id) : 'Your network, without a key'}</b><div class="dim xs">${esc(me.tier)} tier, priority ${+me.priority}</div></div></div><div><div class="row"><b>Requests at once</b><span>${count(jobs)} of ${count(me.concurrency)}</span></div>${pips}<p class="sub">${count(me.running)} running, ${count(me.waiting)} waiting</p></div>${(me.quotas ?? []).map(bar).join('')}`,
+    `<div class="id">${square(me.priority)}<div><b>${key ? esc(me.id) : 'Your network, without a key'}</b><div class="dim xs">${esc(me.tier)} tier, priority ${+me.priority}</div></div></div><div><div class="row"><b>Requests at once</b><span>${count(jobs)} of ${count(me.concurrency)}</span></div>${pips}<p class="sub">${count(me.running)} running, ${count(me.waiting)} waiting${me.uploading ? `, ${count(me.uploading)} uploading` : ''}</p></div>${(me.quotas ?? []).map(bar).join('')}`,
   );
   for (const e of $$('#mine [data-f]')) e.style.setProperty('--f', e.dataset.f);
 }

@@ -9,7 +9,7 @@ use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Permit};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{Rules, TierId, UpstreamId, WindowId};
-use tiergate::policy::{AdmissionRequest, Delegate, Outcome, Policy};
+use tiergate::policy::{AdmissionRequest, Delegate, Outcome, Policy, RequestBody, WaitLimits};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{History, Ledger};
 
@@ -130,7 +130,7 @@ impl Instance {
         let entered = self.gate().enter(&self.gate().generation(), ask);
         match entered.expect("nobody reloads")? {
             Entered::Running(pass) => Ok(pass),
-            Entered::Queued(_) => panic!("there are slots for all"),
+            other => panic!("there are slots for all: {other:?}"),
         }
     }
 
@@ -172,9 +172,8 @@ fn ask(caller: Caller) -> AdmissionRequest {
         delegate: None,
         cost: 1,
         pool: UpstreamId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
+        body: RequestBody::Complete,
+        waits: WaitLimits::default(),
     }
 }
 

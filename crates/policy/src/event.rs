@@ -166,6 +166,33 @@ pub enum Admission {
     },
 }
 
+impl Admission {
+    /// The job.
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::Running { grant, .. } => grant.job,
+            Self::Uploading { job, .. } | Self::Queued { job, .. } => *job,
+        }
+    }
+
+    /// When the job was admitted, by the wall clock.
+    pub fn admitted(&self) -> UnixTime {
+        match self {
+            Self::Running { grant, .. } => grant.admitted,
+            Self::Uploading { admitted, .. } | Self::Queued { admitted, .. } => *admitted,
+        }
+    }
+
+    /// Quotas that would have refused it.
+    pub fn overdrawn(&self) -> &UnenforcedQuotas {
+        match self {
+            Self::Uploading { overdrawn, .. } | Self::Running { overdrawn, .. } | Self::Queued { overdrawn, .. } => {
+                overdrawn
+            }
+        }
+    }
+}
+
 /// The result of moving a job whose server could not be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relocation {

@@ -51,6 +51,8 @@ struct CallerLine {
     caller: String,
     /// The tier of its jobs in flight, or of its account; `null` if it is not known.
     tier: Option<String>,
+    /// Jobs whose bodies still arrive.
+    uploading: u32,
     /// Queued jobs.
     waiting: u32,
     /// Other jobs in flight.
@@ -67,6 +69,7 @@ struct InFlight {
     /// As operators are shown it.
     shown: String,
     tier: String,
+    uploading: u32,
     waiting: u32,
     running: u32,
 }
@@ -119,8 +122,9 @@ fn in_flight(admin: &Admin, view: &GateView) -> BTreeMap<String, InFlight> {
         let name = name_of(admin, job).to_string();
         let caller = callers.entry(name.clone()).or_default();
         match job.state {
-            JobState::Uploading | JobState::Waiting => caller.waiting += 1,
-            _ => caller.running += 1,
+            JobState::Uploading => caller.uploading += 1,
+            JobState::Waiting => caller.waiting += 1,
+            JobState::Running { .. } | JobState::Moving { .. } | JobState::Ending => caller.running += 1,
         }
         caller.tier = view.rules.tier(job.tier).name.to_string();
         caller.shown = match job.caller {
@@ -172,7 +176,7 @@ fn listed(
         }
     }
     let mut rest: Vec<(String, InFlight)> = in_flight.into_iter().collect();
-    rest.sort_by_key(|(_, jobs)| Reverse(jobs.waiting + jobs.running));
+    rest.sort_by_key(|(_, jobs)| Reverse(jobs.uploading + jobs.waiting + jobs.running));
     rest.truncate(LISTED_MAX);
     let is_whole = report.rows.len() as u64 == report.rows_total;
     let used = is_whole.then(Used::default);
@@ -201,6 +205,7 @@ impl CallerLine {
         Self {
             tier: jobs.as_ref().map(|jobs| jobs.tier.clone()).or_else(tier),
             caller: jobs.map_or(name, |jobs| jobs.shown),
+            uploading: in_flight.uploading,
             waiting: in_flight.waiting,
             running: in_flight.running,
             jobs: used.map(|used| used.jobs),
@@ -245,6 +250,7 @@ mod tests {
         InFlight {
             shown: shown.to_owned(),
             tier: "free".to_owned(),
+            uploading: 0,
             waiting,
             running: 0,
         }

@@ -34,10 +34,12 @@ pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'st
     }
 }
 
-/// `GET /queue`: queued and running jobs.
+/// `GET /queue`: the jobs in flight.
 #[derive(Debug, Serialize)]
 pub(super) struct QueuePage {
     seats: u32,
+    /// Without a place: their bodies still arrive.
+    uploading: Vec<JobLine>,
     waiting: Vec<JobLine>,
     running: Vec<JobLine>,
     pools: Vec<PoolLine>,
@@ -68,7 +70,7 @@ pub(super) struct JobLine {
     server: Option<String>,
     /// `uploading` or `waiting`; `running`, `moving` (from a server that could not be reached) or `ending`.
     state: &'static str,
-    /// Seconds since the job arrived, without those on its slot.
+    /// Seconds since the job's body was complete, without those on its slot; of an uploading one, since its head.
     pub(super) waited_s: f64,
     /// Seconds since it got its slot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +88,8 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     // By priority, then oldest first: in `fifo` that is the order of service.
     view.jobs
         .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.age)));
-    let waits = |job: &&JobView| matches!(job.state, JobState::Uploading | JobState::Waiting);
+    let uploads = |job: &&JobView| job.state == JobState::Uploading;
+    let waits = |job: &&JobView| job.state == JobState::Waiting;
     let line = |job: &JobView| admin.line(job, &view.rules);
     let mut servers = admin.servers(&view);
     let pools = view.rules.upstreams.entries().zip(&view.pools);
@@ -109,8 +112,12 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     };
     Json(QueuePage {
         seats: view.rules.queue.length,
+        uploading: view.jobs.iter().filter(uploads).map(line).collect(),
         waiting: view.jobs.iter().filter(waits).map(waiting).collect(),
-        running: view.jobs.iter().filter(|job| !waits(job)).map(line).collect(),
+        running: (view.jobs.iter())
+            .filter(|job| !uploads(job) && !waits(job))
+            .map(line)
+            .collect(),
         pools,
     })
 }

@@ -35,6 +35,7 @@ impl Admin {
             waiting: gate.waiting,
             oldest: gate.oldest,
             in_flight: gate.in_flight.iter().copied().collect(),
+            uploading: gate.uploading.iter().copied().collect(),
             upstreams: upstreams
                 .map(|(id, slots)| upstream_levels(id, slots, &gate.rules, &servers))
                 .collect(),

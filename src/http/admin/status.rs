@@ -42,7 +42,7 @@ struct QueueLine {
     waiting: u32,
     /// Queued jobs by priority, 0 to 6.
     by_priority: Vec<u32>,
-    /// Seconds since the longest queued job was admitted.
+    /// Seconds since the longest queued job was queued.
     oldest_s: Option<f64>,
 }
 
@@ -50,6 +50,8 @@ struct QueueLine {
 struct TierLine {
     tier: String,
     priority: u8,
+    /// Jobs whose bodies still arrive.
+    uploading: u32,
     waiting: u32,
     /// Jobs with a slot, and those on their way to another or about to end.
     running: u32,
@@ -111,16 +113,16 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Json<StatusPage> {
 
 fn tiers(admin: &Admin, view: &GateView) -> Vec<TierLine> {
     let refused = admin.refusals.last_minute(admin.gate.clock().wall());
-    let count = |tier: TierId, queued: bool| {
-        let jobs = view.jobs.iter();
-        let of_tier = jobs.filter(|job| job.tier == tier && is_queued(job) == queued);
+    let count = |tier: TierId, counts: fn(&JobView) -> bool| {
+        let of_tier = view.jobs.iter().filter(|job| job.tier == tier && counts(job));
         u32::try_from(of_tier.count()).unwrap_or(u32::MAX)
     };
     let line = |(id, tier): (TierId, &crate::policy::rules::Tier)| TierLine {
         tier: tier.name.to_string(),
         priority: tier.priority.get(),
-        waiting: count(id, true),
-        running: count(id, false),
+        uploading: count(id, is_uploading),
+        waiting: count(id, is_queued),
+        running: count(id, |job| !is_uploading(job) && !is_queued(job)),
         refused_last_minute: refused.get(&tier.name).copied().unwrap_or(0),
     };
     view.rules.tiers.entries().map(line).collect()
@@ -192,7 +194,11 @@ fn problems(page: &StatusPage) -> Vec<StatusProblem> {
 }
 
 fn is_queued(job: &JobView) -> bool {
-    matches!(job.state, JobState::Uploading | JobState::Waiting)
+    job.state == JobState::Waiting
+}
+
+fn is_uploading(job: &JobView) -> bool {
+    job.state == JobState::Uploading
 }
 
 /// To the millisecond.

@@ -131,8 +131,8 @@ impl Live {
         let mut place = |place: &Place| PlaceLine {
             id: numbers.number(place.job),
             priority: place.priority.get(),
-            since: written(UnixTime::from_secs(place.admitted.as_secs())),
-            since_s: place.admitted.as_secs(),
+            since: written(UnixTime::from_secs(place.since.as_secs())),
+            since_s: place.since.as_secs(),
         };
         let queue = Queue {
             length: snapshot.rules.queue.length,

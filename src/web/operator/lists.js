@@ -5,11 +5,12 @@ function drawJobs({ queue, status }, force) {
   const ends = s => (s === undefined ? `<span class="dim">${status.paused ? 'paused' : 'unknown'}</span>` : s < 1 ? 'any moment' : `in ≈ ${roughly(s)}`);
   const head = job =>
     `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job.caller)} <span class="dim opt nowrap">${esc(job.tier)}</span></th>`;
-  const waiting = queue.waiting
+  const notRunning = [...queue.waiting, ...queue.uploading];
+  const waiting = notRunning
     .slice(0, ROWS_DRAWN)
     .map(
       job =>
-        `<tr>${head(job)}<td class="nowrap">${age(job.waited_s)}${job.state === 'uploading' ? ' <span class="dim">uploading</span>' : ''}</td><td class="nowrap">${ends(job.ends_in_s)}</td><td><div class="acts">${button('cancel', job.id, 'Cancel…', 'quiet', `the search of ${job.caller}`)}</div></td></tr>`,
+        `<tr>${head(job)}<td class="nowrap">${age(job.waited_s)}${job.state === 'uploading' ? ' <span class="dim">uploading</span>' : ''}</td><td class="nowrap">${ends(job.ends_in_s)}</td><td><div class="acts">${job.state === 'uploading' ? '' : button('cancel', job.id, 'Cancel…', 'quiet', `the search of ${job.caller}`)}</div></td></tr>`,
     );
   const running = queue.running
     .slice(0, ROWS_DRAWN)
@@ -18,7 +19,7 @@ function drawJobs({ queue, status }, force) {
         `<tr>${head(job)}<td class="nowrap">${age(job.running_s ?? job.waited_s)}</td><td class="nowrap">${job.state === 'running' ? (job.ends_in_s === 0 ? '<span class="dim">longer than usual</span>' : ends(job.ends_in_s)) : `<span class="dim">${esc(job.state)}</span>`}</td><td class="opt"><code>${esc(job.server ?? job.upstream)}</code></td></tr>`,
     );
   for (const [rows, of, columns] of [
-    [waiting, queue.waiting, 5],
+    [waiting, notRunning, 5],
     [running, queue.running, 5],
   ])
     if (of.length > ROWS_DRAWN) rows.push(`<tr><td colspan="${columns}" class="dim">and ${count(of.length - ROWS_DRAWN)} more</td></tr>`);

@@ -19,7 +19,7 @@ use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::ids::Ids;
 use tiergate::policy::rules::{TierId, UpstreamId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, Table};
+use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, RequestBody, Table, WaitLimits};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Database, DebitHistory, Debited, Fence, History, JobHistory, Ledger, LedgerSettings};
 use tiergate::telemetry::DatabaseMeters;
@@ -234,9 +234,8 @@ impl ModelledGate {
             delegate: None,
             cost,
             pool: UpstreamId(0),
-            ready: true,
-            max_wait: None,
-            prefer_wait: None,
+            body: RequestBody::Complete,
+            waits: WaitLimits::default(),
         };
         // A failing disk refuses them.
         let entered = self.gate.enter(&self.gate.generation(), &ask);

@@ -129,8 +129,8 @@ impl SideBySide {
         let entered = self.model.enter(ask, now);
         match decision {
             Ok(admission) => {
-                self.name(job_of(admission));
-                assert_eq!(overdrawn_by(admission), overdrawn, "{ask:?}");
+                self.name(admission.job());
+                assert_eq!(admission.overdrawn().as_slice(), overdrawn, "{ask:?}");
                 self.same_place(admission, &entered, ask.tier, (ask.waits, estimate));
                 self.fair_admission(ask);
             }
@@ -162,7 +162,7 @@ impl SideBySide {
         self.arrivals.count(decision);
         match decision {
             Ok(admission) => {
-                assert!(overdrawn_by(admission).is_empty(), "quotas were decided before");
+                assert!(admission.overdrawn().is_empty(), "quotas were decided before");
                 self.same_place(admission, arrived, held.tier, (waits, estimate));
             }
             Err(refusal) => {
@@ -303,21 +303,6 @@ impl Arrivals {
             Ok(_) => &mut self.ran,
             Err(_) => &mut self.refused,
         } += 1;
-    }
-}
-
-fn job_of(admission: &Admission) -> JobId {
-    match admission {
-        Admission::Running { grant, .. } => grant.job,
-        Admission::Uploading { job, .. } | Admission::Queued { job, .. } => *job,
-    }
-}
-
-fn overdrawn_by(admission: &Admission) -> &[Arc<str>] {
-    match admission {
-        Admission::Uploading { overdrawn, .. }
-        | Admission::Running { overdrawn, .. }
-        | Admission::Queued { overdrawn, .. } => overdrawn,
     }
 }
 
