@@ -14,16 +14,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Generation, Limiter, QueuedJob, Stale};
+use tiergate::gate::{Entered, Gate, Generation, Limiter, QueuedJob, Stale, UploadingJob};
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::limits::{Counter, SHARDS, Subject};
+use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::{Kind, LimitId, TierId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{End, Outcome, Policy};
+use tiergate::policy::{End, Outcome, Policy, State};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{LedgerEntry, ServerName};
 
-use request::request;
+use request::{RequestExt, request};
 use rules::{LimitExt, limit, rules};
 
 const DECISIONS: u32 = 50_000;
@@ -206,23 +207,123 @@ fn a_drain_waits_for_its_server() {
     drop(waiting);
 }
 
-#[test]
-fn a_cancelled_job_is_recorded_as_such() {
-    let generation = with_servers(&[0]);
+/// A gate, and what it writes down.
+fn recorded(generation: Arc<Generation>) -> (Arc<Gate>, Arc<MemoryLedger>) {
     let ledger = Arc::new(MemoryLedger::default());
     let policy = Policy::new(Arc::clone(&generation.rules));
     let gate = Gate::new(policy, generation, Clock::start(), Arc::clone(&ledger) as _);
+    (gate, ledger)
+}
+
+/// How the recorded jobs ended, with what they cost.
+fn ends(ledger: &MemoryLedger) -> Vec<(End, u32)> {
+    let job = |entry| match entry {
+        LedgerEntry::Job(record) => Some((record.end, record.cost)),
+        LedgerEntry::Refused(_) => None,
+    };
+    ledger.entries().into_iter().filter_map(job).collect()
+}
+
+#[test]
+fn a_cancelled_job_is_recorded_as_such() {
+    let (gate, ledger) = recorded(with_servers(&[0]));
     let mut waiting = queued(&gate, 1);
     assert!(gate.cancel(gate.view().jobs[0].id));
     let looks = Arc::new(Looks(Arc::clone(&gate), AtomicU32::new(0)));
     assert!(poll(&mut waiting, &looks));
-    let ends: Vec<End> = ledger
-        .entries()
-        .into_iter()
-        .filter_map(|entry| match entry {
-            LedgerEntry::Job(record) => Some(record.end),
-            LedgerEntry::Refused(_) => None,
-        })
-        .collect();
-    assert_eq!(ends, [End::CancelledByOperator]);
+    assert_eq!(ends(&ledger), [(End::CancelledByOperator, 1)]);
+}
+
+fn uploading(gate: &Arc<Gate>, number: u64, tier: u16) -> UploadingJob {
+    let ask = request(Caller::Network(NetworkId(number)), TierId(tier)).uploading();
+    match gate.enter(&gate.generation(), &ask) {
+        Ok(Ok(Entered::Uploading(uploading))) => uploading,
+        other => panic!("its body arrives later: {other:?}"),
+    }
+}
+
+/// Looks for a refusal, and lets that waker know when there is one.
+fn refusal(uploading: &mut UploadingJob, looks: &Arc<Looks>) -> Option<Reason> {
+    let waker = Waker::from(Arc::clone(looks));
+    match Pin::new(uploading).poll(&mut Context::from_waker(&waker)) {
+        Poll::Ready(refusal) => Some(refusal.reason()),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn an_upload_that_ends_is_recorded_once() {
+    let (gate, ledger) = recorded(with_servers(&[1]));
+    drop(uploading(&gate, 1, 0));
+    assert_eq!(ends(&ledger), [(End::UploadEnded, 1)]);
+    // Whether its task hears of the shutdown, goes at that moment, or has the body just then.
+    let [mut hears, goes, arrives] = [1, 2, 3].map(|number| uploading(&gate, number, 0));
+    let looks = Arc::new(Looks(Arc::clone(&gate), AtomicU32::new(0)));
+    assert_eq!(refusal(&mut hears, &looks), None);
+    gate.shut_down();
+    assert_eq!(looks.1.load(Ordering::Relaxed), 1, "woken, and not under the lock");
+    assert_eq!(refusal(&mut hears, &looks), Some(Reason::ShuttingDown));
+    drop((hears, goes));
+    let refused = arrives.arrived().expect_err("it was refused before");
+    assert_eq!(refused.reason(), Reason::ShuttingDown);
+    assert_eq!(ends(&ledger), [(End::UploadEnded, 1); 4]);
+    assert_eq!((gate.in_flight(), gate.view().stats.upload_ended), (0, 4));
+}
+
+/// A refusal is counted as one, whenever it is decided: no job is recorded.
+#[test]
+fn an_upload_refused_when_complete_is_no_recorded_job() {
+    let generation = rules().queue(0).tier("free", |tier| tier).upstream("search", &[1]);
+    let (gate, ledger) = recorded(Generation::unobserved(Arc::new(generation.build())));
+    let [slow, quick] = [1, 2].map(|number| uploading(&gate, number, 0));
+    let Ok(Entered::Running(permit)) = quick.arrived() else {
+        panic!("the slot is free")
+    };
+    let refused = slow.arrived().expect_err("the slot is taken, and there is no queue");
+    assert_eq!(refused.reason(), Reason::QueueFull);
+    assert_eq!((ends(&ledger).len(), gate.in_flight()), (0, 1));
+    permit.settle(Outcome::Failed, 0);
+    let stats = gate.view().stats;
+    assert_eq!((stats.arrived, stats.refused, stats.failed), (2, 1, 1));
+}
+
+#[test]
+fn an_arrival_that_displaces_wakes_nobody_under_the_lock() {
+    let tiers = rules()
+        .queue(1)
+        .tier("low", |tier| tier)
+        .tier("high", |tier| tier.priority(6));
+    let generation = Generation::unobserved(Arc::new(tiers.upstream("search", &[0]).build()));
+    let gate = gate_of(&generation);
+    let looks = Arc::new(Looks(Arc::clone(&gate), AtomicU32::new(0)));
+    let high = uploading(&gate, 1, 1);
+    let mut low = queued(&gate, 2);
+    assert!(!poll(&mut low, &looks));
+    let arrived = high.arrived();
+    assert!(matches!(arrived, Ok(Entered::Queued(_))), "{arrived:?}");
+    assert_eq!(looks.1.load(Ordering::Relaxed), 1);
+    assert!(poll(&mut low, &looks), "it is displaced");
+    assert_eq!(gate.view().stats.displaced, 1);
+}
+
+/// By tier, by caller and by state, until the body is complete.
+#[test]
+fn uploads_are_shown_as_such() {
+    let gate = gate_of(&with_servers(&[1]));
+    let jobs = |gate: &Gate| {
+        let balance = gate.account_of(&Caller::Network(NetworkId(1)), std::iter::empty());
+        let levels = gate.levels();
+        let of_tier = (levels.in_flight[TierId(0)], levels.uploading[TierId(0)]);
+        (of_tier, (balance.jobs, balance.uploading, balance.waiting))
+    };
+    let upload = uploading(&gate, 1, 0);
+    assert_eq!(jobs(&gate), ((1, 1), (1, 1, 0)));
+    assert_eq!(gate.view().jobs[0].state, State::Uploading);
+    assert_eq!(gate.snapshot().places.map(|places| places.len()), Some(0));
+    gate.pause();
+    let queued = upload.arrived();
+    assert_eq!(jobs(&gate), ((1, 0), (1, 0, 1)));
+    assert_eq!(gate.snapshot().places.map(|places| places.len()), Some(1));
+    drop(queued);
+    assert_eq!(jobs(&gate), ((0, 0), (0, 0, 0)));
 }

@@ -13,7 +13,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tiergate::clock::{Clock, ClockControl};
-use tiergate::gate::{Backfill, Committing, Entered, Gate, Generation, Permit, QueuedJob, Relocated, Tick};
+use tiergate::gate::{
+    Backfill, Committing, Entered, Gate, Generation, Permit, QueuedJob, Relocated, Tick, UploadingJob,
+};
 use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
@@ -184,6 +186,14 @@ impl Fixture {
         }
     }
 
+    fn uploads(&self) -> UploadingJob {
+        let ask = ask(account(1), LOW, 1).uploading();
+        match self.gate.enter(&self.gate.generation(), &ask) {
+            Ok(Ok(Entered::Uploading(uploading))) => uploading,
+            other => panic!("its body arrives later: {other:?}"),
+        }
+    }
+
     fn commit(&mut self, which: usize) {
         let (pass, debit) = self.running.swap_remove(which);
         self.committing.push((pass.succeed(200), debit));
@@ -342,6 +352,7 @@ fn jobs_in_flight_are_recorded_with_the_corrected_date() {
     fixture.clock_control.step_forward(YEAR);
     fixture.tick();
     fixture.enter(account(1), 1);
+    let [broken_off, slow] = [fixture.uploads(), fixture.uploads()];
     let [low, next] = [fixture.waits(LOW), fixture.waits(LOW)];
     fixture.clock_control.step_back(YEAR);
     assert!(fixture.tick());
@@ -355,8 +366,15 @@ fn jobs_in_flight_are_recorded_with_the_corrected_date() {
         assert!(at < ahead);
     };
 
+    drop(broken_off);
+    corrected(&fixture, End::UploadEnded);
     drop(low);
     corrected(&fixture, End::HungUp);
+    let Ok(Entered::Queued(slow)) = slow.arrived() else {
+        panic!("a place is free")
+    };
+    assert!(slow.expire().is_err());
+    corrected(&fixture, End::WaitedOut);
     let (mut pass, _) = fixture.running.pop().expect("one runs");
     pass.give_back_slot();
     let committing = pass.succeed(200);

@@ -1,7 +1,8 @@
 //! The gate's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
 //!
 //! Each model of the gate has one slot that is used and little else, and ends with the same questions: has every job been notified, is the
-//! slot free again, and is nothing left over? Those of the request limits are in `limits`.
+//! slot free again, and is nothing left over? Those of the request limits are in `limits`, those of jobs
+//! whose bodies still arrive in `uploads`.
 
 #![cfg(tiergate_loom)]
 
@@ -11,6 +12,8 @@ mod limits;
 mod request;
 #[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
+#[path = "loom/uploads.rs"]
+mod uploads;
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,7 +31,7 @@ use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Fence, Ledger, LedgerEntry, Record, Settlement, Ticket};
 
-use request::{RequestExt, request};
+use request::request;
 use rules::RulesBuilder;
 
 const LOW: TierId = TierId(0);
@@ -72,6 +75,16 @@ fn queued(gate: &Arc<Gate>, caller: u8, tier: TierId) -> QueuedJob {
         Ok(Entered::Queued(waiting)) => waiting,
         other => panic!("the slot is taken and a queue place is free: {other:?}"),
     }
+}
+
+/// Runs a job to its end whose body is complete, and that nobody displaces.
+fn serve(entered: Entered) {
+    let permit = match entered {
+        Entered::Running(permit) => permit,
+        Entered::Queued(waiting) => block_on(waiting).expect("nobody displaces"),
+        Entered::Uploading(_) => panic!("its body is complete"),
+    };
+    permit.settle(Outcome::Failed, 0);
 }
 
 fn nothing_is_left(gate: &Arc<Gate>) {
@@ -132,7 +145,7 @@ fn a_displacement_races_with_a_grant() {
                 Ok(Entered::Queued(waiting)) => block_on(waiting)
                     .expect("no higher priority is queued")
                     .settle(Outcome::Failed, 0),
-                Err(refusal) => panic!("a higher priority is never refused because the queue is full: {refusal:?}"),
+                other => panic!("a higher priority is never refused because the queue is full: {other:?}"),
             })
         };
         let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
@@ -154,10 +167,7 @@ fn the_last_release_races_with_an_arrival() {
         let permit = running(&gate, 1);
         let arrival = {
             let gate = Arc::clone(&gate);
-            thread::spawn(move || match enter(&gate, 2, LOW).expect("there is a queue place") {
-                Entered::Running(permit) => permit.settle(Outcome::Failed, 0),
-                Entered::Queued(waiting) => block_on(waiting).expect("nobody displaces").settle(Outcome::Failed, 0),
-            })
+            thread::spawn(move || serve(enter(&gate, 2, LOW).expect("there is a queue place")))
         };
         permit.settle(Outcome::Failed, 0);
         arrival.join().expect("no panic");
@@ -247,27 +257,6 @@ fn a_resume_races_with_a_release() {
         end.join().expect("no panic");
         assert!(resume.join().expect("no panic"));
         granted.settle(Outcome::Failed, 0);
-        nothing_is_left(&gate);
-    });
-}
-
-/// A body that is ready asks for a slot as that slot is given back.
-#[test]
-fn asking_for_a_slot_races_with_its_release() {
-    loom::model(|| {
-        let gate = gate(1);
-        let permit = running(&gate, 1);
-        let ask = request(Caller::Network(NetworkId(2)), LOW).uploading();
-        let uploading = gate.enter(&gate.generation(), &ask);
-        let Ok(Ok(Entered::Queued(uploading))) = uploading else {
-            panic!("it has not asked yet")
-        };
-        let end = thread::spawn(move || permit.settle(Outcome::Failed, 0));
-        uploading.ask_slot();
-        block_on(uploading)
-            .expect("nobody displaces")
-            .settle(Outcome::Failed, 0);
-        end.join().expect("no panic");
         nothing_is_left(&gate);
     });
 }

@@ -31,7 +31,7 @@ CREATE TABLE job (
     upstream   TEXT    NOT NULL,
     priority   INTEGER NOT NULL, -- 0 to 6
     outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down,
-                                 -- cancelled_by_operator, withdrawn
+                                 -- cancelled_by_operator, upload_ended, withdrawn
     status     INTEGER NOT NULL, -- of the upstream's answer; 0 without one
     cost       INTEGER NOT NULL, -- units of quota that a success takes
     units      INTEGER NOT NULL, -- units that it took

@@ -10,16 +10,17 @@ mod rules;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, GateView, Generation, Permit, QueuedJob, Relocated};
+use tiergate::gate::{Entered, Gate, GateView, Generation, Permit, QueuedJob, Relocated, UploadingJob};
 use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{Priority, Rules, TierId, UpstreamId, Within};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Outcome, Policy, State};
+use tiergate::policy::{Outcome, Policy, RequestBody, State};
 use tiergate::store::memory::MemoryLedger;
 
 use request::{AdmissionRequest, RequestExt, request};
@@ -80,15 +81,19 @@ fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
 
 /// What happened, folded into one number, to compare histories.
 #[derive(Default)]
-struct History(Mutex<DefaultHasher>);
+struct History {
+    events: Mutex<DefaultHasher>,
+    /// Refusals when a body was complete.
+    late: AtomicU64,
+}
 
 impl History {
     fn note(&self, event: impl Hash) {
-        event.hash(&mut *self.0.lock().expect("nobody panics under it"));
+        event.hash(&mut *self.events.lock().expect("nobody panics under it"));
     }
 
     fn sum(&self) -> u64 {
-        self.0.lock().expect("nobody panics under it").finish()
+        self.events.lock().expect("nobody panics under it").finish()
     }
 }
 
@@ -99,6 +104,8 @@ fn check_gate(gate: &Gate) {
     let capacity = view.rules.queue.length;
     assert!(waiting <= capacity, "{waiting} are queued in {capacity} places");
     assert!(running <= SLOTS, "{running} run on {SLOTS} slots");
+    let queued = view.jobs.iter().filter(|job| job.state == State::Waiting);
+    assert_eq!(queued.count(), waiting as usize, "only queued jobs have places");
     let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
     let asking = view.jobs.iter().filter(|job| asks(job.state)).count();
     assert!(
@@ -155,14 +162,20 @@ impl Search {
         } else {
             Caller::Account(AccountId(u32::try_from(tier * 100 + who).expect("small")))
         };
-        let upload = if dice.one_in(8) {
-            dice.exponential(2.0)
+        // Some clients send slowly.
+        let upload = match dice.below(64) {
+            0 => dice.exponential(60.0),
+            1..8 => dice.exponential(2.0),
+            _ => Duration::ZERO,
+        };
+        let body = if upload.is_zero() {
+            RequestBody::Complete
         } else {
-            Duration::ZERO
+            RequestBody::Arriving
         };
         Self {
             ask: request(caller, tier_id)
-                .ready(upload.is_zero())
+                .body(body)
                 .max_wait(dice.one_in(10).then(|| Span::from_secs(1 + dice.below(20))))
                 .prefer_wait(dice.one_in(10).then(|| Span::from_secs(dice.below(20)))),
             priority: rules.tier(tier_id).priority,
@@ -182,13 +195,25 @@ impl Search {
         let entered = gate.enter(&gate.generation(), &self.ask);
         let entered = entered.expect("nobody reloads");
         check_gate(&gate);
+        let entered = match entered {
+            Ok(Entered::Uploading(uploading)) => {
+                history.note("uploads");
+                let arrived = self.upload(uploading, &gate).await;
+                let refused = u64::from(matches!(arrived, Some(Err(_))));
+                history.late.fetch_add(refused, Ordering::Relaxed);
+                arrived
+            }
+            entered => Some(entered),
+        };
         let verdict = match entered {
-            Err(refusal) => {
+            None => None,
+            Some(Err(refusal)) => {
                 check_refusal(&gate, &refusal, self.priority);
                 Some(Err(refusal))
             }
-            Ok(Entered::Running(permit)) => Some(Ok(permit)),
-            Ok(Entered::Queued(waiting)) => self.wait(waiting, &gate).await,
+            Some(Ok(Entered::Running(permit))) => Some(Ok(permit)),
+            Some(Ok(Entered::Queued(waiting))) => self.wait(waiting, &gate).await,
+            Some(Ok(Entered::Uploading(_))) => unreachable!("its body has arrived"),
         };
         history.note((number, gate.clock().now().as_nanos()));
         match verdict {
@@ -202,24 +227,33 @@ impl Search {
         check_gate(&gate);
     }
 
+    /// Ends when the client's patience does.
+    fn patience(&self, gate: &Gate) -> tokio::time::Sleep {
+        let patience = self.patience.unwrap_or(Duration::from_secs(86_400));
+        gate.clock().sleep(patience.into())
+    }
+
+    /// `None`: the client hangs up.
+    async fn upload(&self, mut uploading: UploadingJob, gate: &Gate) -> Option<Result<Entered, Refusal>> {
+        tokio::select! {
+            biased;
+            refusal = &mut uploading => return Some(Err(refusal)),
+            () = self.patience(gate) => return None,
+            () = gate.clock().sleep(self.upload.into()) => {}
+        }
+        let arrived = uploading.arrived();
+        check_gate(gate);
+        Some(arrived)
+    }
+
+    /// `None`: the client hangs up.
     async fn wait(&self, mut waiting: QueuedJob, gate: &Gate) -> Option<Result<Permit, Refusal>> {
-        let clock = *gate.clock();
-        let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
-        let mut upload = std::pin::pin!(clock.sleep(self.upload.into()));
-        let mut patience = std::pin::pin!(clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()));
-        let mut asked = self.ask.ready;
-        loop {
-            tokio::select! {
-                biased;
-                verdict = &mut waiting => return Some(verdict),
-                () = &mut patience => return None,
-                () = &mut longest => return Some(waiting.expire()),
-                () = &mut upload, if !asked => {
-                    asked = true;
-                    waiting.ask_slot();
-                    check_gate(gate);
-                }
-            }
+        let longest = gate.clock().sleep_until(waiting.until());
+        tokio::select! {
+            biased;
+            verdict = &mut waiting => Some(verdict),
+            () = self.patience(gate) => None,
+            () = longest => Some(waiting.expire()),
         }
     }
 
@@ -246,7 +280,7 @@ impl Search {
                 tokio::select! {
                     biased;
                     permit = &mut moving => Some(permit),
-                    () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => None,
+                    () = self.patience(gate) => None,
                     () = clock.sleep(MOVING_MAX) => {
                         moving.settle(Outcome::Failed);
                         None
@@ -268,7 +302,7 @@ impl Search {
         tokio::select! {
             biased;
             () = clock.sleep(self.work.into()) => {}
-            () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => return drop(permit),
+            () = self.patience(gate) => return drop(permit),
         }
         // Half of them end in two steps, as when a client reads slowly.
         if self.work.subsec_nanos().is_multiple_of(2) {
@@ -295,6 +329,7 @@ fn check_end(view: &GateView, number: u64) {
     );
     for happened in [
         view.stats.refused,
+        view.stats.upload_ended,
         view.stats.displaced,
         view.stats.waited_out,
         view.stats.hung_up,
@@ -349,8 +384,10 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
     let view = gate.view();
     assert_eq!(gate.in_flight(), 0, "left over: {:?}", view.jobs);
     check_end(&view, number);
+    let late = history.late.load(Ordering::Relaxed);
+    assert!(late > 0, "no upload was refused when it was complete");
     println!(
-        "seed {seed}: {number} searches in {HOURS} simulated hours: {:?}",
+        "seed {seed}: {number} searches in {HOURS} simulated hours, {late} refused when their bodies were complete: {:?}",
         view.stats
     );
     history.sum()

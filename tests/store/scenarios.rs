@@ -130,7 +130,7 @@ impl Instance {
         let entered = self.gate().enter(&self.gate().generation(), ask);
         match entered.expect("nobody reloads")? {
             Entered::Running(pass) => Ok(pass),
-            Entered::Queued(_) => panic!("there are slots for all"),
+            other => panic!("there are slots for all: {other:?}"),
         }
     }
 
