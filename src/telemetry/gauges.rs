@@ -326,7 +326,7 @@ impl ServerGauges {
 }
 
 /// The gauges of this module with their help texts.
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 20] = [
     ("tiergate_build_info", "Always 1; the running version is in the labels."),
     (
         "tiergate_tier_info",

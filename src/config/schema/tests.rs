@@ -186,6 +186,7 @@ fn the_fields_are_those_that_are_read() {
     read::<crate::config::Config>(&mut readers);
     read::<crate::config::AdminSection>(&mut readers);
     read::<crate::config::ConnectionsSection>(&mut readers);
+    read::<crate::config::BodiesSection>(&mut readers);
     read::<crate::config::ReadyzSection>(&mut readers);
     read::<crate::config::HistorySection>(&mut readers);
     read::<tiers::QueueSection>(&mut readers);
@@ -205,7 +206,7 @@ fn the_fields_are_those_that_are_read() {
     read::<crate::config::RouteSection>(&mut readers);
     read::<crate::config::AccountSection>(&mut readers);
     read::<crate::config::AccessLogSection>(&mut readers);
-    assert_eq!(readers.len(), 22);
+    assert_eq!(readers.len(), 23);
     let schema = schema();
     let described = |name: &str| match name {
         "Config" => schema["properties"].clone(),
