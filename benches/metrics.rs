@@ -97,6 +97,7 @@ fn levels_of(gate: &GateLevels) -> Levels {
         waiting: gate.waiting,
         oldest: gate.oldest,
         in_flight: gate.in_flight.iter().copied().collect(),
+        uploading: gate.uploading.iter().copied().collect(),
         upstreams: gate.upstreams.iter().map(upstream).collect(),
         accounts: vec![0; gate.rules.tiers.len() + 1],
         over_quota_share: vec![[0; 2]; gate.rules.tiers.len()],
