@@ -14,7 +14,7 @@ use tiergate_policy::{Outcome, RequestBody};
 
 use super::rules::{self, TierBuilder, calendar};
 use super::seeded::{runner, say};
-use super::side_by_side::{Arrivals, OPENED, Pick, Reading, SideBySide, Step, Waits};
+use super::side_by_side::{Arrivals, OPENED, Pick, Reading, SideBySide, Step};
 
 const HISTORIES: u32 = 600;
 const STEPS_MIN: u64 = 100_000;
@@ -138,7 +138,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn waits() -> impl Strategy<Value = Waits> {
+/// The longest waits that come with a request, in seconds: the route's and the client's.
+fn waits() -> impl Strategy<Value = (Option<u8>, Option<u8>)> {
     (
         option::weighted(0.2, 1..=60_u8),
         option::weighted(0.3, prop_oneof![Just(0_u8), Just(1), 2..=60_u8]),

@@ -20,7 +20,7 @@ use call::{Call, Decision, decide};
 use callers::{CALLERS, callers, nth_caller, unknown_job};
 use invariants::Before;
 use step::LATEST;
-pub use step::{Pick, Reading, Step, Waits};
+pub use step::{Pick, Reading, Step};
 
 /// A day in May of 2026, on which most histories begin.
 pub const OPENED: UnixTime = UnixTime::from_secs(1_780_000_000);
