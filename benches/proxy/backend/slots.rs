@@ -49,10 +49,9 @@ impl SlotLog {
         self.idle_since.push_back(now);
     }
 
-    /// Forgets all but the jobs that are running.
+    /// Forgets all but the jobs that are running, and how many were at most.
     pub fn reset(&mut self, now: Instant) {
         self.pass(now);
-        self.most = self.running;
         self.begun = now;
         self.busy = Duration::ZERO;
         self.idle.clear();
