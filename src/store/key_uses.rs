@@ -1,12 +1,11 @@
 //! How keys begin and when they were last used, in the database: written each minute, read for operators.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::database::{Database, ReadError, WriteError};
-use super::key_sightings::{KeySightings, Sighted};
+use super::database::{Database, ReadError, Shared, WriteError};
+use super::key_sightings::Sighted;
 use super::keys::{Beginning, KeyHash};
 use super::rows::{millis, unix_time};
 use crate::policy::time::UnixTime;
@@ -29,8 +28,8 @@ impl Database {
     /// # Errors
     /// The database can't be read.
     pub fn key_uses(&self, keys: &[KeyHash]) -> Result<Vec<KeyUse>, ReadError> {
-        let mut uses = self.read(|connection| keys.iter().map(|key| read(connection, key)).collect())?;
-        for (key, used) in keys.iter().zip::<&mut Vec<KeyUse>>(&mut uses) {
+        let mut uses: Vec<KeyUse> = self.read(|connection| keys.iter().map(|key| read(connection, key)).collect())?;
+        for (key, used) in keys.iter().zip(&mut uses) {
             if let Some(sighted) = self.key_sightings().of(key) {
                 used.begins = used.begins.or(Some(sighted.begins));
                 used.last_used = used.last_used.max(Some(sighted.last_used));
@@ -44,20 +43,16 @@ impl Database {
     /// # Errors
     /// The database can't be written. The next run makes up for it.
     pub fn write_key_uses(&self) -> Result<(), WriteError> {
-        write_all(self.key_sightings(), |uses| {
-            self.shared().write(move |transaction| write(transaction, &uses))
-        })
+        write_all(self.shared())
     }
 }
 
-/// Writes all uses by `write`, a bounded number at once.
-pub(super) fn write_all(
-    sightings: &KeySightings,
-    write: impl Fn(Arc<[Sighted]>) -> Result<(), WriteError>,
-) -> Result<(), WriteError> {
-    for uses in sightings.unwritten().chunks(WRITTEN_AT_ONCE) {
-        write(uses.into())?;
-        sightings.written(uses);
+/// Writes all uses that are not written yet, a bounded number at once.
+pub(super) fn write_all(shared: &Shared) -> Result<(), WriteError> {
+    for uses in shared.key_sightings.unwritten().chunks(WRITTEN_AT_ONCE) {
+        let writing = uses.to_vec();
+        shared.write(move |transaction| write(transaction, &writing))?;
+        shared.key_sightings.written(uses);
     }
     Ok(())
 }

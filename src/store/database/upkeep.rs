@@ -115,11 +115,7 @@ impl UpkeepThread {
             if minute_of(wall) != self.rolled_up {
                 self.rolled_up = minute_of(wall);
                 self.told("can't roll up jobs", rollup::roll_up_all);
-                self.told("can't write the last uses of keys", |shared| {
-                    key_uses::write_all(&shared.key_sightings, |uses| {
-                        shared.write(move |transaction| key_uses::write(transaction, &uses))
-                    })
-                });
+                self.told("can't write the last uses of keys", key_uses::write_all);
             }
             if self.agreement.is_long(now) {
                 self.make_lasting();
