@@ -49,8 +49,7 @@ test('an account is added, and gets a key', async () => {
   await page.fill('#new-note', HOSTILE);
   await page.fill('#by', 'carol');
   await page.click('#ask-yes');
-  await page.waitForSelector('.toast >> text=kitsune is added');
-  await page.waitForSelector('#key-label');
+  await page.waitForSelector('#ask-p >> text=kitsune is added');
   assert.equal(await page.inputValue('#by'), 'carol', 'it is not asked for again');
   await page.fill('#key-label', 'server');
   await page.click('#ask-yes');

@@ -126,8 +126,7 @@ const ACTIONS = {
       for (const field of ['email', 'note']) if (text(`#new-${field}`)) body[field] = text(`#new-${field}`);
       return api('/accounts', { method: 'POST', body, name });
     },
-    said: told => `${told.name} is added`,
-    then: told => ({ ...ACTIONS.addkey(told.name), no: 'Later' }),
+    then: told => ({ ...ACTIONS.addkey(told.name), text: `${told.name} is added. Its key is shown once, in the next step.`, no: 'Later' }),
   }),
   unblock: account => ({
     title: `Unblock ${account}?`,
@@ -297,7 +296,6 @@ $('#askform').addEventListener('submit', async e => {
     const told = await action.run(name);
     if (doing !== action || !$('#ask').open) return;
     const next = action.then?.(told);
-    if (action.said) toast(action.said(told));
     if (next) openDialog(next);
     else {
       $('#ask').close();
