@@ -21,14 +21,11 @@ use super::way::Core;
 use crate::clock::Clock;
 use crate::gate::ResizableSemaphore;
 use crate::policy::refusal::Refusal;
-use crate::policy::time::{Span, Timestamp};
+use crate::policy::time::Span;
 use crate::telemetry::connections::{ListenerMeters, OpenConnection, RefusedConnection};
 
 /// The pause after a failed accept: most likely there are no file descriptors left.
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
-
-/// How often the log reports failed accepts.
-const LOG_EVERY: Span = Span::from_secs(10);
 
 /// How often idle upstream connections are checked for expiry.
 const SWEEP_EVERY: Span = Span::from_secs(1);
@@ -80,15 +77,12 @@ async fn accept(
     let gate = Arc::clone(core.site.load().gate());
     let meters = Arc::clone(&core.site.load().bounds().meters);
     let clock = gate.clock();
-    let mut logged: Option<Timestamp> = None;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                meters.refused(RefusedConnection::AcceptFailed);
-                if logged.is_none_or(|at| clock.now().since(at) >= LOG_EVERY) {
-                    logged = Some(clock.now());
-                    warn!(%error, "accepting a connection failed");
+                if meters.accept_failed(clock.now()) {
+                    warn!(%error, "accepting connections fails; they wait in the system's backlog");
                 }
                 clock.sleep(ACCEPT_PAUSE).await;
                 continue;
