@@ -17,6 +17,7 @@ use crate::gate::{Entered, Permit, QueuedJob};
 use crate::policy::AdmissionRequest;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
+use crate::upstream::UpstreamServer;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
 use crate::upstream::upload::Upload;
 
@@ -33,15 +34,15 @@ impl Turn<'_> {
         let permit = permit.ok_or(Refusal::TooManyInFlight { limit })?;
         let (mut head, upload) = visit.take(route.max_body);
         observation.uploads(upload.progress());
-        observation.dispatched(self.upstream_name(route), None, &mut head.headers, None);
+        observation.dispatched(self.upstream_name(route), &mut head.headers, None);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
             permit,
         };
-        let answered = exchange(self.connections, errand, head, upload)
-            .await
-            .map_err(stop_of)?;
-        observation.served(Arc::clone(&answered.server), answered.took);
+        let tries = |server: &Arc<UpstreamServer>| observation.tries(server);
+        let answered = exchange(self.connections, errand, head, upload, tries).await;
+        let answered = answered.map_err(stop_of)?;
+        observation.served(answered.took);
         Ok(response(answered))
     }
 
@@ -87,16 +88,13 @@ impl Turn<'_> {
             }
         };
         let (waited, since) = (permit.waited(), permit.since());
-        found.observation.waited(waited, since);
-        let server = route.upstream.server(permit.server());
-        let upstream = self.upstream_name(route);
-        found
-            .observation
-            .dispatched(upstream, server, &mut head.headers, Some(since));
+        let observation = &mut found.observation;
+        observation.waited(waited, since);
+        observation.dispatched(self.upstream_name(route), &mut head.headers, Some(since));
         let answered = self
-            .run_on_upstream(permit, route, head, upload, visit.connection)
+            .run_on_upstream(permit, route, head, upload, visit.connection, observation)
             .await?;
-        found.observation.served(Arc::clone(&answered.server), answered.took);
+        observation.served(answered.took);
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
         found.own = answered.body.is_under_way().then_some(HeldJob {
@@ -195,6 +193,7 @@ impl Turn<'_> {
         head: Parts,
         upload: Upload,
         connection: &Connection,
+        observation: &mut Observation,
     ) -> Result<Answered, Stop> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
@@ -203,9 +202,10 @@ impl Turn<'_> {
             on_hangup: route.on_hangup,
             success: Arc::clone(&route.success),
         };
+        let tries = |server: &Arc<UpstreamServer>| observation.tries(server);
         tokio::select! {
             biased;
-            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop_of),
+            answered = exchange(self.connections, errand, head, upload, tries) => answered.map_err(stop_of),
             () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }

@@ -277,6 +277,7 @@ impl Policy {
         Displaced {
             job,
             tier: lost.tier,
+            priority: lost.priority,
             admitted: lost.admitted,
             refusal: Refusal::Displaced {
                 by: tier.priority,
@@ -398,6 +399,7 @@ impl Policy {
             Displaced {
                 job,
                 tier: lost.tier,
+                priority: lost.priority,
                 admitted: lost.admitted,
                 refusal: self.shutting_down(lost.pool, lost.priority),
             }
