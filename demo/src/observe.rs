@@ -84,6 +84,10 @@ fn write_config(folder: &Path, metrics: SocketAddr) -> io::Result<PathBuf> {
 /// Where Prometheus listens unless an address is given: its usual port is that of tiergate's admin listener.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:9095";
 
+/// The queue by priority, with its free places on top: together they are its capacity.
+const QUEUE: &str = "sum by (priority) (avg_over_time(tiergate_queue_depth[15s])) or label_replace(\
+    sum(tiergate_queue_capacity) - sum(avg_over_time(tiergate_queue_depth[15s])), \"priority\", \"free\", \"\", \"\")";
+
 /// The page with the queue's graph.
 pub fn graph(address: SocketAddr) -> String {
     let address = if address.ip().is_unspecified() {
@@ -91,8 +95,6 @@ pub fn graph(address: SocketAddr) -> String {
     } else {
         address
     };
-    format!(
-        "http://{address}/graph?g0.expr=sum%20by%20(priority)%20(tiergate_queue_depth)&g0.tab=0&g0.stacked=1&g0.range_input=5m&\
-         g1.expr=tiergate_queue_capacity&g1.tab=0&g1.range_input=5m"
-    )
+    let query = QUEUE.replace(' ', "%20").replace('"', "%22");
+    format!("http://{address}/graph?g0.expr={query}&g0.tab=0&g0.stacked=1&g0.range_input=5m")
 }

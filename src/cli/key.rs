@@ -43,7 +43,7 @@ enum KeyCommand {
         #[arg(long, value_name = "WHEN")]
         expires: Option<String>,
     },
-    /// List an account's keys: ids and labels, not the keys themselves
+    /// List an account's keys: ids, first characters, labels and last uses, not the keys themselves
     #[command(after_help = "Example: tiergate key list acme")]
     List {
         /// Name of the account
@@ -138,8 +138,10 @@ fn list(client: &AdminClient, name: &str, json: bool, out: &mut impl Write) -> R
         let cell = |field| table::cell(&key[field]);
         [
             cell("id"),
+            cell("begins"),
             cell("label"),
             cell("created"),
+            cell("last_used"),
             cell("expires"),
             state.to_owned(),
         ]
@@ -147,7 +149,7 @@ fn list(client: &AdminClient, name: &str, json: bool, out: &mut impl Write) -> R
     let rows: Vec<_> = answer["keys"].as_array().into_iter().flatten().map(row).collect();
     Ok(table::write(
         out,
-        ["ID", "LABEL", "CREATED", "EXPIRES", "STATE"],
+        ["ID", "BEGINS", "LABEL", "CREATED", "LAST USED", "EXPIRES", "STATE"],
         &rows,
     )?)
 }

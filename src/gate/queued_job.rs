@@ -10,8 +10,8 @@ use super::state::WaitResult;
 use super::{Gate, JobTerms, Permit, wake};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
-use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{End, JobId, UnenforcedQuotas};
+use crate::policy::time::{Span, Timestamp};
+use crate::policy::{Displaced, End, JobId, UnenforcedQuotas};
 use crate::store::LedgerEntry;
 
 /// A queued job. Resolves to a slot or a refusal; dropping it earlier means that the client has hung up.
@@ -22,6 +22,7 @@ pub struct QueuedJob {
     /// `None` once the result is taken.
     job: Option<JobId>,
     terms: JobTerms,
+    /// As of the last decision about it: a reload changes it while the job is queued.
     priority: Priority,
     since: Timestamp,
     until: Timestamp,
@@ -67,7 +68,9 @@ impl QueuedJob {
         let job = self.job.take().expect("not called after it has resolved");
         let verdict = {
             let mut state = self.gate.state.lock();
-            self.terms.admitted = state.date(job).unwrap_or(self.terms.admitted);
+            if let Some((admitted, priority)) = state.date_and_priority(job) {
+                (self.terms.admitted, self.priority) = (admitted, priority);
+            }
             let expired = state.policy.expire(job, self.gate.now());
             let unheard = state.forget(job);
             match expired {
@@ -91,16 +94,16 @@ impl QueuedJob {
                 self.terms.generation.meters.estimated(self.estimate, grant.waited);
                 Ok(self.gate.permit(grant, self.terms.clone()))
             }
-            WaitResult::Refused(refusal, admitted) => {
-                self.turned_away(&refusal, admitted);
-                Err(refusal)
+            WaitResult::Refused(out) => {
+                self.turned_away(&out);
+                Err(out.refusal)
             }
         }
     }
 
-    fn turned_away(&mut self, refusal: &Refusal, admitted: UnixTime) {
-        self.terms.admitted = admitted;
-        self.note(match refusal.reason() {
+    fn turned_away(&mut self, out: &Displaced) {
+        (self.terms.admitted, self.priority) = (out.admitted, out.priority);
+        self.note(match out.refusal.reason() {
             Reason::ShuttingDown => End::ShutDown,
             Reason::CancelledByOperator => End::CancelledByOperator,
             _ => End::Displaced,
@@ -136,21 +139,23 @@ impl Drop for QueuedJob {
         let Some(job) = self.job.take() else { return };
         let (refused, waker) = {
             let mut state = self.gate.state.lock();
-            self.terms.admitted = state.date(job).unwrap_or(self.terms.admitted);
+            if let Some((admitted, priority)) = state.date_and_priority(job) {
+                (self.terms.admitted, self.priority) = (admitted, priority);
+            }
             state.policy.hang_up(job);
             match state.forget(job) {
                 Some(WaitResult::Granted(_)) => {
                     let next = state.policy.decline(job, self.gate.now());
                     (None, state.tell_granted(next))
                 }
-                Some(WaitResult::Refused(refusal, admitted)) => (Some((refusal, admitted)), None),
+                Some(WaitResult::Refused(out)) => (Some(out), None),
                 None => (None, None),
             }
         };
         wake(waker);
         match refused {
             None => self.note(End::HungUp),
-            Some((refusal, admitted)) => self.turned_away(&refusal, admitted),
+            Some(out) => self.turned_away(&out),
         }
     }
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Generation;
-use crate::policy::refusal::Refusal;
-use crate::policy::rules::{Rules, ServerId, UpstreamId};
+use crate::policy::rules::{Priority, Rules, ServerId, UpstreamId};
 use crate::policy::time::UnixTime;
 use crate::policy::{Admission, Displaced, Grant, JobId, Policy};
 use crate::store::ServerName;
@@ -36,8 +35,7 @@ struct Waiter {
 #[derive(Debug)]
 pub(super) enum WaitResult {
     Granted(Grant),
-    /// With the date of the job.
-    Refused(Refusal, UnixTime),
+    Refused(Displaced),
 }
 
 impl GateState {
@@ -78,8 +76,7 @@ impl GateState {
             } => {
                 self.expect(*job);
                 let out = displaced.take()?;
-                let of = self.generation.rules.tier(out.tier).priority;
-                self.generation.meters.displaced(*priority, of);
+                self.generation.meters.displaced(*priority, out.priority);
                 self.tell_displaced(out)
             }
         }
@@ -103,7 +100,7 @@ impl GateState {
 
     #[must_use]
     pub(super) fn tell_displaced(&mut self, out: Displaced) -> Option<Waker> {
-        self.tell(out.job, WaitResult::Refused(out.refusal, out.admitted))
+        self.tell(out.job, WaitResult::Refused(out))
     }
 
     #[must_use]
@@ -127,6 +124,12 @@ impl GateState {
     /// The date of an admitted job that has not ended. Changes when the clock is followed back.
     pub(super) fn date(&self, job: JobId) -> Option<UnixTime> {
         Some(self.policy.job(job)?.admitted)
+    }
+
+    /// The date and the priority of an admitted job that has not ended. A reload changes the priority while the job is queued.
+    pub(super) fn date_and_priority(&self, job: JobId) -> Option<(UnixTime, Priority)> {
+        let job = self.policy.job(job)?;
+        Some((job.admitted, job.priority))
     }
 
     /// Whether the job has a waiter.

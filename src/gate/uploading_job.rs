@@ -81,16 +81,16 @@ impl UploadingJob {
     }
 
     fn hear(&mut self, result: WaitResult) -> Refusal {
-        let WaitResult::Refused(refusal, admitted) = result else {
+        let WaitResult::Refused(out) = result else {
             unreachable!("an uploading job waits for no slot")
         };
-        self.note(admitted);
-        refusal
+        self.note(out.admitted, out.priority);
+        out.refusal
     }
 
     /// Counts and records that the upload ended unfinished.
-    fn note(&mut self, admitted: UnixTime) {
-        self.terms.admitted = admitted;
+    fn note(&mut self, admitted: UnixTime, priority: Priority) {
+        (self.terms.admitted, self.priority) = (admitted, priority);
         let end = End::UploadEnded;
         let meters = &self.terms.generation.meters;
         meters.job(self.terms.tier, end, self.terms.cost);
@@ -115,15 +115,15 @@ impl Future for UploadingJob {
 impl Drop for UploadingJob {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
-        let admitted = {
+        let (admitted, priority) = {
             let mut state = self.gate.state.lock();
-            let date = state.date(job).unwrap_or(self.terms.admitted);
+            let known = state.date_and_priority(job);
             state.policy.end_upload(job);
             match state.forget(job) {
-                Some(WaitResult::Refused(_, admitted)) => admitted,
-                _ => date,
+                Some(WaitResult::Refused(out)) => (out.admitted, out.priority),
+                _ => known.unwrap_or((self.terms.admitted, self.priority)),
             }
         };
-        self.note(admitted);
+        self.note(admitted, priority);
     }
 }

@@ -19,6 +19,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
 use crate::policy::{self, AdmissionRequest};
 use crate::upload::ReceivedBody;
+use crate::upstream::UpstreamServer;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
 use crate::upstream::request_body::RequestBody;
 
@@ -35,13 +36,15 @@ impl Turn<'_> {
         let permit = permit.ok_or(Refusal::TooManyInFlight { limit })?;
         let (mut head, body) = visit.take_streamed(route.max_body);
         observation.uploads(body.progress());
-        observation.dispatched(self.upstream_name(route), None, &mut head.headers, None);
+        observation.dispatched(self.upstream_name(route), &mut head.headers, None);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
             permit,
         };
-        let answered = exchange(self.connections, errand, head, body).await.map_err(stop_of)?;
-        observation.served(Arc::clone(&answered.server), answered.took);
+        let tries = |server: &Arc<UpstreamServer>| observation.tries(server);
+        let answered = exchange(self.connections, errand, head, body, tries).await;
+        let answered = answered.map_err(stop_of)?;
+        observation.served(answered.took);
         Ok(response(answered))
     }
 
@@ -73,16 +76,13 @@ impl Turn<'_> {
         };
         let permit = self.granted(entered, visit.connection, &mut found.observation).await?;
         let (waited, since) = (permit.waited(), permit.since());
-        found.observation.waited(waited, since);
-        let server = route.upstream.server(permit.server());
-        let upstream = self.upstream_name(route);
-        found
-            .observation
-            .dispatched(upstream, server, &mut head.headers, Some(since));
+        let observation = &mut found.observation;
+        observation.waited(waited, since);
+        observation.dispatched(self.upstream_name(route), &mut head.headers, Some(since));
         let answered = self
-            .run_on_upstream(permit, route, head, &body, visit.connection)
+            .run_on_upstream(permit, route, head, &body, visit.connection, observation)
             .await?;
-        found.observation.served(Arc::clone(&answered.server), answered.took);
+        observation.served(answered.took);
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
         found.own = answered.body.is_under_way().then_some(HeldJob {
@@ -203,6 +203,7 @@ impl Turn<'_> {
         head: Parts,
         body: &ReceivedBody,
         connection: &Connection,
+        observation: &mut Observation,
     ) -> Result<Answered, Stop> {
         let watched = route.on_hangup == OnHangup::Cancel;
         let errand = Errand::Metered {
@@ -211,9 +212,10 @@ impl Turn<'_> {
             on_hangup: route.on_hangup,
             success: Arc::clone(&route.success),
         };
+        let tries = |server: &Arc<UpstreamServer>| observation.tries(server);
         tokio::select! {
             biased;
-            answered = exchange(self.connections, errand, head, RequestBody::received(body)) => answered.map_err(stop_of),
+            answered = exchange(self.connections, errand, head, RequestBody::received(body), tries) => answered.map_err(stop_of),
             () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }

@@ -17,18 +17,15 @@ use tracing::{debug, warn};
 
 use super::proxy_protocol::ProxyProtocol;
 use super::socket::Connection;
-use super::way::Core;
+use super::way::{Begun, Core};
 use crate::clock::Clock;
 use crate::gate::ResizableSemaphore;
 use crate::policy::refusal::Refusal;
-use crate::policy::time::{Span, Timestamp};
+use crate::policy::time::Span;
 use crate::telemetry::connections::{ListenerMeters, OpenConnection, RefusedConnection};
 
 /// The pause after a failed accept: most likely there are no file descriptors left.
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
-
-/// How often the log reports failed accepts.
-const LOG_EVERY: Span = Span::from_secs(10);
 
 /// How often idle upstream connections are checked for expiry.
 const SWEEP_EVERY: Span = Span::from_secs(1);
@@ -80,15 +77,12 @@ async fn accept(
     let gate = Arc::clone(core.site.load().gate());
     let meters = Arc::clone(&core.site.load().bounds().meters);
     let clock = gate.clock();
-    let mut logged: Option<Timestamp> = None;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                meters.refused(RefusedConnection::AcceptFailed);
-                if logged.is_none_or(|at| clock.now().since(at) >= LOG_EVERY) {
-                    logged = Some(clock.now());
-                    warn!(%error, "accepting a connection failed");
+                if meters.accept_failed(clock.now()) {
+                    warn!(%error, "accepting connections fails; they wait in the system's backlog");
                 }
                 clock.sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -174,9 +168,11 @@ async fn serve_connection(
     }
     let service = hyper::service::service_fn(|request| {
         let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
+        let site = core.site.load_full();
+        let begun = Begun::new(&site, peer, &request);
         async move {
             let answering = connection.answering();
-            let response = core.serve(&connection, peer, request).await?;
+            let response = core.serve(&site, &connection, request, begun).await?;
             Ok::<_, super::way::HungUp>(response.map(|body| body.answering(answering)))
         }
     });
@@ -184,14 +180,11 @@ async fn serve_connection(
         .watch(http.serve_connection(TokioIo::new(socket), service))
         .await;
     if let Some(refusal) = final_refusal(&connection, served.as_ref().err()) {
-        let site = core.site.load_full();
-        let request_id = site.note_unreadable(&refusal, peer.ip());
-        if let Err(error) = connection
-            .write_last(&site.answers().reply_bytes(&refusal, &request_id), &clock)
-            .await
-        {
+        let (answer, observation) = core.site.load().refuse_unreadable(&refusal, peer.ip());
+        if let Err(error) = connection.write_last(&answer, &clock).await {
             debug!(%error, "client closed before reading its refusal");
         }
+        drop(observation);
     } else if let Err(error) = served {
         debug!(%error, "connection failed");
     }
@@ -206,9 +199,10 @@ pub(crate) async fn serve_overtaken(core: &Core, by: &super::site::Site, stream:
     let (socket, connection) = Connection::open(stream, Vec::new(), clock, bounds.send_timeout, counted);
     let service = hyper::service::service_fn(|request| {
         let connection = Arc::clone(&connection);
+        let begun = Begun::new(by, peer, &request);
         async move {
             let answering = connection.answering();
-            let response = core.serve_by(by, &connection, peer, request).await?;
+            let response = core.serve(by, &connection, request, begun).await?;
             Ok::<_, super::way::HungUp>(response.map(|body| body.answering(answering)))
         }
     });

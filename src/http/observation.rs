@@ -5,9 +5,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
+use http::{Method, Request};
 
 use super::site::Site;
 use super::standing::Standing;
@@ -62,18 +61,19 @@ struct Details {
 
 impl Observation {
     /// Begins with a request's head. Its id is the one that it brings along, if that is valid.
-    pub(super) fn begin(site: &Site, head: &Parts, client: IpAddr) -> Self {
-        let mut observation = Self::new(site, RequestId::of(&head.headers));
+    pub(super) fn begin<B>(site: &Site, request: &Request<B>, client: IpAddr) -> Self {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        let mut observation = Self::new(site, RequestId::of(headers));
         let trace = site.traces.as_ref().map(|traces| {
             let now = observation.began;
-            RequestTrace::begin(traces, &head.headers, head.method.as_str(), now)
+            RequestTrace::begin(traces, headers, method.as_str(), now)
         });
         let log = site.access_log.as_ref();
         if log.is_some() || trace.as_ref().is_some_and(RequestTrace::is_recording) {
             let has_user_agent = log.is_some_and(|log| log.has_user_agent());
             observation.details = Some(Box::new(Details {
-                user_agent: (head.headers.get(header::USER_AGENT).filter(|_| has_user_agent)).cloned(),
-                ..Details::new(site, client, head.method.clone(), head.uri.path().to_owned())
+                user_agent: (headers.get(header::USER_AGENT).filter(|_| has_user_agent)).cloned(),
+                ..Details::new(site, client, method.clone(), path.to_owned())
             }));
         }
         observation.trace = trace;
@@ -147,28 +147,26 @@ impl Observation {
         }
     }
 
-    /// It is sent to that server of that upstream, with these headers, to which the trace's are added. It has its slot `since`
-    /// then, if it needs one.
-    pub(super) fn dispatched(
-        &mut self,
-        upstream: &Arc<str>,
-        server: Option<Arc<UpstreamServer>>,
-        headers: &mut HeaderMap,
-        since: Option<Timestamp>,
-    ) {
+    /// It goes to that upstream, with these headers, to which the trace's are added. It has its slot `since` then, if it needs one.
+    pub(super) fn dispatched(&mut self, upstream: &Arc<str>, headers: &mut HeaderMap, since: Option<Timestamp>) {
         if let Some(details) = &mut self.details {
             details.upstream = Some(Arc::clone(upstream));
-            details.server = server;
         }
         if let Some(trace) = &mut self.trace {
             trace.dispatched(since.unwrap_or_else(|| self.clock.now()), headers);
         }
     }
 
-    /// The server that has answered, and the time from the slot to the head of its answer.
-    pub(super) fn served(&mut self, server: Arc<UpstreamServer>, service: Span) {
+    /// It goes to that server, perhaps after another one could not be reached.
+    pub(super) fn tries(&mut self, server: &Arc<UpstreamServer>) {
         if let Some(details) = &mut self.details {
-            details.server = Some(server);
+            details.server = Some(Arc::clone(server));
+        }
+    }
+
+    /// The server has answered: the time from the slot to the head of its answer.
+    pub(super) fn served(&mut self, service: Span) {
+        if let Some(details) = &mut self.details {
             details.service = Some(service);
         }
     }

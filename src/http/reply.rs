@@ -230,8 +230,8 @@ impl Answers {
     }
 
     /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. The request could not be
-    /// read, so its origin is unknown: the CORS header is sent only if every origin is allowed.
-    pub fn reply_bytes(&self, refusal: &Refusal, request_id: &RequestId) -> Vec<u8> {
+    /// read, so its origin is unknown: the CORS header is sent only if every origin is allowed. Also returns the length of the body.
+    pub fn reply_bytes(&self, refusal: &Refusal, request_id: &RequestId) -> (Vec<u8>, usize) {
         let own = self.own(refusal.reason());
         let told = Told {
             refusal,
@@ -259,7 +259,7 @@ impl Answers {
         }
         bytes.extend(b"\r\n");
         bytes.extend(body.as_bytes());
-        bytes
+        (bytes, body.len())
     }
 
     /// The status of that reason's answers.

@@ -27,7 +27,6 @@ use crate::policy::time::Span;
 use crate::store::statistics::RefusalCounts;
 use crate::store::{Networks, Pseudonyms};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::request_id::RequestId;
 use crate::telemetry::requests::RequestMeters;
 use crate::telemetry::traces::Traces;
 use crate::upstream::exchange::OnHangup;
@@ -211,11 +210,6 @@ impl Site {
         &self.generation
     }
 
-    /// How refusals are answered.
-    pub fn answers(&self) -> &Answers {
-        &self.answers
-    }
-
     /// The request limits.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
@@ -246,12 +240,14 @@ impl Site {
         self.unenforced.note(name, standing, self.gate.clock().now());
     }
 
-    /// Counts and logs a refusal of what could not be read as a request, and gives it an id.
-    pub fn note_unreadable(&self, refusal: &Refusal, client: IpAddr) -> RequestId {
+    /// Refuses what could not be read as a request: the whole answer, and what counts and logs it when it is dropped.
+    pub(super) fn refuse_unreadable(&self, refusal: &Refusal, client: IpAddr) -> (Vec<u8>, Observation) {
         self.generation.meters.refusal(None, refusal.reason());
         let mut observation = Observation::unreadable(self, client);
         let status = self.answers.status(refusal.reason());
         observation.answered(status.as_u16(), Some(refusal.reason()));
-        observation.request_id.clone()
+        let (answer, body_length) = self.answers.reply_bytes(refusal, &observation.request_id);
+        observation.sent(body_length);
+        (answer, observation)
     }
 }

@@ -1,6 +1,6 @@
 //! A request as it came, and what is left unread of it when the answer goes out (rules §8).
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -10,9 +10,31 @@ use hyper::body::Incoming;
 
 use super::address::{Client, Contradiction};
 use super::body::Body;
+use super::observation::Observation;
+use super::site::Site;
 use super::socket::Connection;
 use crate::upload::{Upload, UploadProgress};
 use crate::upstream::request_body::{RequestBody, fault_of, has_arrived};
+
+/// A request that has arrived. It is counted and logged from now on, even if nobody serves it: hyper drops a request whose client
+/// has gone by the time its head is read.
+#[derive(Debug)]
+pub struct Begun {
+    pub(super) client: Result<Client, Contradiction>,
+    pub(super) observation: Observation,
+}
+
+impl Begun {
+    /// Begins with that request of that peer.
+    pub fn new<B>(site: &Site, peer: SocketAddr, request: &Request<B>) -> Self {
+        let client = site.trusted_proxies.client(peer, request.headers());
+        let address = client.as_ref().map_or(peer.ip(), |client| client.address);
+        Self {
+            client,
+            observation: Observation::begin(site, request, address),
+        }
+    }
+}
 
 /// A request as it came, until its body is taken.
 #[derive(Debug)]
@@ -20,7 +42,6 @@ pub(super) struct Visit<'c> {
     pub(super) head: Parts,
     pub(super) client: Result<Client, Contradiction>,
     pub(super) connection: &'c Connection,
-    peer: IpAddr,
     /// Whether the client waits for `100 Continue`.
     pub(super) expects: bool,
     body: Option<Incoming>,
@@ -31,7 +52,6 @@ pub(super) struct Visit<'c> {
 impl<'c> Visit<'c> {
     pub(super) fn new(
         request: Request<Incoming>,
-        peer: IpAddr,
         client: Result<Client, Contradiction>,
         connection: &'c Connection,
     ) -> Self {
@@ -41,7 +61,6 @@ impl<'c> Visit<'c> {
             head,
             client,
             connection,
-            peer,
             body: Some(body),
             progress: None,
         }
@@ -58,11 +77,6 @@ impl<'c> Visit<'c> {
         headers.fold(line + "\r\n".len(), |sum, (name, value)| {
             sum + name.as_str().len() + ": \r\n".len() + value.len()
         })
-    }
-
-    /// The client's address; the peer's, if it is not known.
-    pub(super) fn address(&self) -> IpAddr {
-        self.client.as_ref().map_or(self.peer, |client| client.address)
     }
 
     /// The body's declared length in bytes.

@@ -2,7 +2,7 @@
 //! the caller are known; `policy` makes the decisions.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,7 @@ use super::standing::Standing;
 pub use super::stop::HungUp;
 pub(super) use super::stop::Stop;
 use super::target::{host, target};
+pub use super::visit::Begun;
 use super::visit::Visit;
 use super::{cors, headers, prefer};
 use crate::path::Spelling;
@@ -118,37 +119,23 @@ struct Known<'f> {
 }
 
 impl Core {
-    /// Answers a request.
+    /// Answers a request by `site`, by which it has begun, and which may be older than the active one.
     ///
     /// # Errors
     /// The client has hung up.
     pub async fn serve(
         &self,
-        connection: &Arc<Connection>,
-        peer: SocketAddr,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, HungUp> {
-        let site = self.site.load_full();
-        self.serve_by(&site, connection, peer, request).await
-    }
-
-    /// Answers a request by `site`, which may be older than the active one.
-    ///
-    /// # Errors
-    /// As [`Self::serve`].
-    pub(super) async fn serve_by(
-        &self,
         site: &Site,
         connection: &Arc<Connection>,
-        peer: SocketAddr,
         request: Request<Incoming>,
+        begun: Begun,
     ) -> Result<Response<Body>, HungUp> {
         let turn = Turn {
             site,
             newest: &self.site,
             connections: &self.connections,
         };
-        turn.serve(connection, peer, request).await
+        turn.serve(connection, request, begun).await
     }
 }
 
@@ -156,41 +143,37 @@ impl Turn<'_> {
     async fn serve(
         &self,
         connection: &Arc<Connection>,
-        peer: SocketAddr,
         request: Request<Incoming>,
+        begun: Begun,
     ) -> Result<Response<Body>, HungUp> {
+        let answer = |request, begun: Begun| {
+            let visit = Visit::new(request, begun.client, connection);
+            self.answer(visit, begun.observation)
+        };
         match &self.site.cors {
             Some(layer) if cors::is_preflight(&request) => {
-                let visit = self.visit(connection, peer, request);
-                let observation = Observation::begin(self.site, &visit.head, visit.address());
-                Ok(preflight(layer, visit, observation).await)
+                let visit = Visit::new(request, begun.client, connection);
+                Ok(preflight(layer, visit, begun.observation).await)
             }
             Some(layer) if request.method() != Method::OPTIONS => {
-                let inner = tower::service_fn(|request| self.answer(connection, peer, request));
+                let mut begun = Some(begun);
+                let inner = tower::service_fn(|request| {
+                    let begun = begun.take().expect("a request is answered once");
+                    answer(request, begun)
+                });
                 layer.layer(inner).oneshot(request).await
             }
-            _ => self.answer(connection, peer, request).await,
+            _ => answer(request, begun).await,
         }
     }
 
-    fn visit<'v>(&self, connection: &'v Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'v> {
-        let client = self.site.trusted_proxies.client(peer, request.headers());
-        Visit::new(request, peer.ip(), client, connection)
-    }
-
-    async fn answer(
-        &self,
-        connection: &Connection,
-        peer: SocketAddr,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, HungUp> {
-        let mut visit = self.visit(connection, peer, request);
+    async fn answer(&self, mut visit: Visit<'_>, observation: Observation) -> Result<Response<Body>, HungUp> {
         let form = Form::wanted(&visit.head.headers);
         // Without the query, which may contain a key.
         let asked = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
-        let mut found = Found::new(Observation::begin(self.site, &visit.head, visit.address()));
+        let mut found = Found::new(observation);
         found.client = visit.client.ok().map(|client| client.address);
         match self.handle(&mut visit, &mut found).await {
             Ok(mut response) => {

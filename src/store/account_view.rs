@@ -43,9 +43,10 @@ impl AccountView {
             return None;
         }
         let hash = keys::hash(key);
-        let owner = self.listed_owner(&hash);
-        let owner = owner.or_else(|| self.directory.stored_owner(&hash, now))?;
-        self.directory.sightings().used(KeyId::of(&hash), key, now);
+        let listed = self.listed_owner(&hash);
+        let is_listed = listed.is_some();
+        let owner = listed.or_else(|| self.directory.stored_owner(&hash, now))?;
+        self.directory.sightings().used(&hash, key, is_listed, now);
         Some(owner)
     }
 

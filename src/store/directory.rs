@@ -27,7 +27,7 @@ use crate::policy::time::UnixTime;
 pub struct Directory {
     state: RwLock<DirectoryState>,
     interner: Interner,
-    sightings: KeySightings,
+    sightings: Arc<KeySightings>,
 }
 
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
@@ -136,11 +136,11 @@ fn keys(account: Option<&Arc<Account>>) -> impl Iterator<Item = &Key> {
 
 impl Directory {
     /// A directory of these accounts.
-    pub(super) fn of(accounts: Vec<Arc<Account>>, interner: Interner) -> Self {
+    pub(super) fn of(accounts: Vec<Arc<Account>>, interner: Interner, sightings: Arc<KeySightings>) -> Self {
         Self {
             state: RwLock::new(DirectoryState::of(accounts)),
             interner,
-            sightings: KeySightings::default(),
+            sightings,
         }
     }
 
@@ -149,8 +149,8 @@ impl Directory {
         &self.interner
     }
 
-    /// When keys were last used.
-    pub const fn sightings(&self) -> &KeySightings {
+    /// Where uses of keys are noted.
+    pub(super) fn sightings(&self) -> &KeySightings {
         &self.sightings
     }
 

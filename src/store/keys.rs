@@ -28,6 +28,8 @@ pub const IMPORTED_KEY_BYTES: RangeInclusive<usize> = 1..=512;
 pub const LABEL_BYTES_MAX: usize = 64;
 /// The bounds of a label.
 pub(super) const LABEL: Bounds = Bounds::of("a label", Rule::Text(LABEL_BYTES_MAX));
+/// Characters of a key that are kept to recognize it by, and of a short key at most a quarter.
+pub const BEGINNING_CHARS_MAX: usize = 7;
 /// Keys of an account. Expired ones are dropped to make space.
 pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 
@@ -131,6 +133,11 @@ impl PlaintextKey {
     pub fn hash(&self) -> KeyHash {
         hash(self.0.as_bytes())
     }
+
+    /// How it begins.
+    pub fn beginning(&self) -> Beginning {
+        Beginning::of(self.0.as_bytes())
+    }
 }
 
 impl fmt::Debug for PlaintextKey {
@@ -173,11 +180,6 @@ impl KeyId {
         id.copy_from_slice(&hash[..6]);
         Self(id)
     }
-
-    /// One of so many groups of about the same size.
-    pub(super) fn shard(self, shards: usize) -> usize {
-        usize::from(self.0[0]) % shards
-    }
 }
 
 impl fmt::Display for KeyId {
@@ -211,6 +213,41 @@ impl FromStr for KeyId {
             *byte = u8::try_from(digit(0)? * 16 + digit(1)?).map_err(|_| NoKeyId)?;
         }
         Ok(Self(id))
+    }
+}
+
+/// The first characters of a key, by which operators recognize it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beginning {
+    chars: [u8; BEGINNING_CHARS_MAX],
+    len: u8,
+}
+
+impl Beginning {
+    /// How the key begins. Of a key with other characters than visible ASCII, nothing is kept.
+    pub fn of(key: &[u8]) -> Self {
+        Self::kept(&key[..BEGINNING_CHARS_MAX.min(key.len() / 4)])
+    }
+
+    /// What was kept of a key.
+    pub(super) fn kept(kept: &[u8]) -> Self {
+        let mut begins = Self::default();
+        if kept.len() <= BEGINNING_CHARS_MAX && kept.iter().all(u8::is_ascii_graphic) {
+            begins.chars[..kept.len()].copy_from_slice(kept);
+            begins.len = kept.len() as u8;
+        }
+        begins
+    }
+
+    /// The characters; none of a very short key.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.chars[..usize::from(self.len)]).expect("they are ASCII")
+    }
+}
+
+impl fmt::Debug for Beginning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", self.as_str())
     }
 }
 
@@ -287,6 +324,19 @@ mod tests {
         assert_eq!(taken("a b"), Err(UnusableKey::Characters));
         assert_eq!(taken("ké"), Err(UnusableKey::Characters));
         assert_eq!(taken(&format!("tg_{}", "0".repeat(36))), Err(UnusableKey::Misspelled));
+    }
+
+    #[test]
+    fn little_of_a_short_key_is_kept() {
+        for (key, kept) in [
+            ("tg_abcdefghijklmnopqrstuvwxyz0123456789", "tg_abcd"),
+            ("key-1", "k"),
+            ("abc", ""),
+        ] {
+            assert_eq!(Beginning::of(key.as_bytes()).as_str(), kept);
+        }
+        assert_eq!(Beginning::of("ключ от двери".as_bytes()).as_str(), "");
+        assert_eq!(Beginning::kept(b"longer than any").as_str(), "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `schema.sql`, `drained.sql` | all tables, by version of the schema |
+//! | `schema.sql`, `drained.sql`, `key_uses.sql` | all tables, by version of the schema |
 //! | [`data_dir`] | the folder: which process holds it, and whether its database is the right one |
 //! | [`database`] | the file: its connections, its writing thread, its upkeep |
 //! | [`ledger`] | from the event loops to the writer: group commits |
@@ -13,6 +13,7 @@
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
 //! | [`account`] | the fields of an account, each described once |
+//! | `key_sightings`, `key_uses` | when keys were last used, in memory and in the database |
 //! | `drained` | upstream servers that operators have drained |
 //! | [`audit`] | what operators changed |
 //! | [`calendar`] | times as operators write them |
@@ -39,6 +40,7 @@ mod finished;
 mod interner;
 pub mod jobs;
 mod key_sightings;
+mod key_uses;
 pub mod keys;
 pub mod ledger;
 pub mod memory;
@@ -73,7 +75,8 @@ pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{AccountsWithoutTier, Directory};
 pub use drained::{DRAINED_MAX, DrainError, DrainedServers, ServerName};
 pub use key_sightings::KeySightings;
-pub use keys::{Key, KeyHash, KeyId, PlaintextKey};
+pub use key_uses::KeyUse;
+pub use keys::{Beginning, Key, KeyHash, KeyId, PlaintextKey};
 pub use ledger::commit::{Commit, Settlement, Ticket, Unavailable};
 pub use ledger::{CommitSettings, Durability, LedgerSettings, Wall};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};

@@ -2,9 +2,14 @@
 //! gauges.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+
+use crate::policy::time::{Span, Timestamp};
+
+/// How often the log reports that a listener could not accept connections.
+const LOG_EVERY: Span = Span::from_secs(60);
 
 const CONNECTIONS: &str = "tiergate_connections";
 const REFUSED: &str = "tiergate_connections_refused_total";
@@ -65,6 +70,8 @@ pub struct ListenerMeters {
     active_gauge: Gauge,
     idle_gauge: Gauge,
     refused: [Counter; RefusedConnection::ALL.len()],
+    /// When the log last reported a failed accept, in nanoseconds of the clock; 0: never.
+    reported_ns: AtomicU64,
 }
 
 impl ListenerMeters {
@@ -84,6 +91,7 @@ impl ListenerMeters {
                 true => recorder.register_counter(&key(REFUSED, ("reason", reason)), &METADATA),
                 false => Counter::noop(),
             }),
+            reported_ns: AtomicU64::new(0),
         })
     }
 
@@ -95,6 +103,7 @@ impl ListenerMeters {
             active_gauge: Gauge::noop(),
             idle_gauge: Gauge::noop(),
             refused: std::array::from_fn(|_| Counter::noop()),
+            reported_ns: AtomicU64::new(0),
         })
     }
 
@@ -110,6 +119,16 @@ impl ListenerMeters {
     /// Counts a connection that was closed before its first request.
     pub fn refused(&self, reason: RefusedConnection) {
         self.refused[reason as usize].increment(1);
+    }
+
+    /// Counts a connection that could not be accepted at `now`. Returns whether the log is to report it: of all threads' once in
+    /// [`LOG_EVERY`].
+    pub fn accept_failed(&self, now: Timestamp) -> bool {
+        self.refused(RefusedConnection::AcceptFailed);
+        let (now, reported) = (now.as_nanos().max(1), self.reported_ns.load(Relaxed));
+        let is_due = reported == 0 || now.saturating_sub(reported) >= LOG_EVERY.as_nanos();
+        // Of several threads one reports it.
+        is_due && (self.reported_ns.compare_exchange(reported, now, Relaxed, Relaxed)).is_ok()
     }
 
     fn update(&self) {
@@ -160,6 +179,16 @@ mod tests {
         for (at, (reason, name)) in RefusedConnection::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{name}");
         }
+    }
+
+    #[test]
+    fn failed_accepts_are_reported_once_a_minute() {
+        let meters = ListenerMeters::unobserved();
+        let at = |ms| meters.accept_failed(Timestamp::ZERO + Span::from_millis(ms));
+        assert_eq!(
+            [1_000, 1_050, 60_999, 61_000, 61_050].map(at),
+            [true, false, false, true, false]
+        );
     }
 
     #[test]

@@ -72,8 +72,6 @@ pub struct Answered {
     pub head: response::Parts,
     /// Its body.
     pub body: UpstreamBody,
-    /// The server that sent it.
-    pub server: Arc<UpstreamServer>,
     /// The time from the slot to the head.
     pub took: Span,
 }
@@ -88,6 +86,7 @@ pub enum Failure {
 }
 
 /// Sends the request to a server of the errand's upstream and waits for the head of the answer. `Host` is set to the server's.
+/// `tries` is told each server before it is tried.
 ///
 /// # Errors
 /// The server can't be reached, closes the connection or takes too long; or the request's body ends early, is too long or too
@@ -97,6 +96,7 @@ pub async fn exchange(
     errand: Errand,
     head: request::Parts,
     body: RequestBody,
+    mut tries: impl FnMut(&Arc<UpstreamServer>),
 ) -> Result<Answered, Failure> {
     let clock = connections.clock();
     let mut progress = Arc::clone(body.progress());
@@ -108,6 +108,7 @@ pub async fn exchange(
     let deadline = since + aim.upstream.settings.load().timeout.into();
     let mut request = framed(head, body);
     loop {
+        tries(&aim.server);
         let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
             Err(error) if is_local_error(&error) => return Err(aim.errand.failed(UNREACHABLE)),
@@ -122,15 +123,14 @@ pub async fn exchange(
         request.headers_mut().insert(header::HOST, aim.authority());
         let used = connection.used;
         let answer = Box::pin(connection.sender.try_send_request(request));
-        let in_flight = Flying {
+        let mut flight = Flight(Some(Flying {
             connections: Arc::clone(connections),
             connection,
             answer,
             aim,
             progress,
             deadline,
-        };
-        let mut flight = Flight(Some(in_flight));
+        }));
         let outcome = flight.0.as_mut().expect("set above").head().await;
         let in_flight = flight.0.take().expect("set above, and taken nowhere else");
         match outcome {
@@ -373,15 +373,9 @@ impl Flying {
     async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Result<Answered, Failure> {
         let took = self.connections.clock().now().since(since);
         let (head, body) = response.into_parts();
-        let server = Arc::clone(&self.aim.server);
         let handed_over = self.into_ending(head.status.as_u16(), body).hand_over().await;
         let body = handed_over.map_err(Failure::Refused)?;
-        Ok(Answered {
-            head,
-            body,
-            server,
-            took,
-        })
+        Ok(Answered { head, body, took })
     }
 
     /// What is left to do once the head has arrived.

@@ -1,8 +1,8 @@
 //! The files of tiergate's own pages: written by hand, embedded in the program, and named by their content, so that browsers may
 //! keep them for ever.
 //!
-//! `tokens.css`, `parts.css`, `base.js` and `queue.js` are shared by all pages. A page's style and script are each
-//! sent as one file.
+//! `tokens.css`, `parts.css`, `base.js` and `queue.js` are shared by all pages. The shared style is one file, and a page's own
+//! style and its script are one each.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -24,15 +24,6 @@ pub const STATUS_HTML: &str = include_str!("status.html");
 pub const OPERATOR_HTML: &str = include_str!("operator.html");
 
 /// Puts the shared parts before a page's own.
-macro_rules! style {
-    ($($own:literal),+) => {
-        concat!(
-            include_str!("tokens.css"),
-            include_str!("parts.css"),
-            $(include_str!($own)),+
-        )
-    };
-}
 macro_rules! script {
     ($($own:literal),+) => {
         concat!(
@@ -44,45 +35,37 @@ macro_rules! script {
 }
 
 /// The assets of the status page.
-pub static STATUS: LazyLock<Assets> = LazyLock::new(|| Assets {
-    css: Asset::new(
+pub static STATUS: LazyLock<Assets> = LazyLock::new(|| {
+    Assets::of(
         "status",
-        "css",
-        "text/css; charset=utf-8",
-        style!("charts.css", "status.css"),
-    ),
-    js: Asset::new(
-        "status",
-        "js",
-        "text/javascript; charset=utf-8",
+        concat!(include_str!("charts.css"), include_str!("status.css")),
         script!("charts.js", "traffic.js", "yours.js", "status.js"),
-    ),
-    icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
+    )
 });
 
 /// The assets of the operator's page.
-pub static OPERATOR: LazyLock<Assets> = LazyLock::new(|| Assets {
-    css: Asset::new("operator", "css", "text/css; charset=utf-8", style!("operator.css")),
-    js: Asset::new(
+pub static OPERATOR: LazyLock<Assets> = LazyLock::new(|| {
+    Assets::of(
         "operator",
-        "js",
-        "text/javascript; charset=utf-8",
+        include_str!("operator.css"),
         script!(
             "operator/session.js",
             "operator/overview.js",
             "operator/lists.js",
             "operator/accounts.js",
+            "operator/networks.js",
             "operator/actions.js",
             "operator/main.js"
         ),
-    ),
-    icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
+    )
 });
 
 /// A page's assets.
 #[derive(Debug)]
 pub struct Assets {
-    /// Its style.
+    /// The style that all pages share.
+    pub shared: Asset,
+    /// Its own style.
     pub css: Asset,
     /// Its script, a module.
     pub js: Asset,
@@ -91,9 +74,32 @@ pub struct Assets {
 }
 
 impl Assets {
+    fn of(page: &str, css: &str, js: &str) -> Self {
+        const CSS: &str = "text/css; charset=utf-8";
+        let shared = concat!(include_str!("tokens.css"), include_str!("parts.css"));
+        Self {
+            shared: Asset::new("shared", "css", CSS, shared),
+            css: Asset::new(page, "css", CSS, css),
+            js: Asset::new(page, "js", "text/javascript; charset=utf-8", js),
+            icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("icon.svg")),
+        }
+    }
+
     /// All of them.
-    pub fn all(&self) -> [&Asset; 3] {
-        [&self.css, &self.js, &self.icon]
+    pub fn all(&self) -> [&Asset; 4] {
+        [&self.shared, &self.css, &self.js, &self.icon]
+    }
+
+    /// What a page's template asks for; `None` if it is something else.
+    pub fn value(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "shared" => self.shared.name.clone(),
+            "css" => self.css.name.clone(),
+            "js" => self.js.name.clone(),
+            "icon" => self.icon.name.clone(),
+            "icons" => ICONS.to_owned(),
+            _ => return None,
+        })
     }
 }
 
@@ -205,17 +211,19 @@ pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    /// Whatever a browser loads of each page, without what the server writes into it.
+    /// Whatever a browser loads of both pages, without what the server writes into them. What they share is one file.
     #[test]
     fn both_pages_are_small() {
-        let bytes = |assets: &Assets, html: &str| {
-            let files: usize = assets.all().iter().map(|asset| asset.text.len()).sum();
-            files + html.len() + ICONS.len()
-        };
-        let both = [bytes(&STATUS, STATUS_HTML), bytes(&OPERATOR, OPERATOR_HTML)];
-        assert!(both.iter().sum::<usize>() < 150_000, "{both:?} bytes");
+        let all = STATUS.all().into_iter().chain(OPERATOR.all());
+        let files: BTreeMap<&str, usize> = all.map(|asset| (&*asset.name, asset.text.len())).collect();
+        assert_eq!(files.len(), 6, "the style and the icon are shared");
+        let pages = [STATUS_HTML, OPERATOR_HTML].map(|html| html.len() + ICONS.len());
+        let bytes = files.values().sum::<usize>() + pages.iter().sum::<usize>();
+        assert!(bytes < 150_000, "{bytes} bytes: {files:?}");
     }
 
     #[test]

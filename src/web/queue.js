@@ -5,6 +5,10 @@ const MOVE = { duration: 260, easing: 'cubic-bezier(.2,.7,.2,1)' };
 /** Draws `queue` ({ length, taken, by_priority, places }, as in status.json) into the box. `ageOf` says how many seconds a place is taken. */
 function drawQueue(box, queue, ageOf) {
   const drawn = Math.max(queue.length, queue.taken);
+  if (!drawn) {
+    box._key = null;
+    return set(box, '<p class="dim xs">There is nowhere to wait: a request gets a slot at once, or none.</p>');
+  }
   if (drawn > PLACES_DRAWN || !queue.places) {
     const lane = p => {
       const n = queue.by_priority[p],

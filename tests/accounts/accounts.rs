@@ -20,6 +20,7 @@ fn with_key(name: &str, key: &str) -> (usize, Result<ImportRow, String>) {
         name: name.to_owned(),
         terms,
         keys: vec![Key::plain(hash(key), NOW)],
+        beginnings: Vec::new(),
     };
     (1, Ok(row))
 }

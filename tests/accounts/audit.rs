@@ -125,6 +125,7 @@ fn an_import_is_one_audit_row_and_a_refused_one_none() {
                 name: name.to_owned(),
                 terms,
                 keys,
+                beginnings: Vec::new(),
             }),
         )
     };

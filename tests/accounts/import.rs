@@ -32,6 +32,7 @@ fn of(line: usize, name: &str, terms: AccountPatch, keys: &[&str]) -> Line {
             name: name.to_owned(),
             terms,
             keys,
+            beginnings: Vec::new(),
         }),
     )
 }
@@ -329,6 +330,7 @@ fn imported_keys_keep_their_label_and_expiry() {
                 name: "a".to_owned(),
                 terms,
                 keys: vec![key],
+                beginnings: Vec::new(),
             }),
         )]
     };

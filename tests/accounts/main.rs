@@ -7,5 +7,6 @@ mod database;
 #[path = "../support/folder.rs"]
 mod folder;
 mod import;
+mod key_uses;
 mod kit;
 mod networks;

@@ -31,9 +31,9 @@ export const PATIENCE = 20_000;
 
 export const sha256 = text => createHash('sha256').update(text).digest('hex');
 
-/** Waits until `is()` answers with something, which is returned. */
-export async function until(what, is) {
-  const end = Date.now() + PATIENCE;
+/** Waits until `is()` answers with something, which is returned; for so many ms at most. */
+export async function until(what, is, patience = PATIENCE) {
+  const end = Date.now() + patience;
   for (;;) {
     const found = await is();
     if (found) return found;

@@ -36,7 +36,9 @@ async fn each_query_of_the_document_runs_and_finds_rows() {
     let rows =
         "INSERT INTO refusal VALUES (1, 1, unixepoch('now') / 60 * 60000, 0, 0, 0, 'free', 'queue_full', 503, 2);
                 INSERT INTO audit (at, who, action, subject, detail)
-                    VALUES (unixepoch('now') * 1000, '127.0.0.1', 'account_add', 'idle', '{}');";
+                    VALUES (unixepoch('now') * 1000, '127.0.0.1', 'account_add', 'idle', '{}');
+                INSERT INTO api_key (hash, account, label, created)
+                    SELECT zeroblob(32), id, 'forgotten', 0 FROM account WHERE name = 'idle';";
     open.execute_batch(rows).expect("it is SQL");
     drop(open);
     roll_up(&folder).await;
@@ -64,7 +66,7 @@ fn the_document_explains_every_table() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store").join(name);
         fs::read_to_string(file).expect("it is in the repository")
     };
-    let schema = ["schema.sql", "drained.sql"].map(read).concat();
+    let schema = ["schema.sql", "drained.sql", "key_uses.sql"].map(read).concat();
     let document = document();
     let tables = schema.lines().filter_map(|line| {
         let table = line

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::task::JoinSet;
 
-use super::dice::Dice;
 use super::let_pass;
 use super::load::{callers, key, used, yaml};
+use crate::support::dice::Dice;
 use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::dice::Dice;
 use super::let_pass;
 use super::load::{callers, key, used, yaml};
+use crate::support::dice::Dice;
 use crate::support::fast::FastServer;
 use crate::support::faultfs::{Failure, Fault, FaultFs, FileKind, Keep, Mode, Operation};
 use crate::support::folder::Folder;

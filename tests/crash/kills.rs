@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dice::{Dice, number};
 use super::let_pass;
 use super::load::{Caller, Load, Used, callers, used, yaml};
+use crate::support::dice::{Dice, number};
 use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;

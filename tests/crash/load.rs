@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::{Answer, Client, hash, soon};
 
 /// A caller with counters of its own.

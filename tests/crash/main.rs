@@ -16,7 +16,8 @@ mod support;
 
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod clock;
-mod dice;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod disks;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod every_k;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use rusqlite::OpenFlags;
 use tokio::task::JoinSet;
 
-use super::dice::Dice;
 use super::every_k::search;
 use super::let_pass;
 use super::load::{Load, callers, used, yaml};
+use crate::support::dice::Dice;
 use crate::support::fast::FastServer;
 use crate::support::faultfs::{Fault, FaultFs, FileKind, Mode, Operation};
 use crate::support::folder::Folder;

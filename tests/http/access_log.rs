@@ -207,6 +207,32 @@ async fn a_flood_is_sampled_and_its_rest_counted() {
     );
 }
 
+/// Regression: what a flood omitted in its last second was in no line if the proxy ended then.
+#[tokio::test]
+async fn the_last_line_tells_what_was_omitted() {
+    let server = FastServer::start();
+    let logged = Logged::start(&seven_tiers(8, &[(server.address, 4)], ""), "max_per_second: 10");
+    let mut client = Client::connect(logged.proxy.address).await;
+    let mut sent = 0;
+    // Until a line has told; the next one would come a second later.
+    let mut is_over = false;
+    while !is_over {
+        is_over = logged.text().contains("omitted");
+        for _ in 0..20 {
+            assert_eq!(client.ask("GET", "/nothing", "").await.status(), 404);
+        }
+        sent += 20;
+    }
+    let Logged { proxy, folder } = logged;
+    proxy.closed();
+    let text = std::fs::read_to_string(folder.path().join("access.log")).expect("it is there");
+    let lines = text
+        .lines()
+        .map(|line| -> Value { serde_json::from_str(line).expect("it is JSON") });
+    let told: u64 = lines.map(|line| line["omitted"].as_u64().unwrap_or(1)).sum();
+    assert_eq!(told, sent, "{text}");
+}
+
 /// The reader of a pipe stops: requests are answered as ever, and what is not written is counted.
 #[tokio::test]
 async fn a_blocked_output_drops_lines_and_blocks_nobody() {

@@ -153,6 +153,28 @@ async fn accounts_are_created_shown_changed_and_removed() {
     assert_ne!(again["id"], expected["id"], "it is a new account");
 }
 
+#[tokio::test]
+async fn a_page_says_how_many_accounts_match() {
+    let mirror = Mirror::start().await;
+    let proxy = open(&mirror).await;
+    let all = proxy.told(200, "GET /accounts?limit=1", "").await["total"].clone();
+    for name in ["some-1", "some-2", "some-3"] {
+        add(&proxy, name).await;
+    }
+    let total = async |query: &str| {
+        let page = proxy.told(200, &format!("GET /accounts?{query}"), "").await;
+        (page["total"].clone(), page["accounts"].as_array().map(Vec::len))
+    };
+    let three_more = json!(all.as_u64().expect("a number") + 3);
+    assert_eq!(total("limit=1").await, (three_more.clone(), Some(1)));
+    assert_eq!(total("limit=1&sort=used").await, (three_more, Some(1)));
+    assert_eq!(total("limit=2&search=SOME-").await, (json!(3), Some(2)));
+    assert_eq!(total("limit=2&search=some-&sort=used").await, (json!(3), Some(2)));
+    assert_eq!(total("search=nothing-like-it").await, (json!(0), Some(0)));
+    // Later pages aren't counted again.
+    assert_eq!(total("search=some-&after=some-1").await, (Value::Null, Some(2)));
+}
+
 /// A request, its body, the status and reason of the answer, and words that the answer contains.
 const MISTAKES: &str = r#"
     POST /accounts | { "name": "acme", "tier": "$20" } | 409 | name_taken | already exists

@@ -194,7 +194,7 @@ async fn the_page_needs_no_token_and_loads_nothing_else() {
     assert_eq!(page.get("x-content-type-options"), Some("nosniff"));
     let text = page.text();
     let files: Vec<&str> = text.split('"').filter(|part| part.starts_with("/assets/")).collect();
-    assert_eq!(files.len(), 3, "{files:?}");
+    assert_eq!(files.len(), 4, "{files:?}");
     for file in files {
         let asset = ask(&proxy, "GET", file, "", "").await;
         assert_eq!(asset.status(), 200, "{file}");

@@ -289,7 +289,7 @@ async fn assets_are_kept_for_ever_and_nothing_is_inline() {
     let text = page.text();
     let mut assets = text.split('"').filter(|part| part.starts_with("/status/assets/"));
     let assets: Vec<&str> = assets.by_ref().collect();
-    assert_eq!(assets.len(), 3, "{assets:?}");
+    assert_eq!(assets.len(), 4, "{assets:?}");
     for asset in assets {
         let answer = get(proxy.address, asset).await;
         assert_eq!(

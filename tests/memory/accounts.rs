@@ -51,6 +51,7 @@ fn fill(folder: &Path, has_email: bool) {
             name: format!("account-{number:07}"),
             terms,
             keys: vec![Key::plain(keys::hash(&number.to_le_bytes()), NOW)],
+            beginnings: Vec::new(),
         };
         (number as usize, Ok(row))
     };

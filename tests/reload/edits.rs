@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::yaml;
 
 /// Accounts that every file lists, `listed-0` and so on, each with its name as the key.

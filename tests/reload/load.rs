@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 
-use crate::dice::Dice;
 use crate::edits::{CallerKind, File, LISTED};
+use crate::support::dice::Dice;
 use crate::support::{Answer, Client, Mirror, Proxy, UpstreamServer, metric_sum, soon};
 
 const RELOADS: usize = 200;

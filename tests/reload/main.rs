@@ -1,8 +1,5 @@
 //! Reloading the configuration of a running proxy: over real sockets, a real file, and the program itself.
 
-#[allow(dead_code, reason = "each test program uses its part")]
-#[path = "../crash/dice.rs"]
-mod dice;
 #[path = "../diff/document.rs"]
 mod document;
 #[allow(dead_code, reason = "each test program uses its part")]

@@ -6,9 +6,9 @@ use std::time::Instant;
 use serde_json::Value;
 use tiergate::policy::time::UnixTime;
 
-use crate::dice::Dice;
 use crate::document::Document;
 use crate::knobs::{KNOBS, ORDERS, base};
+use crate::support::dice::Dice;
 use crate::support::{Answer, Client, Mirror, Proxy, hash};
 
 const PAIRS: usize = 60;

@@ -253,7 +253,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
     assert!(matches!(error, OpenError::Newer { version: 9, .. }), "{error}");
     assert!(
         error.to_string().contains(
-            "tiergate.db was written by a newer tiergate (its schema is version 9, this program knows up to 2)"
+            "tiergate.db was written by a newer tiergate (its schema is version 9, this program knows up to 3)"
         )
     );
     assert_eq!(fs::read(&file).expect("it is there"), before);

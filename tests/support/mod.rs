@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod database;
+pub mod dice;
 pub mod fast;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub mod faultfs;

@@ -73,6 +73,7 @@ impl Policy {
         Some(Displaced {
             job,
             tier: lost.tier,
+            priority: lost.priority,
             admitted: lost.admitted,
             refusal: Refusal::CancelledByOperator { retry_after },
         })

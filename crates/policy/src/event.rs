@@ -116,6 +116,8 @@ pub struct Displaced {
     pub job: JobId,
     /// Its tier.
     pub tier: TierId,
+    /// Its priority.
+    pub priority: Priority,
     /// When it was admitted, by the wall clock.
     pub admitted: UnixTime,
     /// The refusal to send.

@@ -319,6 +319,7 @@ impl Policy {
         Displaced {
             job,
             tier: lost.tier,
+            priority: lost.priority,
             admitted: lost.admitted,
             refusal: self.shutting_down(lost.pool, lost.priority),
         }

@@ -138,6 +138,7 @@ impl Policy {
         Displaced {
             job,
             tier: lost.tier,
+            priority: lost.priority,
             admitted: lost.admitted,
             refusal: Refusal::Displaced {
                 by: claim.tier.priority,

@@ -60,7 +60,7 @@ class Refused extends Error {
 }
 
 const WORDS = {
-  queue_full: body => ['The queue is full', `All places are taken by searches that go before yours. Priority ${body.lowest_admitted_priority ?? 'above'} and above would have got in.`],
+  queue_full: body => ['The queue is full', `All places are taken by searches that go before yours. ${body.lowest_admitted_priority == null ? 'No priority would have got in.' : `Priority ${body.lowest_admitted_priority} and above would have got in.`}`],
   displaced: body => ['Your place was taken', `A search of priority ${body.displaced_by_priority} came while all places were taken, and yours had to go.`],
   waited_too_long: () => ['That took too long', 'You waited as long as anybody may, and no slot became free.'],
   wait_too_long: () => ['That would take too long', 'The wait would have been longer than was asked for.'],
@@ -138,7 +138,7 @@ function drawBusy(as, began) {
 }
 
 function drawGivenUp() {
-  draw(`<h2>${sign('off', 'Given up')}</h2><p>Your search was taken out of the queue.</p>${again('Search again')}`);
+  draw(`<h2>${sign('off', 'Given up')}</h2><p>If your search waited, its place is free again. If it ran already, it goes on to its end.</p>${again('Search again')}`);
   bindAgain();
   say('Given up.');
 }

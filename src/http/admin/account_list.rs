@@ -1,4 +1,5 @@
-//! Lists accounts: by name in pages, or the top users; filtered by tier or by a search text.
+//! Lists accounts: by name in pages, or the top users; filtered by tier or by a search text. An answer is bounded, and says how
+//! many match in all.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -24,6 +25,9 @@ pub struct AccountPage {
     accounts: Vec<AccountListLine>,
     /// What to put into `after` for the next page; `null` if this is the last.
     next: Option<String>,
+    /// How many accounts match in all; only of the first page, since counting them takes a look at each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<usize>,
 }
 
 /// An account in a list.
@@ -115,18 +119,23 @@ impl AccountQuery {
             && self.search.as_ref().is_none_or(|search| account.contains(search))
     }
 
-    /// Up to `most` of the matching accounts, by name.
-    fn matching(&self, store: &AccountStore, most: usize) -> Vec<Arc<Account>> {
-        let mut found: Vec<Arc<Account>> = Vec::new();
+    /// Up to `most` of the matching accounts, by name, and on the first page how many match in all.
+    fn matching(&self, store: &AccountStore, most: usize) -> (Vec<Arc<Account>>, Option<usize>) {
+        let (directory, is_first) = (store.directory(), self.after.is_empty());
+        let (mut found, mut total) = (Vec::new(), 0);
         let mut after = self.after.clone();
-        while found.len() < most {
-            let page = store.directory().page(&after, PAGE_MAX);
+        while is_first || found.len() < most {
+            let page = directory.page(&after, PAGE_MAX);
             let Some(last) = page.last() else { break };
             after = last.name.to_string();
-            found.extend(page.into_iter().filter(|account| self.matches(account)));
+            for account in page.into_iter().filter(|account| self.matches(account)) {
+                total += 1;
+                if found.len() < most {
+                    found.push(account);
+                }
+            }
         }
-        found.truncate(most);
-        found
+        (found, is_first.then_some(total))
     }
 }
 
@@ -134,6 +143,7 @@ impl AccountQuery {
 struct QueryResult {
     accounts: Vec<Arc<Account>>,
     more: bool,
+    total: Option<usize>,
     used: HashMap<AccountId, AccountUse>,
 }
 
@@ -144,16 +154,26 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     let find = move |store: &AccountStore| match query.by_used {
         true => most_used(store, &query, store.used_by_all(now)?),
         false => {
-            let mut accounts = query.matching(store, query.limit + 1);
+            let (mut accounts, total) = query.matching(store, query.limit + 1);
             let more = accounts.len() > query.limit;
             accounts.truncate(query.limit);
             let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
             let used = store.used_by(&ids, now)?;
-            Ok(QueryResult { accounts, more, used })
+            Ok(QueryResult {
+                accounts,
+                more,
+                total,
+                used,
+            })
         }
     };
     let found: Result<QueryResult, ReadError> = on_disk(&admin, find).await?;
-    let QueryResult { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
+    let QueryResult {
+        accounts,
+        more,
+        total,
+        used,
+    } = found.map_err(|error| Problem::unreadable(&error))?;
     let next = accounts.last().filter(|_| more).map(|last| last.name.to_string());
     let in_flight = with_usage.then(|| jobs_by_account(&admin));
     let line = |account: &Arc<Account>| {
@@ -171,6 +191,7 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     Ok(Json(AccountPage {
         accounts: accounts.iter().map(line).collect(),
         next,
+        total,
     }))
 }
 
@@ -192,13 +213,14 @@ fn most_used(
     used: HashMap<AccountId, AccountUse>,
 ) -> Result<QueryResult, ReadError> {
     let units = |account: &Account| used.get(&account.id).map_or(0, |used| used.units);
-    let mut accounts = query.matching(store, usize::MAX);
+    let (mut accounts, total) = query.matching(store, usize::MAX);
     // The sort is stable: ties stay ordered by name.
     accounts.sort_by_key(|account| Reverse(units(account)));
     accounts.truncate(query.limit);
     Ok(QueryResult {
         accounts,
         more: false,
+        total,
         used,
     })
 }

@@ -325,12 +325,14 @@ impl RowParser<'_> {
         check_patch(&terms, &tier, self.rules).map_err(|problem| problem.error().to_owned())?;
         let key = key.map(PlaintextKey::imported).transpose();
         let key = key.map_err(|error| error.to_string())?;
+        let beginnings = key.iter().map(|key| (key.hash(), key.beginning())).collect();
         let key = key.map(|key| Ok(Key::plain(key.hash(), self.now)));
         let hashes = hashes.into_iter().map(|line| line.key(self.now));
         Ok(ImportRow {
             name,
             terms,
             keys: key.into_iter().chain(hashes).collect::<Result<_, _>>()?,
+            beginnings,
         })
     }
 }

@@ -14,7 +14,7 @@ use super::sent::{BodyField, BodyFields, Sent};
 use super::wire::KeyLine;
 use super::{Admin, on_disk, times};
 use crate::policy::time::{Span, UnixTime};
-use crate::store::{ChangeError, KeyId, Minted};
+use crate::store::{AccountStore, ChangeError, KeyId, KeyUse, Minted};
 
 /// How long a rotated key stays valid by default.
 const OVERLAP_DEFAULT: Span = Span::from_secs(24 * 60 * 60);
@@ -37,10 +37,14 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    fn of(minted: &Minted, admin: &Admin, now: UnixTime) -> Self {
+    fn of(minted: &Minted, now: UnixTime) -> Self {
+        let unused = KeyUse {
+            begins: Some(minted.secret.beginning()),
+            last_used: None,
+        };
         Self {
             key: minted.secret.reveal().to_owned(),
-            line: KeyLine::of(&minted.key, admin, now),
+            line: KeyLine::of(&minted.key, &unused, now),
         }
     }
 }
@@ -92,8 +96,12 @@ pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let directory = admin.store.directory();
     let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
     let now = admin.gate.clock().wall();
+    let keys = Arc::clone(&account);
+    let uses = on_disk(&admin, move |store| store.key_uses(keys.keys())).await?;
+    let uses = uses.map_err(|error| Problem::unreadable(&error))?;
+    let line = |(key, used)| KeyLine::of(key, used, now);
     Ok(Json(KeyList {
-        keys: account.keys().iter().map(|key| KeyLine::of(key, &admin, now)).collect(),
+        keys: account.keys().iter().zip(&uses).map(line).collect(),
     }))
 }
 
@@ -111,7 +119,7 @@ pub async fn add(
         .map(|expires| times::ahead(expires, "expires", now));
     let expires = expires.transpose()?;
     let minted = on_disk(&admin, move |store| store.mint(&name, line.label, expires, stamp)).await??;
-    Ok((StatusCode::CREATED, NOT_STORED, Json(NewKey::of(&minted, &admin, now))))
+    Ok((StatusCode::CREATED, NOT_STORED, Json(NewKey::of(&minted, now))))
 }
 
 /// `POST /keys/{id}/rotate`.
@@ -126,10 +134,14 @@ pub async fn rotate(
         Some(overlap) => times::span(&overlap, "overlap")?,
         None => OVERLAP_DEFAULT,
     };
-    let (minted, old) = on_disk(&admin, move |store| store.rotate(id, overlap, stamp)).await??;
+    let rotated = on_disk(&admin, move |store| {
+        let used = use_of(store, id);
+        store.rotate(id, overlap, stamp).map(|rotated| (rotated, used))
+    });
+    let ((minted, old), used) = rotated.await??;
     let rotated = Rotated {
-        new: NewKey::of(&minted, &admin, now),
-        old: KeyLine::of(&old, &admin, now),
+        new: NewKey::of(&minted, now),
+        old: KeyLine::of(&old, &used, now),
     };
     Ok((StatusCode::CREATED, NOT_STORED, Json(rotated)))
 }
@@ -141,8 +153,19 @@ pub async fn revoke(
     Stamped(stamp): Stamped,
 ) -> Result<Json<KeyLine>, Problem> {
     let (id, now) = (id_of(&id)?, stamp.at);
-    let key = on_disk(&admin, move |store| store.revoke(id, stamp)).await??;
-    Ok(Json(KeyLine::of(&key, &admin, now)))
+    let revoked = on_disk(&admin, move |store| {
+        let used = use_of(store, id);
+        store.revoke(id, stamp).map(|key| (key, used))
+    });
+    let (key, used) = revoked.await??;
+    Ok(Json(KeyLine::of(&key, &used, now)))
+}
+
+/// What is known of the key of that id; nothing if it can't be read, which must not keep a key from being revoked.
+fn use_of(store: &AccountStore, id: KeyId) -> KeyUse {
+    let key = store.directory().owner(id).and_then(|owner| owner.key(id).cloned());
+    let uses = key.and_then(|key| store.key_uses(&[key]).ok());
+    uses.and_then(|uses| uses.first().copied()).unwrap_or_default()
 }
 
 fn id_of(text: &str) -> Result<KeyId, Problem> {

@@ -59,7 +59,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::util::MapRequest;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::config::{ConfigRequestSender, Running};
 use self::hosts::LocalAddress;
@@ -78,7 +78,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::{Span, Timestamp};
 use crate::store::statistics::RefusalCounts;
 use crate::store::{AccountStore, AdminToken, ChangeError, Database, DrainedServers};
-use crate::telemetry::connections::{ConnectionMeters, RefusedConnection};
+use crate::telemetry::connections::ConnectionMeters;
 use crate::telemetry::exposition::Exposition;
 
 /// The most connections of operators and scrapers at once.
@@ -160,8 +160,9 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                debug!(%error, "accepting a connection failed");
-                admin.connections.admin.refused(RefusedConnection::AcceptFailed);
+                if admin.connections.admin.accept_failed(admin.gate.clock().now()) {
+                    warn!(%error, "accepting connections of operators fails; they wait in the system's backlog");
+                }
                 admin.gate.clock().sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -32,14 +32,9 @@ pub(super) fn router() -> Router<Arc<Admin>> {
 
 async fn page() -> Response {
     let page = web::fill(web::OPERATOR_HTML, |name| {
-        Some(match name {
-            "assets" => ASSETS.to_owned(),
-            "css" => web::OPERATOR.css.name.clone(),
-            "js" => web::OPERATOR.js.name.clone(),
-            "icon" => web::OPERATOR.icon.name.clone(),
-            "icons" => web::ICONS.to_owned(),
-            _ => return None,
-        })
+        (name == "assets")
+            .then(|| ASSETS.to_owned())
+            .or_else(|| web::OPERATOR.value(name))
     });
     with_headers(
         Body::from(page),

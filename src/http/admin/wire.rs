@@ -14,7 +14,7 @@ use crate::http::limits::BlockByRule;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::account::{FIELDS, FieldKind, Numbers};
-use crate::store::{Account, AccountPatch, AccountSpec, Key, Origin};
+use crate::store::{Account, AccountPatch, AccountSpec, Beginning, Key, KeyUse, Origin};
 
 /// The most bytes of a body that describes one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
@@ -107,9 +107,9 @@ impl AccountLine {
 pub struct KeyLine {
     id: String,
     label: String,
-    /// Its first characters, if it was created or used since the start.
+    /// Its first characters; `null` until they are known, of a key that was given by its hash.
     begins: Option<String>,
-    /// Its last use since the start, to the second.
+    /// Its last use; `null`: never, or before tiergate recorded it.
     last_used: Option<String>,
     created: String,
     expires: Option<String>,
@@ -118,12 +118,12 @@ pub struct KeyLine {
 
 impl KeyLine {
     /// The key at that time.
-    pub fn of(key: &Key, admin: &Admin, now: UnixTime) -> Self {
-        let (begins, last_used) = admin.store.directory().sightings().of(key.id());
+    pub fn of(key: &Key, used: &KeyUse, now: UnixTime) -> Self {
+        let begins = used.begins.as_ref().map(Beginning::as_str);
         Self {
             id: key.id().to_string(),
-            begins,
-            last_used: last_used.map(times::written),
+            begins: begins.filter(|begins| !begins.is_empty()).map(str::to_owned),
+            last_used: used.last_used.map(times::written),
             label: key.label.to_string(),
             created: times::written(key.created),
             expires: key.expires.map(times::written),

@@ -20,10 +20,6 @@ pub fn page(shown: &Shown, paths: &StatusPaths, look: &Look, held: &Held, period
         Some(match name {
             "title" => format!("{}/{} places · queue status", live.queue.taken, live.queue.length),
             "assets" => paths.assets.clone(),
-            "css" => web::STATUS.css.name.clone(),
-            "js" => web::STATUS.js.name.clone(),
-            "icon" => web::STATUS.icon.name.clone(),
-            "icons" => web::ICONS.to_owned(),
             "headline" => headline(live),
             "lede" => escaped(&live.headline.text).into_owned(),
             "taken" => format!(
@@ -46,7 +42,7 @@ pub fn page(shown: &Shown, paths: &StatusPaths, look: &Look, held: &Held, period
             "json" => paths.json.clone(),
             "version" => env!("CARGO_PKG_VERSION").to_owned(),
             "state" => state(shown, paths, &look.json, held),
-            _ => return None,
+            name => return web::STATUS.value(name),
         })
     })
 }
@@ -111,6 +107,9 @@ fn busy(live: &Live) -> String {
 
 fn places(live: &Live, now_s: u64) -> String {
     let (queue, drawn) = (&live.queue, live.queue.length.max(live.queue.taken));
+    if drawn == 0 {
+        return "<p class=\"dim xs\">There is nowhere to wait: a request gets a slot at once, or none.</p>".to_owned();
+    }
     let Some(taken) = queue.places.as_ref().filter(|_| drawn <= PLACES_DRAWN_MAX) else {
         return lanes(live, drawn);
     };

@@ -148,9 +148,8 @@ pub const GROUPS: [(&str, &str); 5] = [
 
 fn group(reason: &str) -> &'static str {
     match reason {
-        "queue_full" | "displaced" | "wait_too_long" | "waited_too_long" | "shutting_down" | "too_many_uploads" => {
-            "room"
-        }
+        "queue_full" | "displaced" | "wait_too_long" | "waited_too_long" => "room",
+        "shutting_down" | "admission_stopped" | "cancelled_by_operator" | "too_many_uploads" => "room",
         "quota_depleted" | "concurrency_exceeded" | "too_many_users" => "limits",
         "rate_limited" | "blocked" => "rate",
         "failed" | "journal_unavailable" => "fault",

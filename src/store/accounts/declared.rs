@@ -16,6 +16,7 @@ use crate::policy::time::UnixTime;
 use crate::store::account::{Account, Origin};
 use crate::store::audit::{self, Actor, Stamp};
 use crate::store::directory::{Directory, Step};
+use crate::store::key_uses;
 use crate::store::keys::{Key, KeyHash, KeyId};
 use crate::store::rows::{millis, unix_time};
 
@@ -194,6 +195,8 @@ fn assign_ids(
     declared: &[DeclaredAccount],
     now: UnixTime,
 ) -> rusqlite::Result<Option<AssignedIds>> {
+    let keys = declared.iter().flat_map(|account| account.keys.iter().copied());
+    key_uses::forget_unlisted(transaction, &keys.collect())?;
     let mut before = declared_rows(transaction)?;
     let mut named = AssignedIds {
         ids: Vec::with_capacity(declared.len()),

@@ -11,7 +11,7 @@ use crate::policy::time::UnixTime;
 use crate::store::account::{Account, AccountPatch, Change, Origin, SOURCE};
 use crate::store::audit::Stamp;
 use crate::store::directory::Step;
-use crate::store::keys::{Key, KeyId, LABEL};
+use crate::store::keys::{Beginning, Key, KeyHash, KeyId, LABEL};
 
 /// Wrong lines, and changes, that a result lists. All are counted.
 pub const LINES_MAX: usize = 1_000;
@@ -27,6 +27,8 @@ pub struct ImportRow {
     pub terms: AccountPatch,
     /// Keys to add.
     pub keys: Vec<Key>,
+    /// How they begin, of those that were given in plain text.
+    pub beginnings: Vec<(KeyHash, Beginning)>,
 }
 
 /// Import options.
@@ -173,6 +175,7 @@ impl<'s> ImportPlan<'s, '_> {
                 at
             }
         };
+        self.change.beginnings.extend(row.beginnings);
         row.keys.into_iter().try_for_each(|key| self.give(line, at, key))
     }
 

@@ -11,6 +11,7 @@ mod networks;
 mod tables;
 mod used;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -25,9 +26,10 @@ pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
 pub use self::used::AccountUse;
 use super::account::{Account, AccountPatch, AccountSpec, Origin};
 use super::audit::{self, Stamp};
-use super::database::Database;
+use super::database::{Database, ReadError};
 use super::directory::{Directory, Step};
-use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL, PlaintextKey};
+use super::key_uses::KeyUse;
+use super::keys::{Beginning, KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL, PlaintextKey};
 use super::network::NetworkEntry;
 use super::networks::Networks;
 use crate::policy::caller::AccountId;
@@ -96,7 +98,7 @@ impl AccountStore {
         let ids = named.ok_or(AccountsError::NoIds)?;
         let read = database.read(tables::read);
         let read = read.map_err(|error| AccountsError::Disk(error.to_string()))??;
-        let directory = Directory::of(read.accounts, read.interner);
+        let directory = Directory::of(read.accounts, read.interner, Arc::clone(database.key_sightings()));
         declared::fill(&directory, declared, &ids)?;
         let networks = Networks::new(blocked);
         networks.restore(read.networks);
@@ -116,6 +118,15 @@ impl AccountStore {
     /// The index in which requests look their network up.
     pub fn networks(&self) -> &Arc<Networks> {
         &self.networks
+    }
+
+    /// What is known of these keys of an account, in their order. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn key_uses(&self, keys: &[Key]) -> Result<Vec<KeyUse>, ReadError> {
+        let hashes: Vec<KeyHash> = keys.iter().map(|key| key.hash).collect();
+        self.database.key_uses(&hashes)
     }
 
     /// Creates an account with an unused id.
@@ -195,7 +206,7 @@ impl AccountStore {
         let mut change = self.begin();
         let account = self.stored(name)?;
         let (minted, keys) = self.minted(&account, label, expires, stamp.at)?;
-        change.give(&account, keys);
+        change.give_minted(&account, keys, &minted);
         let detail = json!({ "account": name, "expires_ms": expires.map(UnixTime::as_millis) });
         change.commit(stamp, Event::new("key_add", &minted.key.id().to_string(), detail))?;
         Ok(minted)
@@ -223,7 +234,7 @@ impl AccountStore {
         };
         keys.retain(|key| key.hash != old.hash);
         keys.push(old.clone());
-        change.give(&account, keys);
+        change.give_minted(&account, keys, &minted);
         let detail = json!({
             "account": &*account.name, "new": minted.key.id().to_string(), "old_expires_ms": until.as_millis(),
         });
@@ -268,7 +279,6 @@ impl AccountStore {
             expires,
             ..Key::plain(secret.hash(), now)
         };
-        self.directory.sightings().created(key.id(), secret.reveal().as_bytes());
         keys.push(key.clone());
         Ok((Minted { secret, key }, keys))
     }
@@ -297,6 +307,7 @@ impl AccountStore {
             next_id: *taken,
             taken,
             steps: Vec::new(),
+            beginnings: HashMap::new(),
             networks: Vec::new(),
         }
     }
@@ -341,6 +352,8 @@ struct Changing<'s> {
     taken: parking_lot::MutexGuard<'s, u32>,
     next_id: u32,
     steps: Vec<Step>,
+    /// How new keys begin, as far as that is known.
+    beginnings: HashMap<KeyHash, Beginning>,
     /// Network entries after the change.
     networks: Vec<Arc<NetworkEntry>>,
 }
@@ -363,13 +376,20 @@ impl Changing<'_> {
         self.steps.push(Step::change(Arc::clone(account), Arc::new(after)));
     }
 
+    /// The same, with a new key among them.
+    fn give_minted(&mut self, account: &Arc<Account>, keys: Vec<Key>, minted: &Minted) {
+        self.beginnings.insert(minted.key.hash, minted.secret.beginning());
+        self.give(account, keys);
+    }
+
     /// Makes the steps durable, with the event, and then visible. On an error nothing changes; ids taken are given out again,
     /// since no one has seen them.
     fn commit(mut self, stamp: Stamp, event: Event) -> Result<(), ChangeError> {
         let steps = Arc::new(std::mem::take(&mut self.steps));
         let (written, networks) = (Arc::clone(&steps), self.networks.clone());
+        let beginnings = std::mem::take(&mut self.beginnings);
         let written = self.store.database.write(move |transaction| {
-            tables::write(transaction, &written, &networks, stamp.at)?;
+            tables::write(transaction, &written, &beginnings, &networks, stamp.at)?;
             audit::insert(transaction, &stamp, event.action, &event.subject, &event.detail)
         });
         written.map_err(|error| ChangeError::Unavailable(error.to_string()))?;

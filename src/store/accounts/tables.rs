@@ -14,7 +14,7 @@ use crate::policy::time::UnixTime;
 use crate::store::account::{Account, AccountSpec, Numbers, OwnLimit, columns};
 use crate::store::directory::Step;
 use crate::store::interner::Interner;
-use crate::store::keys::{Key, KeyHash};
+use crate::store::keys::{Beginning, Key, KeyHash};
 use crate::store::network::{Block, NetworkEntry};
 use crate::store::rows::{millis, unix_time};
 
@@ -165,6 +165,7 @@ fn network_of(text: &str) -> rusqlite::Result<IpNet> {
 pub(super) fn write(
     transaction: &Transaction<'_>,
     steps: &[Step],
+    beginnings: &HashMap<KeyHash, Beginning>,
     networks: &[Arc<NetworkEntry>],
     now: UnixTime,
 ) -> rusqlite::Result<()> {
@@ -180,7 +181,7 @@ pub(super) fn write(
             (None, None) => {}
         }
     }
-    put_keys(transaction, steps)?;
+    put_keys(transaction, steps, beginnings)?;
     networks.iter().try_for_each(|entry| put_network(transaction, entry))
 }
 
@@ -266,7 +267,11 @@ fn remove_account(transaction: &Transaction<'_>, account: &Account, now: UnixTim
 }
 
 /// Writes new and changed keys in the table's order, so that many keys write each page once.
-fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<()> {
+fn put_keys(
+    transaction: &Transaction<'_>,
+    steps: &[Step],
+    beginnings: &HashMap<KeyHash, Beginning>,
+) -> rusqlite::Result<()> {
     let of = |step: &'_ Step| step.after.as_ref().map_or(0, |after| after.id.0);
     let mut keys: Vec<(&Key, u32)> = steps
         .iter()
@@ -274,9 +279,9 @@ fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<(
         .collect();
     keys.sort_unstable_by_key(|(key, _)| key.hash);
     let mut put = transaction.prepare_cached(
-        "INSERT INTO api_key (hash, account, label, created, expires) VALUES (?1, ?2, ?3, ?4, ?5) \
+        "INSERT INTO api_key (hash, account, label, created, expires, begins) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT (hash) DO UPDATE SET account = excluded.account, label = excluded.label, \
-             created = excluded.created, expires = excluded.expires",
+             created = excluded.created, expires = excluded.expires, begins = coalesce(excluded.begins, begins)",
     )?;
     for (key, account) in keys {
         put.execute(params![
@@ -284,7 +289,8 @@ fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<(
             account,
             &*key.label,
             millis(key.created),
-            key.expires.map(millis)
+            key.expires.map(millis),
+            beginnings.get(&key.hash).map(Beginning::as_str),
         ])?;
     }
     Ok(())

@@ -15,7 +15,11 @@ pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
 /// The schema version that this program writes.
 pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// One migration per schema version, starting from an empty database.
-const MIGRATIONS: [&str; 2] = [include_str!("../schema.sql"), include_str!("../drained.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../schema.sql"),
+    include_str!("../drained.sql"),
+    include_str!("../key_uses.sql"),
+];
 /// Flags of connections that may write.
 const WRITING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// How long a connection waits for a lock: at most for a checkpoint that truncates the log.
@@ -192,20 +196,31 @@ fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    /// A database of version 1 keeps its rows and gets what version 2 adds.
+    /// A database of each older version keeps its rows and gets what later ones add.
     #[test]
-    fn a_database_of_version_1_is_migrated() {
-        let mut connection = Connection::open_in_memory().expect("memory");
-        let first = connection.execute_batch(MIGRATIONS[0]);
-        first.expect("the schema of version 1 is SQL");
-        connection.pragma_update(None, "user_version", 1).expect("memory");
-        rows::set_meta(&connection, "id", "kept").expect("version 1 has that table");
-        migrate(&mut connection, 1).expect("version 2 is SQL");
-        assert_eq!(version(&connection).expect("memory"), SCHEMA_VERSION);
-        assert_eq!(rows::meta(&connection, "id").expect("memory").as_deref(), Some("kept"));
-        let drained: i64 = connection
-            .query_row("SELECT count(*) FROM drained_server", [], |row| row.get(0))
-            .expect("version 2 has that table");
-        assert_eq!(drained, 0);
+    fn a_database_of_an_older_version_is_migrated() {
+        for old in 1..SCHEMA_VERSION {
+            let mut connection = Connection::open_in_memory().expect("memory");
+            for migration in &MIGRATIONS[..usize::try_from(old).expect("it is small")] {
+                connection.execute_batch(migration).expect("SQL");
+            }
+            connection.pragma_update(None, "user_version", old).expect("memory");
+            rows::set_meta(&connection, "id", "kept").expect("version 1 has that table");
+            let key = "INSERT INTO api_key (hash, account, label, created) VALUES (x'01', 7, 'kept', 5)";
+            connection.execute_batch(key).expect("version 1 has that table");
+            migrate(&mut connection, old).expect("SQL");
+            assert_eq!(version(&connection).expect("memory"), SCHEMA_VERSION, "from {old}");
+            assert_eq!(rows::meta(&connection, "id").expect("memory").as_deref(), Some("kept"));
+            let count = |table: &str| {
+                let select = format!("SELECT count(*) FROM {table}");
+                connection.query_row(&select, [], |row| row.get::<_, i64>(0))
+            };
+            assert_eq!(count("drained_server"), Ok(0), "version 2 adds it");
+            assert_eq!(count("listed_key"), Ok(0), "version 3 adds it");
+            assert_eq!(
+                count("api_key WHERE label = 'kept' AND begins IS NULL AND last_used IS NULL"),
+                Ok(1)
+            );
+        }
     }
 }

@@ -36,6 +36,8 @@ use self::readers::Readers;
 pub use self::upkeep::Upkeep;
 use self::upkeep::UpkeepThread;
 use super::data_dir::{DataDir, FolderState, new_id};
+use super::key_sightings::KeySightings;
+use super::key_uses;
 use super::ledger::commit::Commit;
 use super::ledger::queue::{Work, WriteQueue};
 use super::ledger::writer::Writer;
@@ -60,6 +62,7 @@ pub(super) struct Shared {
     pub(super) queue: Arc<WriteQueue>,
     pub(super) readers: Readers,
     pub(super) upkeep: Upkeep,
+    pub(super) key_sightings: Arc<KeySightings>,
     threads: Arc<RunningThreads>,
 }
 
@@ -127,6 +130,7 @@ impl Database {
         let shared = Arc::new(Shared {
             readers: Readers::new(file.clone()),
             upkeep: Upkeep::new(windows, history),
+            key_sightings: Arc::default(),
             threads: Arc::default(),
             file: file.clone(),
             settings,
@@ -199,6 +203,11 @@ impl Database {
         retention::remove_old(&self.shared, now)
     }
 
+    /// Uses of keys that are not written yet.
+    pub(super) fn key_sightings(&self) -> &Arc<KeySightings> {
+        &self.shared.key_sightings
+    }
+
     /// The data folder.
     pub fn folder(&self) -> &Path {
         self.shared.dir.path()
@@ -212,6 +221,7 @@ impl Database {
     /// on the disk.
     pub fn close(&self) {
         let shared = &self.shared;
+        shared.queue_key_uses();
         shared.queue.close();
         shared.upkeep.close();
         // A hanging disk must not keep the process from ending.
@@ -241,6 +251,21 @@ impl Shared {
         result
             .recv()
             .unwrap_or_else(|_| Err(WriteError("the database is closed".to_owned())))
+    }
+
+    /// Queues the last uses of keys, to be written with what else is left.
+    fn queue_key_uses(&self) {
+        let uses = self.key_sightings.unwritten();
+        if !uses.is_empty() {
+            self.queue.work(Box::new(move |connection| {
+                let written = connection.and_then(|connection| {
+                    in_transaction(connection, |transaction| key_uses::write(transaction, &uses))
+                });
+                if let Err(error) = written {
+                    tracing::warn!(%error, "can't write the last uses of keys");
+                }
+            }));
+        }
     }
 
     fn start(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

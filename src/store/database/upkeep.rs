@@ -1,4 +1,4 @@
-//! Upkeep: a thread rolls up jobs each minute, removes old rows, and makes clock corrections permanent. It works in small steps
+//! Upkeep: a thread rolls up jobs and writes the last uses of keys each minute, removes old rows, and makes clock corrections permanent. It works in small steps
 //! on the writer's thread, so checkpoints go on in between.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::policy::rules::Window;
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::store::corrections::{self, Correction};
 use crate::store::retention::{self, Agreement, Boundary, History, Plan};
-use crate::store::rollup;
+use crate::store::{key_uses, rollup};
 
 /// How often the threads wake up.
 const TICK: Duration = Duration::from_millis(250);
@@ -115,6 +115,7 @@ impl UpkeepThread {
             if minute_of(wall) != self.rolled_up {
                 self.rolled_up = minute_of(wall);
                 self.told("can't roll up jobs", rollup::roll_up_all);
+                self.told("can't write the last uses of keys", key_uses::write_all);
             }
             if self.agreement.is_long(now) {
                 self.make_lasting();

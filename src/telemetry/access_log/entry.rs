@@ -1,14 +1,9 @@
 //! One request as a line of the access log. No line has a query or a key: an entry has no field for them.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use jiff::Timestamp;
-
+use super::text::{SecondText, escape, write_address, write_escaped, write_millis, write_number, write_time, write_to};
 use crate::policy::time::{Span, UnixTime};
-
-/// The most bytes of a path, a method, a route or a user agent in a line; a longer one is cut.
-const TEXT_BYTES_MAX: usize = 1_024;
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,21 +85,28 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Appends the request's line to `out`.
-    pub fn write(&self, out: &mut String, format: LineFormat, addresses: AddressDisplay) {
+    /// Appends the request's line to `out`. `second` is kept from line to line.
+    pub(super) fn write(
+        &self,
+        out: &mut String,
+        format: LineFormat,
+        addresses: AddressDisplay,
+        second: &mut SecondText,
+    ) {
+        let second = second.of(self.at, format);
         match format {
-            LineFormat::Json => self.pairs(addresses, &mut JsonLine::begin(out)),
-            LineFormat::Logfmt => self.pairs(addresses, &mut LogfmtLine::begin(out)),
-            LineFormat::Combined => self.combined(addresses, out),
+            LineFormat::Json => self.pairs(addresses, second, &mut JsonLine::begin(out)),
+            LineFormat::Logfmt => self.pairs(addresses, second, &mut LogfmtLine::begin(out)),
+            LineFormat::Combined => self.combined(addresses, second, out),
         }
         out.push('\n');
     }
 
-    fn pairs(&self, addresses: AddressDisplay, line: &mut impl FieldWriter) {
-        line.raw("time", |out| write_time(out, self.at));
+    fn pairs(&self, addresses: AddressDisplay, second: &str, line: &mut impl FieldWriter) {
+        line.raw("time", |out| write_time(out, second, self.at));
         line.text("request_id", self.request_id);
         if let Some(client) = addresses.shown(self.client) {
-            line.raw("client", |out| write_to(out, client));
+            line.raw("client", |out| write_address(out, client));
         }
         line.optional("account", self.account);
         line.optional("tier", self.tier);
@@ -125,9 +127,9 @@ impl Entry<'_> {
         line.end();
     }
 
-    fn combined(&self, addresses: AddressDisplay, out: &mut String) {
+    fn combined(&self, addresses: AddressDisplay, second: &str, out: &mut String) {
         match addresses.shown(self.client) {
-            Some(client) => write_to(out, client),
+            Some(client) => write_address(out, client),
             None => out.push('-'),
         }
         out.push_str(" - ");
@@ -139,14 +141,7 @@ impl Entry<'_> {
             }),
             None => out.push('-'),
         }
-        let time = Timestamp::from_millisecond(i64::try_from(self.at.as_millis()).unwrap_or(i64::MAX));
-        write_to(
-            out,
-            format_args!(
-                " [{}] \"",
-                time.unwrap_or(Timestamp::MAX).strftime("%d/%b/%Y:%H:%M:%S +0000")
-            ),
-        );
+        write_to(out, format_args!(" [{second}] \""));
         write_escaped(out, self.method);
         out.push(' ');
         write_escaped(out, self.path);
@@ -161,7 +156,8 @@ impl Entry<'_> {
 /// Appends the line that tells how many requests were not logged.
 pub(super) fn write_omitted(out: &mut String, format: LineFormat, at: UnixTime, omitted: u64) {
     fn pairs(line: &mut impl FieldWriter, at: UnixTime, omitted: u64) {
-        line.raw("time", |out| write_time(out, at));
+        let mut second = SecondText::default();
+        line.raw("time", |out| write_time(out, second.of(at, LineFormat::Json), at));
         line.number("omitted", omitted);
         line.end();
     }
@@ -222,7 +218,7 @@ impl FieldWriter for JsonLine<'_> {
 
     fn number(&mut self, name: &str, value: u64) {
         self.name(name);
-        write_to(self.0, value);
+        write_number(self.0, value);
     }
 
     fn millis(&mut self, name: &str, value: Option<Span>) {
@@ -277,7 +273,7 @@ impl FieldWriter for LogfmtLine<'_> {
 
     fn number(&mut self, name: &str, value: u64) {
         self.name(name);
-        write_to(self.out, value);
+        write_number(self.out, value);
     }
 
     fn millis(&mut self, name: &str, value: Option<Span>) {
@@ -286,62 +282,6 @@ impl FieldWriter for LogfmtLine<'_> {
             write_millis(self.out, value);
         }
     }
-}
-
-fn write_to(out: &mut String, value: impl std::fmt::Display) {
-    write!(out, "{value}").expect("writing to a string doesn't fail");
-}
-
-/// Milliseconds with one decimal, as in `Server-Timing`.
-fn write_millis(out: &mut String, span: Span) {
-    let tenths = span.as_nanos() / 100_000;
-    write_to(out, format_args!("{}.{}", tenths / 10, tenths % 10));
-}
-
-/// RFC 3339 in UTC, with milliseconds.
-fn write_time(out: &mut String, at: UnixTime) {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-    write_to(out, format_args!("{time:.3}"));
-}
-
-/// The text with escapes as in JSON, cut at [`TEXT_BYTES_MAX`].
-fn write_escaped(out: &mut String, text: &str) {
-    let cut = text.len() > TEXT_BYTES_MAX;
-    let text = if cut {
-        &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
-    } else {
-        text
-    };
-    if text
-        .bytes()
-        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\')
-    {
-        out.push_str(text);
-    } else {
-        text.chars().for_each(|letter| escape(out, letter));
-    }
-    if cut {
-        out.push('…');
-    }
-}
-
-/// Control characters, and those that reorder a terminal's line, are shown as numbers.
-fn escape(out: &mut String, letter: char) {
-    match letter {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-            unicode(out, letter)
-        }
-        letter if letter.is_control() => unicode(out, letter),
-        letter => out.push(letter),
-    }
-}
-
-/// All of these are below U+10000.
-fn unicode(out: &mut String, letter: char) {
-    write_to(out, format_args!("\\u{:04x}", u32::from(letter)));
 }
 
 #[cfg(test)]
@@ -374,7 +314,7 @@ mod tests {
 
     fn line(entry: &Entry<'_>, format: LineFormat, addresses: AddressDisplay) -> String {
         let mut line = String::new();
-        entry.write(&mut line, format, addresses);
+        entry.write(&mut line, format, addresses, &mut SecondText::default());
         line
     }
 

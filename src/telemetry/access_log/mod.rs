@@ -6,7 +6,9 @@
 
 mod entry;
 mod output;
+mod text;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tracing::error;
 
 pub use entry::{AddressDisplay, Entry, LineFormat};
 use output::Output;
+use text::SecondText;
 
 use crate::clock::Clock;
 use crate::policy::time::Timestamp;
@@ -81,6 +84,11 @@ impl DroppedLines {
             failed: counter("failed"),
         }
     }
+}
+
+thread_local! {
+    /// A thread's line in the making, and its second: lines are made outside of the lock.
+    static LINE: RefCell<(String, SecondText)> = RefCell::default();
 }
 
 /// An access log. Its thread ends, with the last lines written, after this is dropped.
@@ -161,16 +169,31 @@ impl AccessLog {
         if !is_wanted {
             return;
         }
+        if !self.claim(now, entry.reason.is_some()) {
+            return;
+        }
+        LINE.with_borrow_mut(|(line, second)| {
+            line.clear();
+            entry.write(line, self.settings.format, self.settings.addresses, second);
+            let mut buffer = self.shared.buffer.lock();
+            buffer.count += 1;
+            buffer.lines.push_str(line);
+        });
+    }
+
+    /// Whether one more line may be written at `now`; if not, that is counted.
+    fn claim(&self, now: Timestamp, is_refusal: bool) -> bool {
         let mut buffer = self.shared.buffer.lock();
-        if !buffer.has_room(now, entry.reason.is_some(), self.settings.lines_per_second_max) {
+        if !buffer.has_room(now, is_refusal, self.settings.lines_per_second_max) {
             buffer.omitted += 1;
             self.shared.dropped.rate.increment(1);
-        } else if buffer.lines.len() >= BUFFER_BYTES_MAX {
-            self.shared.dropped.blocked.increment(1);
-        } else {
-            buffer.count += 1;
-            entry.write(&mut buffer.lines, self.settings.format, self.settings.addresses);
+            return false;
         }
+        let is_blocked = buffer.lines.len() >= BUFFER_BYTES_MAX;
+        if is_blocked {
+            self.shared.dropped.blocked.increment(1);
+        }
+        !is_blocked
     }
 
     /// Writes out what is left, and waits for it, at most [`CLOSE_PATIENCE`].
@@ -219,7 +242,7 @@ impl Shared {
                     self.changed.wait_for(&mut buffer, FLUSH_EVERY);
                 }
                 std::mem::swap(&mut lines, &mut buffer.lines);
-                if buffer.omitted > 0 && output.may_tell_omitted() {
+                if buffer.omitted > 0 && (buffer.is_closing || output.may_tell_omitted()) {
                     let omitted = std::mem::take(&mut buffer.omitted);
                     entry::write_omitted(&mut lines, format, output.now(), omitted);
                 }

@@ -3,7 +3,10 @@ const PAGE = 25;
 let sort = 'used',
   after = '',
   top_ = PAGE,
-  shown = '';
+  shown = '',
+  /** How many match in all. */
+  total = 0;
+const TOP_MAX = 100;
 /** What the open account's row shows. */
 let details = null;
 
@@ -48,11 +51,19 @@ function drawAccounts({ accounts, status }, force) {
   };
   const list = accounts.accounts,
     searched = $('#find').value.trim() || $('#of-tier').value;
-  put($('#t-acc'), list.map(row).join('') || emptyRow(6, searched ? 'No account matches' : 'No accounts', searched ? 'Search by name, email or note.' : 'Add one with `tiergate account add`.'), force);
-  const full = sort === 'used' && list.length === top_;
-  $('#acc-foot').textContent = sort === 'used' ? `The ${count(list.length)} that have used most${searched ? ' of those that match' : ''}.` : `${plural(list.length, 'account', 'accounts')}${after ? `, after ${after}` : ''}.`;
+  put($('#t-acc'), list.map(row).join('') || emptyRow(6, searched ? 'No account matches' : 'No accounts', searched ? 'Search by name, email or note.' : 'Add the first one.'), force);
+  total = accounts.total ?? total;
+  const all = `${plural(total, 'account', 'accounts')}${searched ? ` that match${total === 1 ? 'es' : ''}` : ''}`;
+  const text =
+    sort === 'name'
+      ? `${count(list.length)} of ${all}${after ? `, after ${after}` : ''}.`
+      : list.length < total
+        ? `The ${count(list.length)} of ${all} that have used most.${top_ < TOP_MAX ? '' : ' Search for others, or sort by name to see all.'}`
+        : `${all}.`;
+  foot('#acc-foot', total ? text : '');
+  set($('#n-acc'), searched ? '' : count(total));
   $('#acc-first').hidden = !after;
-  $('#acc-next').hidden = !(sort === 'used' ? full && top_ < 100 : accounts.next);
+  $('#acc-next').hidden = !(sort === 'used' ? list.length < total && top_ < TOP_MAX : accounts.next);
   $('#acc-next').textContent = sort === 'used' ? 'Show more' : 'Next page';
 }
 
@@ -60,7 +71,7 @@ function more(account, priorityOf) {
   if (!details || details.account.name !== account.name) return '<tr class="more"><td colspan="6"><span class="skel m"></span></td></tr>';
   const { keys, account: now } = details;
   const keyRow = key =>
-    `<tr><th scope="row">${esc(key.label || 'no label')}${key.expired ? ` <span class="sign off">${icon('off')}expired</span>` : ''}</th><td><code>${esc(key.begins ? `${key.begins}…` : `id ${key.id}`)}</code></td><td class="opt">${key.last_used ? ago(key.last_used) : '<span class="dim">not since the start</span>'}</td><td class="opt">${key.expires ? when(key.expires) : '<span class="dim">never</span>'}</td><td><div class="acts">${account.origin === 'listed' ? '' : button('revoke', JSON.stringify([key.id, key.label || key.id, account.name]), 'Revoke…', 'quiet', key.label || key.id)}</div></td></tr>`;
+    `<tr><th scope="row">${esc(key.label || 'no label')}${key.expired ? ` <span class="sign off">${icon('off')}expired</span>` : ''}<div class="only-s dim xs">${key.last_used ? `used ${ago(key.last_used)}` : 'never used'}</div></th><td><code>${esc(key.begins ? `${key.begins}…` : `id ${key.id}`)}</code></td><td class="opt">${key.last_used ? ago(key.last_used) : '<span class="dim">never</span>'}</td><td class="opt">${key.expires ? when(key.expires) : '<span class="dim">never</span>'}</td><td><div class="acts">${account.origin === 'listed' ? '' : keyActs(key, account)}</div></td></tr>`;
   const list = keys.length
     ? `<table><thead><tr><th scope="col">Key</th><th scope="col">Begins with</th><th scope="col" class="opt">Last use</th><th scope="col" class="opt">Expires</th><th scope="col"><span class="sr">Actions</span></th></tr></thead><tbody>${keys.map(keyRow).join('')}</tbody></table>`
     : '<p class="dim">It has no key, so nobody can use it.</p>';
@@ -77,6 +88,12 @@ function more(account, priorityOf) {
       ? '<p class="dim xs">This account is in tiers.yaml: change it there.</p>'
       : `<div class="acts">${button('tier', account.name, 'Change tier…')}${button(account.blocked ? 'unblock' : 'block', account.name, account.blocked ? 'Unblock…' : 'Block…')}</div>`;
   return `<tr class="more"><td colspan="6"><div class="cols"><div><h3>Keys</h3>${list}${account.origin === 'listed' ? '' : `<div class="acts">${button('addkey', account.name, 'Add a key…')}</div>`}</div><div><h3>Account</h3><dl class="facts">${facts.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join('')}</dl>${acts}</div></div></td></tr>`;
+}
+
+function keyActs(key, account) {
+  const [name, kind] = [key.label || key.id, 'quiet'],
+    on = JSON.stringify([key.id, name, account.name]);
+  return `${key.expired ? '' : button('rotate', on, 'Rotate…', kind, name)}${button('revoke', on, 'Revoke…', kind, name)}`;
 }
 
 async function loadDetails() {
@@ -112,7 +129,7 @@ $('#find').addEventListener('input', () => {
 });
 $('#of-tier').addEventListener('change', searchAgain);
 $('#acc-next').addEventListener('click', () => {
-  if (sort === 'used') top_ = Math.min(100, top_ + PAGE);
+  if (sort === 'used') top_ = Math.min(TOP_MAX, top_ + PAGE);
   else after = latest.accounts.next ?? '';
   asked();
 });

@@ -5,8 +5,24 @@ const waitingNow = () => plural(latest.status.queue.waiting, 'search waits', 'se
 const runningNow = () => plural(latest.queue.running.length, 'search runs', 'searches run');
 const selectOf = (id, label, options, chosen) =>
   `<div class="f"><label for="${id}">${label}</label><select class="field" id="${id}">${options.map(([value, text]) => `<option value="${esc(value)}"${value === chosen ? ' selected' : ''}>${esc(text)}</option>`).join('')}</select></div>`;
+/** A field for a text; `hint` may be left empty, and `more` are attributes. */
+const fieldOf = (id, label, hint = '', more = '') =>
+  `<div class="f"><label for="${id}">${label}${hint ? ` <span class="dim">${hint}</span>` : ''}</label><input class="field" id="${id}" autocomplete="off" spellcheck="false" ${more}></div>`;
+const text = id => $(id).value.trim();
+const tiersOf = chosen => selectOf('new-tier', 'Tier', latest.status.tiers.map(({ tier, priority }) => [tier, `${tier}, priority ${priority}`]), chosen);
+/** What follows when a key has been made. */
+const newKey = (title, done) => told => ({
+  title,
+  text: 'Copy it now: tiergate keeps only its hash and can’t show it again.',
+  fields: fieldOf('new-key', 'Key', '', `readonly value="${esc(told.key)}"`),
+  focus: '#new-key',
+  yes: 'Done',
+  single: true,
+  run: async () => {},
+  done,
+});
 
-/** title, text, does (what follows), word (to be typed), danger, fields (HTML), yes, run(name), done. */
+/** title, text, does (what follows), word (to be typed), danger, fields (HTML), focus, yes, no, run(name), then(told): another dialog, done. */
 const ACTIONS = {
   pause: () => ({
     title: 'Pause dispatch?',
@@ -99,6 +115,19 @@ const ACTIONS = {
     run: name => api(`/accounts/${enc(account)}`, { method: 'PATCH', body: { blocked: true }, name }),
     done: `${account} is blocked`,
   }),
+  addaccount: () => ({
+    title: 'Add an account',
+    text: 'It has its tier’s terms, and no key yet: add one in the next step.',
+    fields: `${fieldOf('new-name', 'Name', 'no spaces', 'maxlength="64"')}${tiersOf()}${fieldOf('new-email', 'Email', 'optional', 'type="email" maxlength="254"')}${fieldOf('new-note', 'Note', 'optional', 'maxlength="1024"')}`,
+    focus: '#new-name',
+    yes: 'Add the account',
+    run: name => {
+      const body = { name: text('#new-name'), tier: $('#new-tier').value };
+      for (const field of ['email', 'note']) if (text(`#new-${field}`)) body[field] = text(`#new-${field}`);
+      return api('/accounts', { method: 'POST', body, name });
+    },
+    then: told => ({ ...ACTIONS.addkey(told.name), text: `${told.name} is added. Its key is shown once, in the next step.`, no: 'Later' }),
+  }),
   unblock: account => ({
     title: `Unblock ${account}?`,
     text: 'It may search again on its tier’s terms.',
@@ -106,13 +135,42 @@ const ACTIONS = {
     run: name => api(`/accounts/${enc(account)}`, { method: 'PATCH', body: { blocked: false }, name }),
     done: `${account} is unblocked`,
   }),
+  blocknet: (network = '') => ({
+    title: network ? `Block ${network}?` : 'Block a network',
+    text: 'Its requests are refused with 403 from now on, whatever their path or key.',
+    does: ['What waits and runs is served.', 'An IPv6 address means its /64.'],
+    fields: `${fieldOf('net', 'Address or network', 'such as 192.0.2.7 or 192.0.2.0/24', `maxlength="43" value="${esc(network)}"`)}${selectOf('net-for', 'For', [
+      ['', 'good, until it is unblocked'],
+      ['1h', 'an hour'],
+      ['1d', 'a day'],
+      ['7d', 'a week'],
+      ['30d', '30 days'],
+    ])}${fieldOf('net-why', 'Why', 'optional', 'maxlength="200"')}`,
+    focus: network ? '#net-for' : '#net',
+    danger: true,
+    yes: 'Block',
+    run: name => {
+      const [blocked, length, why] = ['#net', '#net-for', '#net-why'].map(text);
+      if (!blocked) throw new Fault('Enter an address or a network.');
+      return blockNetwork(blocked, { ...(length ? { for: length } : {}), ...(why ? { why } : {}) }, name);
+    },
+    then: told => told.wide,
+    done: told => `${told.network} is blocked`,
+  }),
+  unblocknet: network => ({
+    title: `Unblock ${network}?`,
+    text: 'Its requests are answered again, on their tiers’ terms.',
+    yes: 'Unblock',
+    run: name => api(`/networks/${enc(network)}`, { method: 'PATCH', body: { block: null }, name }),
+    done: `${network} is unblocked`,
+  }),
   tier: account => {
     const now = latest.accounts.accounts.find(one => one.name === account)?.tier;
     return {
       title: `Change the tier of ${account}`,
       text: `It has ${now} now.`,
       does: ['What it has used counts against the new quotas.', 'What already waits keeps its place and priority.'],
-      fields: selectOf('new-tier', 'Tier', latest.status.tiers.map(({ tier, priority }) => [tier, `${tier}, priority ${priority}`]), now),
+      fields: tiersOf(now),
       focus: '#new-tier',
       yes: 'Change tier',
       run: name => api(`/accounts/${enc(account)}`, { method: 'PATCH', body: { tier: $('#new-tier').value }, name }),
@@ -122,7 +180,7 @@ const ACTIONS = {
   addkey: account => ({
     title: `Add a key to ${account}`,
     text: 'The key is shown once, in the next step.',
-    fields: `<div class="f"><label for="key-label">Label <span class="dim">optional</span></label><input class="field" id="key-label" autocomplete="off" maxlength="64"></div>${selectOf('key-expires', 'Expires', [
+    fields: `${fieldOf('key-label', 'Label', 'optional', 'maxlength="64"')}${selectOf('key-expires', 'Expires', [
       ['', 'never'],
       ['30d', 'in 30 days'],
       ['90d', 'in 90 days'],
@@ -132,19 +190,32 @@ const ACTIONS = {
     yes: 'Add the key',
     run: name => {
       const expires = $('#key-expires').value;
-      return api(`/accounts/${enc(account)}/keys`, { method: 'POST', body: { label: $('#key-label').value.trim(), ...(expires ? { expires } : {}) }, name });
+      return api(`/accounts/${enc(account)}/keys`, { method: 'POST', body: { label: text('#key-label'), ...(expires ? { expires } : {}) }, name });
     },
-    then: told => ({
-      title: `The new key of ${account}`,
-      text: 'Copy it now: tiergate keeps only its hash and can’t show it again.',
-      fields: `<div class="f"><label for="new-key">Key</label><input class="field mono" id="new-key" readonly value="${esc(told.key)}"></div>`,
-      focus: '#new-key',
-      yes: 'Done',
-      single: true,
-      run: async () => {},
-      done: `${account} has a new key`,
-    }),
+    then: newKey(`The new key of ${account}`, `${account} has a new key`),
   }),
+  rotate: on => {
+    const [id, label, account] = JSON.parse(on);
+    return {
+      title: `Rotate the key ${label}?`,
+      text: `${account} gets another key of the same label and lifetime, which is shown once, in the next step.`,
+      fields: selectOf(
+        'overlap',
+        'The old key works for another',
+        [
+          ['1h', 'hour'],
+          ['1d', 'day'],
+          ['7d', 'week'],
+          ['30d', '30 days'],
+        ],
+        '1d',
+      ),
+      focus: '#overlap',
+      yes: 'Rotate',
+      run: name => api(`/keys/${enc(id)}/rotate`, { method: 'POST', body: { overlap: $('#overlap').value }, name }),
+      then: newKey(`The new key ${label} of ${account}`, `The key ${label} of ${account} is rotated`),
+    };
+  },
   revoke: on => {
     const [id, label, account] = JSON.parse(on);
     return {
@@ -158,6 +229,26 @@ const ACTIONS = {
   },
 };
 
+/** Blocks a network. A very wide one has to be typed first: then that dialog is in `wide`. */
+async function blockNetwork(network, block, name, confirm) {
+  try {
+    return await api(`/networks/${enc(network)}`, { method: 'PATCH', body: { block, ...confirm }, name });
+  } catch (fault) {
+    if (fault.told?.reason !== 'wide_network') throw fault;
+    return {
+      wide: {
+        title: `Block all of ${network}?`,
+        text: 'That is a large part of all clients, perhaps including you.',
+        word: network,
+        danger: true,
+        yes: 'Block all of it',
+        run: name => blockNetwork(network, block, name, { confirm: true }),
+        done: told => `${told.network} is blocked`,
+      },
+    };
+  }
+}
+
 let doing = null,
   opener = null;
 
@@ -169,7 +260,7 @@ function openDialog(action) {
   $('#ask-more').innerHTML = `${action.fields ?? ''}${action.word ? `<div class="f"><label for="word">Type <code>${esc(action.word)}</code> to confirm</label><input class="field" id="word" autocomplete="off" autocapitalize="off" spellcheck="false"></div>` : ''}`;
   $('#ask-err').textContent = '';
   $('#ask-who').hidden = Boolean(action.single);
-  $('#by').value = operator;
+  if (!$('#ask').open) $('#by').value = operator;
   const yes = $('#ask-yes');
   yes.textContent = action.yes;
   yes.className = `btn ${action.danger ? 'danger' : 'primary'}`;
@@ -204,7 +295,8 @@ $('#askform').addEventListener('submit', async e => {
   try {
     const told = await action.run(name);
     if (doing !== action || !$('#ask').open) return;
-    if (action.then) openDialog(action.then(told));
+    const next = action.then?.(told);
+    if (next) openDialog(next);
     else {
       $('#ask').close();
       toast(typeof action.done === 'function' ? action.done(told) : action.done);

@@ -1,22 +1,28 @@
 // Jobs, servers, refusals, the configuration, the database and the audit log.
+/** The line below a table; none if there is nothing to say. */
+function foot(at, text) {
+  $(at).textContent = text;
+  $(at).parentElement.hidden = !text;
+}
 const ROWS_DRAWN = 200;
 
 function drawJobs({ queue, status }, force) {
   const ends = s => (s === undefined ? `<span class="dim">${status.paused ? 'paused' : 'unknown'}</span>` : s < 1 ? 'any moment' : `in ≈ ${roughly(s)}`);
-  const head = job =>
-    `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job.caller)} <span class="dim opt nowrap">${esc(job.tier)}</span></th>`;
+  const head = (job, end) =>
+    `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job.caller)} <span class="dim opt nowrap">${esc(job.tier)}</span><div class="only-s dim xs">${end}</div></th>`;
+  const ending = job => (job.state !== 'running' ? `<span class="dim">${esc(job.state)}</span>` : job.ends_in_s === 0 ? '<span class="dim">longer than usual</span>' : ends(job.ends_in_s));
   const notRunning = [...queue.waiting, ...queue.uploading];
   const waiting = notRunning
     .slice(0, ROWS_DRAWN)
     .map(
       job =>
-        `<tr>${head(job)}<td class="nowrap">${age(job.waited_s)}${job.state === 'uploading' ? ' <span class="dim">uploading</span>' : ''}</td><td class="nowrap">${ends(job.ends_in_s)}</td><td><div class="acts">${job.state === 'uploading' ? '' : button('cancel', job.id, 'Cancel…', 'quiet', `the search of ${job.caller}`)}</div></td></tr>`,
+        `<tr>${head(job, ends(job.ends_in_s))}<td class="nowrap">${age(job.waited_s)}${job.state === 'uploading' ? ' <span class="dim">uploading</span>' : ''}</td><td class="nowrap opt">${ends(job.ends_in_s)}</td><td><div class="acts">${job.state === 'uploading' ? '' : button('cancel', job.id, 'Cancel…', 'quiet', `the search of ${job.caller}`)}</div></td></tr>`,
     );
   const running = queue.running
     .slice(0, ROWS_DRAWN)
     .map(
       job =>
-        `<tr>${head(job)}<td class="nowrap">${age(job.running_s ?? job.waited_s)}</td><td class="nowrap">${job.state === 'running' ? (job.ends_in_s === 0 ? '<span class="dim">longer than usual</span>' : ends(job.ends_in_s)) : `<span class="dim">${esc(job.state)}</span>`}</td><td class="opt"><code>${esc(job.server ?? job.upstream)}</code></td></tr>`,
+        `<tr>${head(job, ending(job))}<td class="nowrap">${age(job.running_s ?? job.waited_s)}</td><td class="nowrap opt">${ending(job)}</td><td class="opt"><code>${esc(job.server ?? job.upstream)}</code></td></tr>`,
     );
   for (const [rows, of, columns] of [
     [waiting, notRunning, 5],
@@ -29,7 +35,12 @@ function drawJobs({ queue, status }, force) {
   set($('#c-jobs'), `${count(queue.waiting.length)} + ${count(queue.running.length)}`);
 }
 
-function drawServers({ status, servers, queue }, force) {
+function drawServers({ status, servers, queue, metrics }, force) {
+  const failed = ({ upstream, server, last_failure: last }) => {
+    if (!last) return '';
+    const n = metrics?.failures.get(JSON.stringify([upstream, server]));
+    return `<div class="dim xs" title="${esc(last.error)}">${n ? `${plural(n, 'failure', 'failures')}, last ` : 'last failure '}${esc(last.reason)} ${ago(last.at)}</div>`;
+  };
   const health = server => {
     if (server.drained)
       return (
@@ -40,11 +51,12 @@ function drawServers({ status, servers, queue }, force) {
     if (server.up === null) return sign('off', 'Not in tiers.yaml');
     return server.up ? sign('ok', 'Up') : `${sign('bad', 'Down')}<div class="dim xs">${esc(server.why_down ?? 'no answer')}</div>`;
   };
+  const busy = server => `${count(server.running)} <span class="dim">of ${count(server.slots)}<span class="only-s"> busy</span></span>`;
   const several = new Set(servers.map(server => server.upstream)).size > 1;
   const row = server => {
     const on = JSON.stringify([server.upstream, server.server]);
     const act = server.drained ? button('undrain', on, 'Take back…', '', server.server) : server.listed ? button('drain', on, 'Drain…', '', server.server) : '';
-    return `<tr><th scope="row" class="who"><b>${esc(server.server)}</b>${several ? `<div class="dim xs">${esc(server.upstream)}</div>` : ''}</th><td>${health(server)}</td><td class="opt">${slotsOf(server, queue)}</td><td class="num nowrap">${count(server.running)} <span class="dim">of ${count(server.slots)}</span></td><td><div class="acts">${act}</div></td></tr>`;
+    return `<tr><th scope="row" class="who"><b>${esc(server.server)}</b>${several ? `<div class="dim xs">${esc(server.upstream)}</div>` : ''}<div class="only-s xs">${busy(server)}</div></th><td>${health(server)}${failed(server)}</td><td class="opt">${slotsOf(server, queue)}</td><td class="opt num nowrap">${busy(server)}</td><td><div class="acts">${act}</div></td></tr>`;
   };
   put($('#t-servers'), servers.map(row).join('') || emptyRow(5, 'No servers', 'tiers.yaml lists none.'), force);
   set($('#n-servers'), several ? '' : `upstream <code>${esc(status.upstreams[0]?.upstream ?? '')}</code>`);
@@ -53,6 +65,7 @@ function drawServers({ status, servers, queue }, force) {
 }
 
 /* ---- refusals ---- */
+const blockOf = caller => (caller === null ? '' : button(isNetwork(caller) ? 'blocknet' : 'block', caller, 'Block…', 'quiet', caller));
 let only = '';
 function drawRefusals({ refusals }, force) {
   const list = refusals.refusals,
@@ -65,9 +78,9 @@ function drawRefusals({ refusals }, force) {
   if (!$('#reasons').contains(document.activeElement) || force) set($('#reasons'), chips.join(''));
   const priorityOf = Object.fromEntries(latest.status.tiers.map(tier => [tier.tier, tier.priority]));
   const row = refusal =>
-    `<tr><td class="nowrap dim opt">${when(refusal.at)}</td><td><code>${esc(refusal.reason)}</code> <span class="dim">${+refusal.status}</span><div class="dim only-s">${when(refusal.at)}</div></td><th scope="row" class="who">${refusal.tier in priorityOf ? `${square(priorityOf[refusal.tier], true)} ` : ''}${callerOf(refusal.caller)}</th><td class="opt">${esc(refusal.tier ?? '–')}</td><td class="opt"><code>${esc(refusal.route ?? '–')}</code></td></tr>`;
+    `<tr><td class="nowrap dim opt">${when(refusal.at)}</td><td><code>${esc(refusal.reason)}</code> <span class="dim">${+refusal.status}</span><div class="dim only-s">${when(refusal.at)}</div></td><th scope="row" class="who">${refusal.tier in priorityOf ? `${square(priorityOf[refusal.tier], true)} ` : ''}${callerOf(refusal.caller)}</th><td class="opt">${esc(refusal.tier ?? '–')}</td><td class="opt"><code>${esc(refusal.route ?? '–')}</code></td><td class="opt"><div class="acts">${blockOf(refusal.caller)}</div></td></tr>`;
   const rows = list.filter(refusal => !only || refusal.reason === only).map(row);
-  put($('#t-ref'), rows.join('') || emptyRow(5, 'Nobody was turned away', only ? `for ${only}, as far as is kept.` : 'since tiergate was started.'), force);
+  put($('#t-ref'), rows.join('') || emptyRow(6, 'Nobody was turned away', only ? `for ${only}, as far as is kept.` : 'since tiergate was started.'), force);
   set($('#n-ref'), list.length ? count(list.length) : '');
   set(
     $('#ref-foot'),
@@ -115,32 +128,58 @@ function drawConfig({ config }, force) {
 }
 
 /* ---- database ---- */
-/** The numbers of the database among the metrics. */
-function databaseOf(text) {
-  const value = name => {
-    const found = text.match(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'm'));
-    return found ? Number(found[1]) : null;
-  };
-  const [sum, commits] = [value('tiergate_database_commit_seconds_sum'), value('tiergate_database_commit_seconds_count')];
+const COMMIT = 'tiergate_database_commit_seconds';
+/** The samples of a metric: labels and value. */
+const samplesOf = (text, name) =>
+  [...text.matchAll(new RegExp(`^${name}(?:{(.*)})? (\\S+)$`, 'gm'))].map(([, labels = '', value]) => [
+    Object.fromEntries([...labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, label, of]) => [label, of.replace(/\\(.)/g, '$1')])),
+    Number(value),
+  ]);
+/** The time in ms that so large a share of a histogram's values stays below; Infinity beyond its last bucket. */
+function quantile(buckets, share) {
+  const rank = share * (buckets.at(-1)?.[1] ?? 0);
+  let below = 0,
+    before = 0;
+  for (const [{ le }, n] of buckets) {
+    const bound = le === '+Inf' ? Infinity : Number(le);
+    if (n >= rank && n > before) return 1000 * (below + ((bound - below) * (rank - before)) / (n - before));
+    [below, before] = [bound, n];
+  }
+  return null;
+}
+/** What the page shows of the metrics. */
+function numbersOf(text) {
+  const value = name => samplesOf(text, name)[0]?.[1] ?? null,
+    buckets = samplesOf(text, `${COMMIT}_bucket`);
+  const failures = new Map();
+  for (const [{ upstream, server }, n] of samplesOf(text, 'tiergate_upstream_server_failures_total')) {
+    const of = JSON.stringify([upstream, server]);
+    failures.set(of, (failures.get(of) ?? 0) + n);
+  }
   return {
-    commit: commits ? sum / commits : null,
-    commits,
+    commit: [0.5, 0.95, 0.99].map(share => quantile(buckets, share)),
+    commits: value(`${COMMIT}_count`),
+    rows: value('tiergate_database_group_size_sum'),
     bytes: value('tiergate_database_bytes'),
     wal: value('tiergate_database_wal_bytes'),
     dropped: value('tiergate_database_dropped_rows_total'),
+    failures,
   };
 }
+const fine = ms => (ms === Infinity ? 'over 5 s' : ms < 9.95 ? `${ms.toFixed(1)} ms` : time(ms));
 const bytes = n => (n === null ? '–' : n < 1e6 ? `${Math.round(n / 1e3)} KB` : n < 1e9 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e9).toFixed(1)} GB`);
 
 function drawDatabase({ status, metrics }, force) {
-  const { available } = status.database;
+  const { available } = status.database,
+    [median, p95, p99] = metrics.commit.map(ms => (ms === null ? '–' : fine(ms)));
   put(
     $('#db'),
     `${available ? '' : `<div class="note bad gap-b">${icon('bad')}<div><b>The database can’t be written.</b> Metered requests are refused until it can; no debit is lost.</div></div>`}
     <dl class="facts"><dt>State</dt><dd>${available ? sign('ok', 'Healthy') : sign('bad', 'Failing')}</dd>
-    <dt>Commit</dt><dd>${metrics?.commit == null ? '–' : `${time(metrics.commit * 1000)} <span class="dim">mean of ${count(metrics.commits)}</span>`}</dd>
-    <dt>Size</dt><dd>${bytes(metrics?.bytes ?? null)}</dd><dt>Write-ahead log</dt><dd>${bytes(metrics?.wal ?? null)}</dd>
-    <dt>Statistics lost</dt><dd>${metrics?.dropped ? sign('warn', plural(metrics.dropped, 'row', 'rows')) : 'none'}</dd></dl>`,
+    <dt>Commit</dt><dd>${metrics.commits ? `${median} <span class="dim">median</span><br>${p95} <span class="dim">at 95 %</span><br>${p99} <span class="dim">at 99 %</span>` : 'none yet'}</dd>
+    <dt>Commits</dt><dd>${count(metrics.commits)} <span class="dim">since the start${metrics.commits ? `, ${(metrics.rows / metrics.commits).toFixed(1)} rows each` : ''}</span></dd>
+    <dt>Size</dt><dd>${bytes(metrics.bytes)}</dd><dt>Write-ahead log</dt><dd>${bytes(metrics.wal)}</dd>
+    <dt>Statistics lost</dt><dd>${metrics.dropped ? sign('warn', plural(metrics.dropped, 'row', 'rows')) : 'none'}</dd></dl>`,
     force,
   );
   set($('#c-db'), available ? '' : sign('bad', 'failing'));
@@ -148,6 +187,7 @@ function drawDatabase({ status, metrics }, force) {
 
 /* ---- audit log ---- */
 let auditRows = 25;
+const DETAIL_CHARS = 180;
 const ACTS = {
   log_in: 'Logged in',
   dispatch_pause: 'Paused dispatch',
@@ -173,16 +213,18 @@ const ACTS = {
   key_rotate: 'Rotated a key',
 };
 function drawAudit({ audit }, force) {
+  const said = (name, value) => (Array.isArray(value) ? value.join(', ') : name.endsWith('_ms') ? new Date(value).toLocaleString('en-CA', { hour12: false }) : typeof value === 'object' ? JSON.stringify(value) : String(value));
   const details = detail => {
-    const text = Object.entries(detail ?? {}).map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`);
-    return text.length ? text.join(', ').slice(0, 240) : '–';
+    const told = Object.entries(detail ?? {}).filter(([, value]) => value !== null && value !== 0 && value?.length !== 0);
+    const text = told.map(([name, value]) => `${name.replace(/_ms$/, '').replaceAll('_', ' ')}: ${said(name, value)}`).join('; ');
+    return text.length > DETAIL_CHARS ? `${text.slice(0, DETAIL_CHARS)}…` : text || '–';
   };
   const who = row => (row.operator_unverified ? `<b title="A name that nobody has verified">${esc(row.operator_unverified)}</b> <span class="dim">${esc(row.from)}</span>` : esc(row.from));
   const row = one =>
     `<tr><td class="dim nowrap opt">${when(one.at)}</td><td class="opt">${who(one)}</td><th scope="row" title="${esc(one.action)}">${esc(ACTS[one.action] ?? one.action)}<div class="dim only-s">${when(one.at)} · ${who(one)}</div></th><td><code>${esc(one.subject || '–')}</code></td><td class="opt detail">${esc(details(one.detail))}</td></tr>`;
   const rows = audit.changes;
   put($('#t-aud'), rows.map(row).join('') || emptyRow(5, 'Nothing yet', 'Whatever you do here is written down here.'), force);
-  $('#aud-foot').textContent = rows.length ? `The last ${count(rows.length)}, newest first.` : '';
+  foot('#aud-foot', rows.length ? `The last ${count(rows.length)}, newest first.` : '');
   $('#aud-more').hidden = rows.length < auditRows || auditRows >= 1000;
 }
 $('#aud-more').addEventListener('click', async () => {

@@ -27,17 +27,20 @@ function drawFast(force) {
 }
 
 async function refreshSlow(force) {
-  const [traffic, config, audit, metrics] = await Promise.all([
+  const [traffic, config, audit, networks, metrics] = await Promise.all([
     api('/traffic'),
     api('/config'),
     api(`/audit?limit=${auditRows}`),
+    api(`/networks?limit=${networksShown}`),
     api('/metrics'),
     loadAccounts(force),
   ]);
-  Object.assign(latest, { traffic, config, audit, metrics: databaseOf(String(metrics)) });
+  Object.assign(latest, { traffic, config, audit, networks, metrics: numbersOf(String(metrics)) });
+  drawServers(latest, force);
   drawConfig(latest, force);
   drawDatabase(latest, force);
   drawAudit(latest, force);
+  drawNetworks(latest, force);
 }
 
 /** Asks for everything that is due; with `force` for all of it, and draws it whatever somebody is in. */
@@ -89,8 +92,9 @@ function begin() {
     ['#t-wait', 5],
     ['#t-run', 5],
     ['#t-servers', 5],
-    ['#t-ref', 5],
+    ['#t-ref', 6],
     ['#t-acc', 6],
+    ['#t-net', 4],
     ['#t-aud', 5],
   ])
     set($(at), `<tr><td colspan="${columns}"><span class="skel m"></span></td></tr>`);
@@ -121,17 +125,17 @@ const boxes = new ResizeObserver(entries => {
 for (const table of $$('.scroll > table')) boxes.observe(table);
 
 /* ---- where one is ---- */
-const sections = new IntersectionObserver(
-  entries => {
-    for (const entry of entries)
-      if (entry.isIntersecting)
-        for (const link of $$('#nav a'))
-          if (link.hash === `#${entry.target.id}`) link.setAttribute('aria-current', 'true');
-          else link.removeAttribute('aria-current');
-  },
-  { rootMargin: '-12% 0px -80% 0px' },
-);
-for (const section of $$('main section[id]')) sections.observe(section);
+const sections = $$('main section[id]');
+function drawHere() {
+  const top = section => section.getBoundingClientRect().top,
+    isEnd = scrollY && scrollY + innerHeight > document.documentElement.scrollHeight - 2;
+  // The last one that has come up to a quarter of the window; of two side by side the left one.
+  const here = isEnd ? sections.at(-1) : sections.reduce((best, one) => (top(one) <= innerHeight / 4 && top(one) > top(best) ? one : best));
+  for (const link of $$('#nav a'))
+    if (link.hash === `#${here.id}`) link.setAttribute('aria-current', 'true');
+    else link.removeAttribute('aria-current');
+}
+addEventListener('scroll', drawHere, { passive: true });
 
 for (const e of $$('[data-host]')) e.textContent = location.hostname;
 api('/session').then(

@@ -128,7 +128,7 @@ function drawTiles() {
     tile('Slots busy', count(sum('running')), `of ${count(sum('available'))}`),
     tile('Waiting longest', oldest === null ? '–' : age(oldest), oldest === null ? 'nobody waits' : ''),
     tile('Paying tiers turned away', count(paying), 'last minute', '', paying > 0),
-    tile('Commit, mean', metrics?.commit == null ? '–' : time(metrics.commit * 1000), 'since the start'),
+    tile('Commit, 99 %', metrics?.commits ? fine(metrics.commit[2]) : '–', ''),
   );
   put($('#tiles'), tiles.join(''));
 }
