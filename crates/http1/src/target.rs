@@ -42,7 +42,12 @@ impl Target {
     pub(crate) fn parse(buffer: &[u8], place: Range<usize>, method: Method) -> Result<Self, HeadError> {
         let bytes = &buffer[place.clone()];
         if !is_target(bytes) {
-            return Err(HeadError::InvalidTarget);
+            let words = bytes.contains(&b' ');
+            return Err(if words {
+                HeadError::InvalidRequestLine
+            } else {
+                HeadError::InvalidTarget
+            });
         }
         match bytes {
             [b'/', ..] => Ok(Self::with_path(buffer, TargetForm::Origin, None, place)),

@@ -30,6 +30,24 @@ pub fn response(input: &[u8], ours: &Conversation, hypers: &Conversation) -> Res
     Ok(explained)
 }
 
+/// Compares the requests that a proxy accepted with those that its server sees.
+pub fn sent_on(input: &[u8], accepted: &Conversation, seen: &Conversation) -> Result<(), String> {
+    let wrong = |what| Err(report(what, input, accepted, seen));
+    if seen.messages.len() != accepted.messages.len() {
+        return wrong("the server sees another number of requests");
+    }
+    if matches!(seen.end, End::Refused(_)) {
+        return wrong("the server refuses what was sent on");
+    }
+    for (accepted, seen) in accepted.messages.iter().zip(&seen.messages) {
+        let same = accepted.subject == seen.subject && accepted.body == seen.body && accepted.complete == seen.complete;
+        if !same || !seen.target.starts_with(b"*") && !accepted.target.ends_with(&seen.target) {
+            return wrong("the server sees another request");
+        }
+    }
+    Ok(())
+}
+
 fn compare(
     input: &[u8],
     ours: &Conversation,

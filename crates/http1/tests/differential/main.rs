@@ -7,6 +7,8 @@
 mod compare;
 mod conversation;
 mod engine;
+#[path = "../support/forward.rs"]
+mod forward;
 mod generator;
 mod hyper;
 
@@ -90,6 +92,23 @@ fn responses_are_framed_as_by_hyper() {
         let ours = engine.response(&input, 1 + random.below(input.len() + 1), method);
         let explained = compare::response(&input, &ours, &hyper.response(&input, method))?;
         seen.note(&ours, explained);
+        Ok(())
+    });
+}
+
+/// What a proxy sends on is what it understood: hyper reads the same requests from it, and not one more.
+#[test]
+fn what_is_sent_on_is_understood_alike() {
+    let (hyper, mut engine) = (Hyper::default(), Engine::default());
+    run("proxies", |random, seen| {
+        let input = generator::requests(random);
+        let (sent, _) = forward::forward_by(&input, 1 + random.below(input.len() + 1));
+        let ours = engine.requests(&sent, sent.len());
+        let accepted = engine.requests(&input, input.len());
+        let hypers = hyper.requests(&sent);
+        let explained = compare::requests(&sent, &ours, &hypers)?;
+        compare::sent_on(&input, &accepted, &ours)?;
+        seen.note(&accepted, explained);
         Ok(())
     });
 }
