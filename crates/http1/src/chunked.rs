@@ -124,10 +124,13 @@ impl ChunkedDecoder {
                         return Ok(Piece::More);
                     }
                 }
-                state => {
-                    self.state = self.step(state, buffer[at])?;
-                    at += 1;
-                }
+                state => match self.usual(state, &buffer[at..]) {
+                    Some(len) => at += len,
+                    None => {
+                        self.state = self.step(state, buffer[at])?;
+                        at += 1;
+                    }
+                },
             }
         }
     }
@@ -141,6 +144,32 @@ impl ChunkedDecoder {
             self.state = State::DataCr;
         }
         at..at + len
+    }
+
+    /// The line end after a chunk's data, or a whole size line without extensions, if that is what comes next. How long it is.
+    #[inline]
+    fn usual(&mut self, state: State, rest: &[u8]) -> Option<usize> {
+        if state == State::DataCr && rest.starts_with(b"\r\n") {
+            self.state = State::Size(0);
+            return Some(2);
+        }
+        if state != State::Size(0) {
+            return None;
+        }
+        let mut size = 0;
+        // Fifteen digits are less than any bound.
+        for (at, byte) in rest.iter().enumerate().take(16) {
+            let Some(digit) = (*byte as char).to_digit(16) else {
+                if at == 0 || !rest[at..].starts_with(b"\r\n") {
+                    return None;
+                }
+                self.left = size;
+                self.state = if size == 0 { State::Trailers } else { State::Data };
+                return Some(at + 2);
+            };
+            size = size << 4 | u64::from(digit);
+        }
+        None
     }
 
     /// One byte of the coding.

@@ -66,6 +66,11 @@ impl Connection {
 
     /// A `Connection` line whose value lies at `place` (RFC 9110 §7.6.1).
     pub(crate) fn options(&mut self, value: &[u8], place: u32) -> Result<(), HeadError> {
+        // What nearly all messages say.
+        if self.count == 0 && (value == b"keep-alive" || value == b"Keep-Alive") {
+            (self.keep_alive, self.count) = (true, 1);
+            return Ok(());
+        }
         let mut at = 0;
         for element in value.split(|byte| *byte == b',') {
             self.count += 1;

@@ -114,20 +114,15 @@ impl Lengths {
         status: u16,
         method: Method,
     ) -> Result<ResponseFraming, HeadError> {
-        let never = matches!(status, 100..=199 | 204);
-        if never || status == 304 || method == Method::Head {
-            // Rule 1: it ends with its head, whatever the fields say. If they announce a body that there can't be, the server
-            // may send one all the same.
-            let announces = self.codings != Codings::Absent || self.content_length.is_some_and(|length| length > 0);
-            let content_length = if never || self.codings != Codings::Absent {
-                None
-            } else {
-                self.content_length
-            };
+        if matches!(status, 100..=199 | 204 | 304) || method == Method::Head {
+            return Ok(self.without_body(status));
+        }
+        if method == Method::Connect && matches!(status, 200..=299) {
+            // Rule 2: what follows is a tunnel.
             return Ok(ResponseFraming {
                 body: Framing::None,
-                content_length,
-                reusable: !(never && announces),
+                content_length: None,
+                reusable: false,
             });
         }
         Ok(match (self.transfer(version)?, self.content_length) {
@@ -148,6 +143,20 @@ impl Lengths {
                 reusable: false,
             },
         })
+    }
+
+    /// Rule 1: the response ends with its head, whatever the fields say.
+    fn without_body(&self, status: u16) -> ResponseFraming {
+        let coded = self.codings != Codings::Absent;
+        let never = matches!(status, 100..=199 | 204);
+        // A server that announces a body that there can't be may send it all the same.
+        let announced = never && (coded || self.content_length.is_some_and(|length| length > 0));
+        ResponseFraming {
+            body: Framing::None,
+            content_length: self.content_length.filter(|_| !never && !coded),
+            // What follows 101 is another protocol.
+            reusable: status != 101 && !announced,
+        }
     }
 
     /// Whether the body is in the chunked coding.

@@ -251,6 +251,13 @@ impl NameSet {
     }
 }
 
+/// [`Name::OTHER`] in it stands for all names that aren't in the table.
+impl FromIterator<Name> for NameSet {
+    fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {
+        names.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,8 @@ pub enum Method {
     Patch,
     /// `TRACE`.
     Trace,
+    /// `CONNECT`, which no request head here has.
+    Connect,
     /// Any other.
     #[default]
     Other,
@@ -50,6 +52,7 @@ impl Method {
             b"OPTIONS" => Self::Options,
             b"PATCH" => Self::Patch,
             b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
             _ => Self::Other,
         }
     }
@@ -199,7 +202,8 @@ impl RequestHead {
         if method.len() > METHOD_BYTES_MAX {
             return Err(HeadError::MethodTooLong);
         }
-        if method == b"CONNECT" {
+        let kind = Method::of(method);
+        if kind == Method::Connect {
             return Err(HeadError::Connect);
         }
         if target.len() > limits.target_bytes_max as usize {
@@ -207,9 +211,9 @@ impl RequestHead {
         }
         let start = line.start + method_end + 1;
         let place = start..start + target.len();
-        self.method = Method::of(method);
+        self.target = Target::parse(buffer, place, kind)?;
+        self.method = kind;
         self.method_place = line.start as u32..(line.start + method_end) as u32;
-        self.target = Target::parse(buffer, place, self.method)?;
         Ok(())
     }
 
@@ -233,6 +237,12 @@ impl RequestHead {
         }
         self.host = host;
         Ok(())
+    }
+
+    /// Whether the request line was accepted. Then its version, method and target can be asked for even though the head isn't
+    /// complete or was refused; so can the fields that were accepted.
+    pub fn has_request_line(&self) -> bool {
+        !self.method_place.is_empty()
     }
 
     /// The version.

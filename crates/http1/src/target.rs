@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use crate::HeadError;
-use crate::bytes::{PERCENT, is_target, reg_name_len};
+use crate::bytes::{PERCENT, find, is_target, reg_name_len};
 use crate::field::range;
 use crate::request::Method;
 
@@ -81,7 +81,7 @@ impl Target {
     }
 
     fn with_path(buffer: &[u8], form: TargetForm, authority: Option<Range<u32>>, place: Range<usize>) -> Self {
-        let len = buffer[place.clone()].iter().position(|byte| *byte == b'?');
+        let len = find(&buffer[place.clone()], b'?');
         let end = len.map_or(place.end, |len| place.start + len) as u32;
         Self {
             form,

@@ -88,7 +88,7 @@ fn responses_are_framed_as_by_hyper() {
     let (hyper, mut engine) = (Hyper::default(), Engine::default());
     run("servers", |random, seen| {
         let input = generator::response(random);
-        let method = ["GET", "GET", "POST", "HEAD"][random.below(4)];
+        let method = ["GET", "GET", "POST", "HEAD", "CONNECT"][random.below(5)];
         let ours = engine.response(&input, 1 + random.below(input.len() + 1), method);
         let explained = compare::response(&input, &ours, &hyper.response(&input, method))?;
         seen.note(&ours, explained);

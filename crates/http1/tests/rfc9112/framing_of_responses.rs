@@ -18,7 +18,7 @@ fn framed(body: Framing, content_length: Option<u64>, reusable: bool) -> Result<
 /// code is always terminated by the first empty line after the header fields, regardless of the header fields present".
 #[test]
 fn section_6_3_bodies_that_there_are_never() {
-    for status in ["100", "101", "103", "199", "204"] {
+    for status in ["100", "103", "199", "204"] {
         let line = format!("HTTP/1.1 {status} x");
         assert_eq!(framing(&line, ""), framed(Framing::None, None, true), "{status}");
         assert_eq!(
@@ -58,6 +58,20 @@ fn section_6_3_bodies_that_there_are_never() {
         framing("HTTP/1.1 205 Reset Content", "Content-Length: 0\r\n"),
         framed(Framing::Length(0), Some(0), true)
     );
+}
+
+/// RFC 9110 §15.2.2, and rule 2: "Any 2xx (Successful) response to a CONNECT request implies that the connection will become a tunnel
+/// immediately after the empty line that concludes the header fields. A client MUST ignore any Content-Length or Transfer-Encoding".
+#[test]
+fn section_6_3_tunnels_begin_after_the_head() {
+    for lines in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let switched = framing("HTTP/1.1 101 Switching Protocols", lines);
+        assert_eq!(switched, framed(Framing::None, None, false), "{lines:?}");
+        let tunnel = framing_for(Method::Connect, OK, lines);
+        assert_eq!(tunnel, framed(Framing::None, None, false), "{lines:?}");
+    }
+    let refused = framing_for(Method::Connect, "HTTP/1.1 403 Forbidden", "Content-Length: 5\r\n");
+    assert_eq!(refused, framed(Framing::Length(5), Some(5), true));
 }
 
 /// Rule 3: "If a message is received with both a Transfer-Encoding and a Content-Length header field, the Transfer-Encoding overrides

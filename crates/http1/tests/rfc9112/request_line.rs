@@ -157,3 +157,28 @@ fn rfc_9110_section_9_2_safe_and_idempotent_methods() {
         assert!(!method.is_safe() && !method.is_idempotent());
     }
 }
+
+/// What was accepted can be asked for although the head was refused later, to say whose fault it was and to charge it.
+#[test]
+fn refused_heads_tell_what_was_accepted() {
+    let mut head = tiergate_http1::RequestHead::new();
+    let input = b"POST /search?q HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n";
+    assert!(!head.has_request_line());
+    let refused = head.parse(input, tiergate_http1::Names::own(), &LIMITS);
+    assert_eq!(refused, Err(HeadError::SpaceBeforeColon));
+    assert!(head.has_request_line());
+    assert_eq!(
+        (head.method(), head.path(input), head.fields().len()),
+        (Method::Post, &b"/search"[..], 1)
+    );
+    for wrong in [
+        &b"GET a HTTP/1.1\r\n"[..],
+        b"CONNECT h:1 HTTP/1.1\r\n",
+        b"GET / HTTP/9.9\r\n",
+        b"GET",
+    ] {
+        head.clear();
+        let _ = head.parse(wrong, tiergate_http1::Names::own(), &LIMITS);
+        assert!(!head.has_request_line());
+    }
+}
