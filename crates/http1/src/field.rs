@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::HeadError;
 use crate::bytes::{UNDERSCORE, is_space, token_len, trim_end, trim_start};
+use crate::connection::CONNECTION_OPTIONS_MAX;
 use crate::head::Lines;
 use crate::names::{Name, NameSet, Names};
 
@@ -146,16 +147,21 @@ impl Fields {
         self.list.push(field);
     }
 
-    /// Marks the fields that have one of these names.
+    /// Marks the fields that have one of these names. In linear time: long names that differ in their last byte are not compared.
     pub(crate) fn nominate(&mut self, buffer: &[u8], options: &[Range<u32>]) {
+        const NEVER: NameSet = NameSet::of(&[Name::HOST, Name::CONTENT_LENGTH, Name::TRANSFER_ENCODING]);
         if options.is_empty() {
             return;
         }
-        const NEVER: NameSet = NameSet::of(&[Name::HOST, Name::CONTENT_LENGTH, Name::TRANSFER_ENCODING]);
+        let mut hashes = [0; CONNECTION_OPTIONS_MAX];
+        for (hash, option) in hashes.iter_mut().zip(options) {
+            *hash = hash_in_any_case(&buffer[range(option)]);
+        }
+        let hashes = &hashes[..options.len()];
         for field in self.list.iter_mut().filter(|field| !NEVER.contains(field.name)) {
             let name = field.name(buffer);
             let named = |option: &Range<u32>| buffer[range(option)].eq_ignore_ascii_case(name);
-            field.nominated = options.iter().any(named);
+            field.nominated = hashes.contains(&hash_in_any_case(name)) && options.iter().any(named);
         }
     }
 
@@ -218,6 +224,22 @@ impl<'a> IntoIterator for &'a Fields {
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
+}
+
+/// Equal for names that differ in case only.
+fn hash_in_any_case(name: &[u8]) -> u64 {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let mix = |hash: u64, word: [u8; 8]| {
+        let mixed = (hash ^ (u64::from_le_bytes(word) | LOWER)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 32
+    };
+    let (words, rest) = name.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words
+        .iter()
+        .chain([&last])
+        .fold(name.len() as u64, |hash, word| mix(hash, *word))
 }
 
 #[inline]

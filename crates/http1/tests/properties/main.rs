@@ -228,7 +228,9 @@ fn the_soup_is_neither_all_right_nor_all_wrong() {
             Ok(())
         },
     );
-    assert!(seen.borrow().iter().all(|number| *number > 100), "{seen:?}");
+    let [complete, begun, wrong, ..] = *seen.borrow();
+    let few = (complete + begun + wrong) / 50;
+    assert!(seen.borrow().iter().all(|number| *number > few), "{seen:?}");
 }
 
 /// Chunks as a value, so that a case can be shown.

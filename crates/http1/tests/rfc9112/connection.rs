@@ -63,6 +63,11 @@ fn rfc_9110_section_7_6_1_nominated_fields_are_removed() {
             "Host: h\r\nClose: 1\r\n",
         ),
         ("Connection: authorization\r\nAuthorization: x\r\n", "Host: h\r\n"),
+        (
+            "Connection: X-Long-Name-1, x-LONG-name-3\r\nX-Long-Name-1: 1\r\nX-Long-Name-2: 2\r\nX-Long-Name-3: 3\r\n",
+            "Host: h\r\nX-Long-Name-2: 2\r\n",
+        ),
+        ("Connection: ^\r\n^: 1\r\n~: 2\r\n", "Host: h\r\n~: 2\r\n"),
     ] {
         assert_eq!(forwarded(lines), kept, "{lines:?}");
     }
