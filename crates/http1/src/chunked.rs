@@ -203,11 +203,11 @@ impl ChunkedDecoder {
                 _ => Err(BodyError::InvalidChunkSize),
             };
         };
-        let before = if digits == 0 { 0 } else { self.left };
-        if digits == 16 || before > BODY_BYTES_MAX >> 4 {
+        // Nothing is left of the chunk before, so this begins at 0.
+        if digits == 16 || self.left > BODY_BYTES_MAX >> 4 {
             return Err(BodyError::ChunkSizeTooLarge);
         }
-        self.left = before << 4 | u64::from(digit);
+        self.left = self.left << 4 | u64::from(digit);
         Ok(State::Size(digits + 1))
     }
 
