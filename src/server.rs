@@ -302,6 +302,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         traces,
     });
     drain(&services, &upstreams);
+    services.status.bound_viewers(connections_max(&config));
     Ok(Parts {
         site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
         token: Arc::new(ArcSwap::from_pointee(token)),

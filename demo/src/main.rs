@@ -139,9 +139,11 @@ impl Demo {
             admin: reachable(proxy.admin_address()),
             token,
         };
-        let prometheus = (flags.observe)
-            .map(|listen| Prometheus::start(endpoints.admin, listen))
-            .transpose()?;
+        let started = flags.observe.map(|listen| Prometheus::start(endpoints.admin, listen));
+        let prometheus = started.transpose().unwrap_or_else(|why| {
+            println!("prometheus       not started: {why}");
+            None
+        });
         Ok(Self {
             search,
             proxy,

@@ -40,9 +40,7 @@ impl Prometheus {
             Err(error) => {
                 remove(&folder);
                 Err(match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        "--observe needs Prometheus, which isn't installed (Debian: apt install prometheus)".to_owned()
-                    }
+                    io::ErrorKind::NotFound => "it isn't installed (Debian: apt install prometheus)".to_owned(),
                     _ => format!("can't start prometheus: {error}"),
                 })
             }

@@ -1,5 +1,6 @@
 //! A snapshot of the gate state, for operators and metrics.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Gate;
@@ -21,7 +22,7 @@ pub struct GateView {
     pub slot_times: Vec<Option<Span>>,
     /// By upstream, in the rules' order: its servers, by ascending id, with removed ones that still have jobs.
     pub servers: Vec<Vec<ServerState>>,
-    /// All jobs in flight.
+    /// All jobs in flight. Those that are queued are in their order of service.
     pub jobs: Vec<JobView>,
     /// Counters of everything that has happened.
     pub stats: Stats,
@@ -66,7 +67,9 @@ impl Gate {
         let (policy, now) = (&state.policy, self.clock.now());
         let rules = Arc::clone(policy.rules());
         let pools = || policy.rules().upstreams.ids();
-        GateView {
+        let order = policy.places(u32::MAX).unwrap_or_default();
+        let order: HashMap<JobId, usize> = order.into_iter().zip(0..).collect();
+        let mut view = GateView {
             waiting: *policy.waiting(),
             pools: pools().map(|pool| (policy.slots(pool), policy.running(pool))).collect(),
             slot_times: pools().map(|pool| policy.slot_time(pool)).collect(),
@@ -101,6 +104,9 @@ impl Gate {
             paused: policy.is_paused(),
             admission_stopped: policy.is_admission_stopped(),
             rules,
-        }
+        };
+        drop(state);
+        view.jobs.sort_by_key(|job| order.get(&job.id).copied());
+        view
     }
 }

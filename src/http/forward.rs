@@ -7,12 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::bodies::ArrivingBody;
 use super::body::Body;
+use super::found::Found;
 use super::observation::Observation;
 use super::ratelimit::HeldJob;
 use super::site::Route;
 use super::socket::Connection;
 use super::visit::Visit;
-use super::way::{Found, Stop, Turn};
+use super::way::{Stop, Turn};
 use super::{headers, prefer};
 use crate::gate::{Entered, Permit, QueuedJob};
 use crate::policy::refusal::Refusal;

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use tracing::info;
 
 use super::host::Host;
+use super::rare_log::RareLog;
 use super::standing::Standing;
 use crate::gate::{Limiter, Stale};
 use crate::path::{Folded, Pattern, Spelling};
@@ -93,6 +94,8 @@ pub struct Limits {
     general: LimitSet,
     /// Limits with a blocking rule.
     blocking: LimitSet,
+    /// Log lines of blocks.
+    blocks_log: RareLog,
 }
 
 #[derive(Debug)]
@@ -123,6 +126,7 @@ impl Limits {
             pseudonyms,
             matchers,
             rules,
+            blocks_log: RareLog::default(),
         }
     }
 
@@ -198,7 +202,7 @@ impl Limits {
             }) => {
                 let mut blocking = LimitSet::default();
                 for place in blocked {
-                    self.log_block(&counters[place], sender);
+                    self.log_block(&counters[place], sender, at.now);
                     blocking = blocking.with(counters[place].limit);
                 }
                 let id = counters[by].limit;
@@ -275,15 +279,25 @@ impl Limits {
         }
     }
 
-    fn log_block(&self, counter: &Counter, sender: &Sender<'_>) {
+    /// Logs that a caller is blocked, if a line is due: a flood from many addresses blocks many.
+    fn log_block(&self, counter: &Counter, sender: &Sender<'_>, now: Timestamp) {
+        let Some(blocked) = self.blocks_log.due(now) else {
+            return;
+        };
         let limit = &self.rules.limits[counter.limit.index()];
         let account = sender.standing.and_then(|standing| standing.account.as_ref());
-        let caller = match (counter.subject.is_network, account) {
+        let last_caller = match (counter.subject.is_network, account) {
             (false, Some(account)) => account.name.to_string(),
             _ => sender.address.to_string(),
         };
         let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();
-        info!(limit = %limit.name, caller, %lasts, "caller blocked by a limit's block_after: too many refused requests");
+        info!(
+            limit = %limit.name,
+            last_caller,
+            blocked,
+            %lasts,
+            "callers blocked by a limit's block_after since the last such line: too many refused requests"
+        );
     }
 
     fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::policy::refusal::Reason;
 use crate::policy::time::UnixTime;
@@ -17,6 +18,16 @@ pub const KEPT_MAX: usize = 200;
 
 /// Refusals of one reason that are kept of one second.
 pub const PER_SECOND_MAX: u64 = 5;
+
+/// What a caller's name is: an account may be named like a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallerKind {
+    /// An account's name.
+    Account,
+    /// A network.
+    Network,
+}
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +42,8 @@ pub struct RecentRefusal {
     pub tier: Option<Arc<str>>,
     /// The caller's account, or the client's network; `None` if neither could be told.
     pub caller: Option<String>,
+    /// What that is.
+    pub kind: CallerKind,
     /// The route as tiers.yaml has it, with its host, if one was found.
     pub route: Option<String>,
 }
@@ -94,6 +107,7 @@ mod tests {
             status: 503,
             tier: None,
             caller: None,
+            kind: CallerKind::Network,
             route: None,
         }
     }

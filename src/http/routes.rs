@@ -54,8 +54,8 @@ pub enum NoRoute<'a> {
     MethodNotAllowed {
         /// The accepted methods.
         allow: &'a HeaderValue,
-        /// Whether it is metered.
-        metered: bool,
+        /// The route, a metered one if one of the path's routes is.
+        route: usize,
     },
     /// No route is for this host (421).
     UnknownHost,
@@ -214,9 +214,12 @@ impl RouteTable {
         let mut routes = group.routes.iter().copied();
         routes
             .find(|&route| takes(self.specs[route].methods.as_deref(), method))
-            .ok_or_else(|| NoRoute::MethodNotAllowed {
-                allow: &self.allow[group.routes[0]],
-                metered: group.routes.iter().any(|&route| self.specs[route].metered),
+            .ok_or_else(|| {
+                let metered = group.routes.iter().find(|&&route| self.specs[route].metered);
+                NoRoute::MethodNotAllowed {
+                    allow: &self.allow[group.routes[0]],
+                    route: *metered.unwrap_or(&group.routes[0]),
+                }
             })
     }
 }

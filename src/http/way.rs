@@ -16,11 +16,12 @@ use tracing::debug;
 use super::account::Visitor;
 use super::address::Client;
 use super::body::Body;
+use super::found::Found;
 use super::limits::{Met, Sender};
 use super::newer::Newer;
 use super::observation::Observation;
 use super::ratelimit::{HeldJob, Metered};
-use super::recent::RecentRefusal;
+use super::recent::{CallerKind, RecentRefusal};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
 use super::site::Site;
@@ -65,49 +66,6 @@ struct RequestOrigin {
     client: Client,
     /// The network's individual numbers.
     network: Option<OwnNumbers>,
-}
-
-/// What is known about a request so far.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// For the access log and the metrics.
-    pub(super) observation: Observation,
-    /// The caller's identity: its account, tier and overrides.
-    pub(super) standing: Option<Standing>,
-    /// The client's address, unless proxies contradict each other.
-    client: Option<IpAddr>,
-    /// Its route.
-    route: Option<usize>,
-    /// Whether its route is metered.
-    metered: bool,
-    /// The request limits' result.
-    met: Option<Met>,
-    /// Its job, while that holds quota.
-    pub(super) own: Option<HeldJob>,
-    /// Newer sites that decided about it.
-    pub(super) newer: Newer,
-}
-
-impl Found {
-    fn new(observation: Observation) -> Self {
-        Self {
-            observation,
-            standing: None,
-            client: None,
-            route: None,
-            metered: false,
-            met: None,
-            own: None,
-            newer: Newer::default(),
-        }
-    }
-
-    /// The caller is known, by the site of its identity or a newer one.
-    fn identified(&mut self, standing: Standing, site: &Site) {
-        let rules = &self.newer.of_caller(site).generation.rules;
-        self.observation.identified(&standing, standing.tier(rules));
-        self.standing = Some(standing);
-    }
 }
 
 /// The caller's identity after the request limits, the site that identified it, and the query without the key.
@@ -243,6 +201,7 @@ impl Turn<'_> {
             status,
             tier: standing.map(|standing| Arc::clone(&standing.tier(rules).name)),
             caller: account.map(|account| account.name.to_string()).or_else(network),
+            kind: account.map_or(CallerKind::Network, |_| CallerKind::Account),
             route: found.route.map(|route| self.site.table.name(route)),
         }
     }
@@ -283,10 +242,7 @@ impl Turn<'_> {
             return Ok(options(self.site.table.allow(number)));
         }
         let route = &self.site.routes[number];
-        found.route = Some(number);
-        found.metered = route.metered;
-        let meters = &self.site.request_meters.routes[number];
-        found.observation.routed(meters, route.metered);
+        self.routed(number, found);
         if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
@@ -466,6 +422,14 @@ impl Turn<'_> {
         Ok(Some(response))
     }
 
+    /// The request is for that route.
+    fn routed(&self, number: usize, found: &mut Found) {
+        found.route = Some(number);
+        found.metered = self.site.routes[number].metered;
+        let meters = &self.site.request_meters.routes[number];
+        found.observation.routed(meters, found.metered);
+    }
+
     /// The route, and the path to forward: exactly what was matched.
     fn find(&self, host: &str, head: &Parts, found: &mut Found) -> Result<(usize, String), Stop> {
         match self.site.table.find(host, head.uri.path(), &head.method) {
@@ -473,8 +437,8 @@ impl Turn<'_> {
             Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),
             Err(NoRoute::NotFound) => Err(Refusal::NotFound.into()),
             Err(NoRoute::UnknownHost) => Err(Refusal::UnknownHost.into()),
-            Err(NoRoute::MethodNotAllowed { allow, metered }) => {
-                found.metered = metered;
+            Err(NoRoute::MethodNotAllowed { allow, route }) => {
+                self.routed(route, found);
                 let allow = Some(allow.clone());
                 Err(Stop::Refused {
                     refusal: Refusal::MethodNotAllowed,

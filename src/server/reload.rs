@@ -267,6 +267,7 @@ impl Reloader {
         self.parts.services.unmetered.resize(config.connections.unmetered_max);
         self.parts.services.uploads.change_to(body_bounds(config));
         self.parts.services.connections.resize(connections_max(config));
+        self.parts.services.status.bound_viewers(connections_max(config));
         self.health_tasks.watch(&self.parts.upstreams);
         self.parts.config.store(Arc::clone(config));
         warn_of_missing_tiers(&config.rules, self.parts.services.store.directory());

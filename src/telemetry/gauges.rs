@@ -55,7 +55,7 @@ pub struct Levels {
 /// A snapshot of an upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamLevels {
-    /// Slots of servers that are up.
+    /// Slots of servers that are up and not drained.
     pub available: u32,
     /// Slots in use.
     pub busy: u32,

@@ -33,6 +33,7 @@ function drawQueue(box, queue, ageOf) {
     box.innerHTML =
       '<ol class="places" aria-labelledby="h-places"></ol><p class="rail"><span>← next to be served</span><span>first to be displaced →</span></p>';
     list = $('ol.places', box);
+    box._key = null;
   }
   const old = new Map($$('.place[data-id]', list).map(e => [e.dataset.id, e]));
   const want = queue.places.map(place => {

@@ -24,7 +24,7 @@ async function mine() {
     else if (answer.status === 429) {
       again = Math.max(ME_EVERY, (Number(answer.headers.get('retry-after')) || 60) * 1000);
       wrong = `Too many requests; asking again in ${roughly(again / 1000)}.`;
-    } else if (asked) {
+    } else if (asked && answer.status === 403) {
       key = '';
       wrong = 'Nobody has this key, or it is blocked. Check it for a missing character.';
     } else wrong = `Can't be shown now (${answer.status}).`;

@@ -1,5 +1,6 @@
 //! Read-only pages for operators: health and the queue. Callers are shown by account name or network, never by key.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,7 @@ use super::Admin;
 use super::servers::ServerLine;
 use super::status::seconds;
 use crate::gate::{GateView, JobView};
+use crate::http::recent::CallerKind;
 use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Rules, UpstreamId};
@@ -62,6 +64,7 @@ pub(super) struct JobLine {
     id: String,
     /// An account's name, or a network.
     pub(super) caller: String,
+    kind: CallerKind,
     pub(super) tier: String,
     priority: u8,
     upstream: String,
@@ -85,9 +88,11 @@ pub(super) struct JobLine {
 
 pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     let mut view = admin.gate.view();
-    // By priority, then oldest first: in `fifo` that is the order of service.
-    view.jobs
-        .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.age)));
+    // Queued jobs stay in their order of service; all others by priority, then oldest first.
+    view.jobs.sort_by_key(|job| {
+        let is_queued = job.state == JobState::Waiting;
+        (!is_queued).then_some((Reverse(job.priority), Reverse(job.age)))
+    });
     let uploads = |job: &&JobView| job.state == JobState::Uploading;
     let waits = |job: &&JobView| job.state == JobState::Waiting;
     let line = |job: &JobView| admin.line(job, &view.rules);
@@ -163,18 +168,19 @@ impl Expected {
 
 impl Admin {
     pub(super) fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
-        let caller = match job.caller {
-            Caller::Account(id) | Caller::User { of: id, .. } => self
-                .store
-                .directory()
-                .get(id)
-                .map_or_else(|| "?".to_owned(), |account| account.name.to_string()),
-            Caller::Network(_) => job.from.to_string(),
+        let (caller, kind) = match job.caller {
+            Caller::Account(id) | Caller::User { of: id, .. } => {
+                let account = self.store.directory().get(id);
+                let name = account.map_or_else(|| "?".to_owned(), |account| account.name.to_string());
+                (name, CallerKind::Account)
+            }
+            Caller::Network(_) => (job.from.to_string(), CallerKind::Network),
         };
         let running = job.running.unwrap_or(Span::ZERO);
         JobLine {
             id: job.id.to_string(),
             caller,
+            kind,
             tier: rules.tier(job.tier).name.to_string(),
             priority: job.priority.get(),
             upstream: rules

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Admin;
 use super::times::written;
-use crate::http::recent::{KEPT_MAX, PER_SECOND_MAX, RecentRefusal};
+use crate::http::recent::{CallerKind, KEPT_MAX, PER_SECOND_MAX, RecentRefusal};
 
 /// The refusals that are kept, newest first.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,7 @@ struct RefusalLine {
     tier: Option<String>,
     /// An account's name, or a network.
     caller: Option<String>,
+    kind: CallerKind,
     route: Option<String>,
 }
 
@@ -39,6 +40,7 @@ impl From<RecentRefusal> for RefusalLine {
             status: refusal.status,
             tier: refusal.tier.map(|tier| tier.to_string()),
             caller: refusal.caller,
+            kind: refusal.kind,
             route: refusal.route,
         }
     }

@@ -188,6 +188,11 @@ impl Feed {
         self.viewers.count()
     }
 
+    /// Bounds the viewers by the listener's connections.
+    pub fn bound_viewers(&self, connections: usize) {
+        self.viewers.bound(connections);
+    }
+
     /// Ends all streams, and lets no more begin.
     pub fn close(&self) {
         self.frames.send_modify(|frames| frames.is_closed = true);

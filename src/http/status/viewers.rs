@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -9,16 +10,19 @@ use tokio::sync::Notify;
 use crate::policy::caller::Network;
 use crate::policy::refusal::Refusal;
 
-/// Streams of events at once, of all viewers together.
+/// Streams of events at once, of all viewers together; and at most a quarter of the listener's connections, since an open stream
+/// never times out.
 pub const VIEWERS_MAX: u32 = 2_048;
 /// Streams of events at once to one network: an IPv4 address or an IPv6 /64.
 pub const VIEWERS_PER_NETWORK_MAX: u32 = 16;
 
-/// Those who follow.
-#[derive(Debug, Default)]
+/// The open streams of events.
+#[derive(Debug)]
 pub struct Viewers {
-    /// By network; no zeros. At most [`VIEWERS_MAX`] together.
+    /// By network; no zeros.
     networks: Mutex<Counts>,
+    /// At most so many together.
+    max: AtomicU32,
     /// Told when somebody comes.
     came: Notify,
 }
@@ -29,22 +33,39 @@ struct Counts {
     by_network: HashMap<Network, u32>,
 }
 
-/// One who follows, until this is dropped.
+/// One open stream, until this is dropped.
 #[derive(Debug)]
 pub struct Viewer {
     of: Arc<Viewers>,
     network: Network,
 }
 
+impl Default for Viewers {
+    fn default() -> Self {
+        Self {
+            networks: Mutex::default(),
+            max: AtomicU32::new(VIEWERS_MAX),
+            came: Notify::new(),
+        }
+    }
+}
+
 impl Viewers {
-    /// Lets another one follow.
+    /// The listener has so many connections.
+    pub fn bound(&self, connections: usize) {
+        let quarter = u32::try_from(connections / 4).unwrap_or(u32::MAX);
+        self.max.store(quarter.clamp(1, VIEWERS_MAX), Ordering::Relaxed);
+    }
+
+    /// Counts another stream.
     ///
     /// # Errors
-    /// Too many do, or too many of that network.
+    /// There are too many, or too many of that network.
     pub fn enter(self: &Arc<Self>, network: Network) -> Result<Viewer, Refusal> {
+        let limit = self.max.load(Ordering::Relaxed);
         let mut counts = self.networks.lock();
-        if counts.all >= VIEWERS_MAX {
-            return Err(Refusal::TooManyInFlight { limit: VIEWERS_MAX });
+        if counts.all >= limit {
+            return Err(Refusal::TooManyInFlight { limit });
         }
         let of_network = counts.by_network.entry(network).or_insert(0);
         if *of_network >= VIEWERS_PER_NETWORK_MAX {

@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
 pub use entry::{AddressDisplay, Entry, LineFormat};
-use output::Output;
+use output::{Output, WriteError};
 use text::SecondText;
 
 use crate::clock::Clock;
@@ -236,24 +236,27 @@ impl Shared {
         let mut lines = String::new();
         let mut is_failing = false;
         loop {
-            let (count, is_closing) = {
+            let (count, omitted, is_closing) = {
                 let mut buffer = self.buffer.lock();
                 if !buffer.is_closing {
                     self.changed.wait_for(&mut buffer, FLUSH_EVERY);
                 }
                 std::mem::swap(&mut lines, &mut buffer.lines);
+                let mut omitted = 0;
                 if buffer.omitted > 0 && (buffer.is_closing || output.may_tell_omitted()) {
-                    let omitted = std::mem::take(&mut buffer.omitted);
+                    omitted = std::mem::take(&mut buffer.omitted);
                     entry::write_omitted(&mut lines, format, output.now(), omitted);
                 }
-                (std::mem::take(&mut buffer.count), buffer.is_closing)
+                (std::mem::take(&mut buffer.count), omitted, buffer.is_closing)
             };
             match output.write(lines.as_bytes()) {
                 Ok(()) => is_failing = false,
-                Err(error) => {
-                    self.dropped.failed.increment(count);
+                Err(WriteError { lines, cause }) => {
+                    self.dropped.failed.increment(count.saturating_sub(lines));
+                    // The line that tells of them is the last.
+                    self.buffer.lock().omitted += omitted;
                     if !std::mem::replace(&mut is_failing, true) {
-                        error!(file = %output.name(), %error, "writing the access log failed; dropping its lines");
+                        error!(file = %output.name(), error = %cause, "writing the access log failed; dropping its lines");
                     }
                 }
             }

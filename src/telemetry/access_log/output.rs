@@ -24,6 +24,17 @@ pub(super) struct Output {
     /// `None`: standard output.
     file: Option<LogFile>,
     told_omitted: Option<Timestamp>,
+    /// Whether the last line was written in part only.
+    is_torn: bool,
+}
+
+/// A failed write.
+#[derive(Debug)]
+pub(super) struct WriteError {
+    /// Lines that were wholly written before.
+    pub(super) lines: u64,
+    /// Why the rest was not.
+    pub(super) cause: io::Error,
 }
 
 #[derive(Debug)]
@@ -45,6 +56,7 @@ impl Output {
             clock,
             file,
             told_omitted: None,
+            is_torn: false,
         })
     }
 
@@ -69,23 +81,46 @@ impl Output {
         may
     }
 
-    /// Writes the lines. Blocks while the output does.
+    /// Writes the lines. Blocks while the output does. After a line of which only a part was written, it begins a new one.
     ///
     /// # Errors
     /// They could not be written, wholly or in part.
-    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), WriteError> {
         if lines.is_empty() {
             return Ok(());
         }
-        match &mut self.file {
-            Some(file) => file.current(self.clock.now())?.write_all(lines),
-            None => {
-                let mut output = io::stdout().lock();
-                output.write_all(lines)?;
-                output.flush()
-            }
-        }
+        let (mut written, mut is_torn) = (0, self.is_torn);
+        let result = match &mut self.file {
+            Some(file) => match file.current(self.clock.now()) {
+                Ok(file) => write_lines(file, lines, &mut written, &mut is_torn),
+                Err(error) => Err(error),
+            },
+            None => write_lines(&mut io::stdout().lock(), lines, &mut written, &mut is_torn),
+        };
+        self.is_torn = is_torn;
+        result.map_err(|cause| WriteError {
+            lines: lines[..written].iter().filter(|byte| **byte == b'\n').count() as u64,
+            cause,
+        })
     }
+}
+
+/// Writes the lines, and tells how far it came and whether it ended within a line.
+fn write_lines(output: &mut impl Write, lines: &[u8], written: &mut usize, is_torn: &mut bool) -> io::Result<()> {
+    if *is_torn {
+        output.write_all(b"\n")?;
+        *is_torn = false;
+    }
+    while *written < lines.len() {
+        match output.write(&lines[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => *written += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        *is_torn = lines[*written - 1] != b'\n';
+    }
+    output.flush()
 }
 
 impl LogFile {
@@ -128,4 +163,53 @@ fn append_to(path: &Path) -> io::Result<File> {
     // Writing may wait: that is what the log's own thread is for.
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for so many bytes.
+    struct Disk {
+        bytes: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.room);
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend_from_slice(&bytes[..fits]);
+            self.room -= fits;
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Regression: a full disk tore a line, the next batch was appended to it, and lines that were there counted as dropped.
+    #[test]
+    fn a_torn_line_spoils_no_other() {
+        for room in 0..=12 {
+            let (mut disk, mut is_torn, mut written) = (
+                Disk {
+                    bytes: Vec::new(),
+                    room,
+                },
+                false,
+                0,
+            );
+            let result = write_lines(&mut disk, b"one\ntwo\nsix\n", &mut written, &mut is_torn);
+            assert_eq!((result.is_ok(), written, is_torn), (room == 12, room, room % 4 != 0));
+            disk.room = 100;
+            written = 0;
+            write_lines(&mut disk, b"ten\n", &mut written, &mut is_torn).expect("there is room");
+            let text = String::from_utf8(disk.bytes).expect("text");
+            assert!(text.ends_with("\nten\n") || text == "ten\n", "{room}: {text:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ const ROWS_DRAWN = 200;
 function drawJobs({ queue, status }, force) {
   const ends = s => (s === undefined ? `<span class="dim">${status.paused ? 'paused' : 'unknown'}</span>` : s < 1 ? 'any moment' : `in ≈ ${roughly(s)}`);
   const head = (job, end) =>
-    `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job.caller)} <span class="dim opt nowrap">${esc(job.tier)}</span><div class="only-s dim xs">${end}</div></th>`;
+    `<td>${square(job.priority)}</td><th scope="row" class="who">${callerOf(job)} <span class="dim opt nowrap">${esc(job.tier)}</span><div class="only-s dim xs">${end}</div></th>`;
   const ending = job => (job.state !== 'running' ? `<span class="dim">${esc(job.state)}</span>` : job.ends_in_s === 0 ? '<span class="dim">longer than usual</span>' : ends(job.ends_in_s));
   const notRunning = [...queue.waiting, ...queue.uploading];
   const waiting = notRunning
@@ -65,7 +65,7 @@ function drawServers({ status, servers, queue, metrics }, force) {
 }
 
 /* ---- refusals ---- */
-const blockOf = caller => (caller === null ? '' : button(isNetwork(caller) ? 'blocknet' : 'block', caller, 'Block…', 'quiet', caller));
+const blockOf = ({ caller, kind }) => (caller === null ? '' : button(kind === 'network' ? 'blocknet' : 'block', caller, 'Block…', 'quiet', caller));
 let only = '';
 function drawRefusals({ refusals }, force) {
   const list = refusals.refusals,
@@ -78,7 +78,7 @@ function drawRefusals({ refusals }, force) {
   if (!$('#reasons').contains(document.activeElement) || force) set($('#reasons'), chips.join(''));
   const priorityOf = Object.fromEntries(latest.status.tiers.map(tier => [tier.tier, tier.priority]));
   const row = refusal =>
-    `<tr><td class="nowrap dim opt">${when(refusal.at)}</td><td><code>${esc(refusal.reason)}</code> <span class="dim">${+refusal.status}</span><div class="dim only-s">${when(refusal.at)}</div></td><th scope="row" class="who">${refusal.tier in priorityOf ? `${square(priorityOf[refusal.tier], true)} ` : ''}${callerOf(refusal.caller)}</th><td class="opt">${esc(refusal.tier ?? '–')}</td><td class="opt"><code>${esc(refusal.route ?? '–')}</code></td><td class="opt"><div class="acts">${blockOf(refusal.caller)}</div></td></tr>`;
+    `<tr><td class="nowrap dim opt">${when(refusal.at)}</td><td><code>${esc(refusal.reason)}</code> <span class="dim">${+refusal.status}</span><div class="dim only-s">${when(refusal.at)}</div></td><th scope="row" class="who">${refusal.tier in priorityOf ? `${square(priorityOf[refusal.tier], true)} ` : ''}${callerOf(refusal)}</th><td class="opt">${esc(refusal.tier ?? '–')}</td><td class="opt"><code>${esc(refusal.route ?? '–')}</code></td><td class="opt"><div class="acts">${blockOf(refusal)}</div></td></tr>`;
   const rows = list.filter(refusal => !only || refusal.reason === only).map(row);
   put($('#t-ref'), rows.join('') || emptyRow(6, 'Nobody was turned away', only ? `for ${only}, as far as is kept.` : 'since tiergate was started.'), force);
   set($('#n-ref'), list.length ? count(list.length) : '');
@@ -227,7 +227,7 @@ function drawAudit({ audit }, force) {
   foot('#aud-foot', rows.length ? `The last ${count(rows.length)}, newest first.` : '');
   $('#aud-more').hidden = rows.length < auditRows || auditRows >= 1000;
 }
-$('#aud-more').addEventListener('click', async () => {
+$('#aud-more').addEventListener('click', guarded(async () => {
   auditRows = Math.min(1000, auditRows * 4);
   await refreshSlow(true);
-});
+}));

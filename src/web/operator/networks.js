@@ -20,7 +20,7 @@ function drawNetworks({ networks }, force) {
   foot('#net-foot', list.length ? `${plural(list.length, 'network', 'networks')}${networks.next ? '; there are more' : ''}.` : '');
   $('#net-more').hidden = !networks.next || networksShown >= NETWORKS_MAX;
 }
-$('#net-more').addEventListener('click', async () => {
+$('#net-more').addEventListener('click', guarded(async () => {
   networksShown = Math.min(NETWORKS_MAX, networksShown * 4);
   await refreshSlow(true);
-});
+}));

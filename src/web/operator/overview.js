@@ -37,9 +37,8 @@ const ago = at => {
 };
 const uptime = s => (s < 3600 ? `${Math.floor(s / 60)} min` : s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`);
 
-/** An account's name, or a network: those have a dot or a colon with digits. */
-const isNetwork = caller => /^[0-9a-f.:]+(\/\d+)?$/i.test(caller) && /[.:]/.test(caller);
-const callerOf = caller => (caller === null ? '<span class="dim">unknown</span>' : isNetwork(caller) ? `<code>${esc(caller)}</code>` : `<b>${esc(caller)}</b>`);
+/** Who sent a job or was refused: an account's name, or a network. */
+const callerOf = ({ caller, kind }) => (caller === null ? '<span class="dim">unknown</span>' : kind === 'network' ? `<code>${esc(caller)}</code>` : `<b>${esc(caller)}</b>`);
 
 /* ---- what needs somebody ---- */
 const WHERE = { paused: 'jobs', admission_stopped: 'refusals', database_unavailable: 'database', reload_failed: 'config', server_down: 'servers', no_server: 'servers' };
