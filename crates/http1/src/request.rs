@@ -338,7 +338,7 @@ fn wrong_version(text: &[u8]) -> HeadError {
 #[cold]
 fn too_long(bytes: &[u8], by_target: bool) -> HeadError {
     let start = &bytes[..bytes.len().min(METHOD_BYTES_MAX + 1)];
-    if !start.contains(&b' ') {
+    if start.len() > METHOD_BYTES_MAX && !start.contains(&b' ') {
         HeadError::MethodTooLong
     } else if by_target {
         HeadError::TargetTooLong

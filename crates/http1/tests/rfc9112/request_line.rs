@@ -117,7 +117,13 @@ fn section_3_long_targets_are_414() {
     );
     assert_eq!(HeadError::TargetTooLong.status(), 414);
     assert!(HeadLimits::default().target_bytes_max >= 8_000);
-    // A head's bound that is met first is told as such.
+    // A head's bound that is met first is told as such, whatever lies beyond it.
+    let tiny = HeadLimits {
+        head_bytes_max: 8,
+        ..LIMITS
+    };
+    let refused = begin_request("M".repeat(40).as_bytes(), &tiny).err();
+    assert_eq!(refused, Some(HeadError::HeadTooLarge));
     let small = HeadLimits {
         head_bytes_max: 100,
         ..LIMITS
