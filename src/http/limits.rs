@@ -17,7 +17,7 @@ use crate::policy::caller::{AccountId, HashedOrigin, Network};
 use crate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
 use crate::policy::rules::{Limit, LimitId, LimitOverride, LimitSet, Rules, Tier};
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::{OwnNumbers, Pseudonyms};
 
 /// The prefix length of an IPv6 network's wider prefix.

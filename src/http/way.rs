@@ -2,7 +2,6 @@
 //! the caller are known; `policy` makes the decisions.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,10 +16,9 @@ use super::account::Visitor;
 use super::address::Client;
 use super::body::Body;
 use super::found::Found;
-use super::limits::{Met, Sender};
-use super::newer::Newer;
+use super::limits::Sender;
 use super::observation::Observation;
-use super::ratelimit::{HeldJob, Metered};
+use super::ratelimit::Metered;
 use super::recent::{CallerKind, RecentRefusal};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
