@@ -7,7 +7,8 @@
 //! | [`policy`] | all decisions: pure functions of state, events and a given time. Its own crate, `crates/policy` |
 //! | [`gate`] | the shared state: its lock, one clock reading per decision, the policy, a `Permit` |
 //! | [`store`] | persistent state in one SQLite database: finished jobs, accounts, keys, networks |
-//! | [`upstream`] | the upstream servers: connections, health, uploads, answers |
+//! | [`upload`] | bodies of metered requests: who gets room, memory and files |
+//! | [`upstream`] | the upstream servers: connections, health, answers |
 //! | [`http`] | HTTP: sockets, routes, callers, refusals, `/me`, the admin listener |
 //! | [`path`] | path normalization, and the patterns of routes |
 //! | [`template`] | texts with placeholders |
@@ -27,6 +28,7 @@
 //! policy ← store ← gate ← upstream ← http ← server ← main       each may use all modules to its left
 //! policy ← config ← server                                       no other module sees the configuration
 //! policy ← config, store ← cli ← main                            the subcommands, beside the server
+//! upload ← upstream, http, server                                uses policy and clock
 //! path, template ← config, http                                  these two use no other module
 //! small_file ← config, store; web ← http                         nor do these
 //! clock, telemetry                                               used by all but policy, path, template, config; use policy

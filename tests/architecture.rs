@@ -13,11 +13,13 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "telemetry" => &["policy", "clock"],
         "store" => &["policy", "clock", "telemetry", "sync", "small_file"],
         "gate" => &["policy", "store", "clock", "telemetry", "sync"],
-        "upstream" => &["policy", "store", "gate", "clock", "telemetry"],
+        "upload" => &["policy", "clock"],
+        "upstream" => &["policy", "store", "gate", "upload", "clock", "telemetry"],
         "http" => &[
             "policy",
             "store",
             "gate",
+            "upload",
             "upstream",
             "path",
             "template",
@@ -30,6 +32,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "policy",
             "store",
             "gate",
+            "upload",
             "upstream",
             "http",
             "config",
@@ -78,6 +81,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("ratatui", &["cli"]),
     ("schemars", &["config"]),
     ("strsim", &["config"]),
+    ("tempfile", &["upload"]),
 ];
 
 /// What the policy, the HTTP/1.1 engine and the pure rooms may not know at all, though the standard library has it.
