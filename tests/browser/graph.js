@@ -32,7 +32,11 @@ try {
   const page = await open(address.replace('range_input=5m', `range_input=${range}`), { width: 1280, height: 900 });
   await page.waitForSelector('.rickshaw_graph svg path');
   await page.waitForSelector('.rickshaw_legend >> text=free');
-  await page.evaluate(() => document.activeElement.blur());
+  // All of the query, not its first line.
+  await page.$eval('#expr0', box => {
+    box.style.height = `${box.scrollHeight + 2}px`;
+    box.blur();
+  });
   mkdirSync(SCREENSHOTS, { recursive: true });
   const { y, height } = await page.locator('#graph_wrapper0').boundingBox();
   await page.screenshot({ path: join(SCREENSHOTS, 'prometheus.png'), clip: { x: 0, y: 0, width: 1280, height: Math.ceil(y + height) }, fullPage: true });
