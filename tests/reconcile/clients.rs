@@ -292,6 +292,7 @@ impl Deed {
             method: self.method,
             path: self.path,
             sent: self.sent(),
+            has_body: !matches!(self.body, Body::None),
             saw,
             may_be_lost: self.resets && has_left,
         }
@@ -417,6 +418,7 @@ impl Asker {
             method: "-",
             path: "-",
             sent: 0,
+            has_body: false,
             saw: seen(&answer),
             may_be_lost: false,
         });

@@ -30,7 +30,7 @@ pub type Counts = BTreeMap<String, u64>;
 /// Metered requests of one caller.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OfCaller {
-    pub jobs: u64,
+    pub jobs: Bounds,
     pub succeeded: Bounds,
     pub units: Bounds,
     pub refused: u64,
@@ -48,6 +48,8 @@ pub struct Sums {
     /// Jobs that got a slot, and those that left the queue without one, by tier.
     pub dispatched: Counts,
     pub left: Counts,
+    /// Jobs whose clients left while they had a slot, or were on their way to another one.
+    pub left_running: u64,
     /// By tier and outcome.
     pub outcomes: BTreeMap<String, Bounds>,
     /// By the name in reports.
@@ -82,9 +84,22 @@ pub fn is_metered(line: &Line) -> bool {
     matches!(line.route.as_str(), "/search" | "/heavy") || line.reason.as_deref() == Some("method_not_allowed")
 }
 
-/// Whether the request became a job, which alone has a time in the queue.
+/// Whether the request became a job whose body arrived: it alone has a time in the queue.
 pub fn is_job(line: &Line) -> bool {
     line.wait_ms.is_some()
+}
+
+/// Whether the request may have become a job whose body did not arrive: that is told from one that was refused before by nothing
+/// but the database.
+fn may_be_upload(line: &Line, asked: &Asked) -> bool {
+    let is_ended = match line.reason.as_deref() {
+        Some(reason) => matches!(
+            reason,
+            "body_too_large" | "request_timeout" | "too_many_uploads" | "shutting_down"
+        ),
+        None => line.status.is_none(),
+    };
+    is_metered(line) && line.tier.is_some() && !is_job(line) && asked.has_body && is_ended
 }
 
 /// Whether the job got a slot.
@@ -118,6 +133,12 @@ impl Sums {
         self.add_failure(line, asked, handled);
         if is_job(line) {
             self.add_job(line, asked, handled, &name);
+        } else if may_be_upload(line, asked) {
+            let tier = line.tier.as_deref().expect("looked at before");
+            let outcome = self.outcomes.entry(format!("{tier} upload_ended")).or_default();
+            outcome.add(1, false);
+            self.statuses.entry(format!("{tier} 0")).or_default().add(1, false);
+            self.callers.entry(name).or_default().jobs.add(1, false);
         }
     }
 
@@ -130,7 +151,7 @@ impl Sums {
             outcome.add(1, is_certain);
         }
         let caller = self.callers.entry(name.to_owned()).or_default();
-        caller.jobs += 1;
+        caller.jobs.add(1, true);
         if ends.contains(&"succeeded") {
             caller.succeeded.add(1, is_certain);
             caller.units.add(cost(line), is_certain);
@@ -141,6 +162,7 @@ impl Sums {
             count.add(1, statuses.len() == 1);
         }
         if is_dispatched(line) {
+            self.left_running += u64::from(line.status.is_none());
             bump(&mut self.dispatched, tier);
             *self.waited_ms.entry(tier.to_owned()).or_default() += line.wait_ms.expect("it is a job");
         } else {
@@ -181,11 +203,6 @@ fn ends(line: &Line, asked: &Asked, handled: Option<&Handled>) -> Vec<&'static s
         (Some("shutting_down"), _) => vec!["shut_down"],
         (Some("cancelled_by_operator"), _) => vec!["cancelled_by_operator"],
         (Some("upstream_failed" | "upstream_unreachable" | "upstream_timeout"), _) => vec!["failed"],
-        // Its body was at fault: found while it was queued, that is as if its client had left. A body that has not arrived by the
-        // end of the longest wait is waited for no longer.
-        (Some("body_too_large" | "request_timeout"), _) if is_dispatched(line) => vec!["cancelled"],
-        (Some("body_too_large"), _) => vec!["hung_up"],
-        (Some("request_timeout"), _) => vec!["waited_out"],
         (Some(reason), _) => panic!("a job isn't refused as {reason}: {line:?}"),
         (None, Some(_)) if asked.saw != Saw::Nothing => match did {
             Some(Did::Answered(200)) if asked.saw != Saw::Cut => vec!["succeeded"],

@@ -99,6 +99,7 @@ pub async fn all_pages_show_the_same_moment(rig: &mut Rig) {
     let waiting = expected("waiting", &queued);
     pages_show(rig, &operator, &[running.clone(), waiting].concat()).await;
 
+    of_another_second(&operator).await;
     // Of the lowest priority the newest is displaced; then no lower one is queued.
     let displacing = rig.asker(HAL, "displacing".to_owned());
     let displacing = tokio::spawn(async move { displacing.search("do=hold").await });
@@ -128,6 +129,21 @@ pub async fn all_pages_show_the_same_moment(rig: &mut Rig) {
     held.all_are_served().await;
     rig.acts = operator.acts;
     rig.settle().await;
+}
+
+/// Waits until what is refused next is of another second than the last refusals: of one second not all are listed.
+async fn of_another_second(operator: &Operator) {
+    soon("another second", async {
+        loop {
+            let refusals = operator.told(200, "GET /refusals").await;
+            let last: jiff::Timestamp = text(&refusals["refusals"][0]["at"]).parse().expect("RFC 3339");
+            if jiff::Timestamp::now().as_second() > last.as_second() {
+                return;
+            }
+            let_pass(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 fn expected(state: &str, callers: &[usize]) -> Vec<String> {

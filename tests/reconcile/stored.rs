@@ -94,11 +94,8 @@ async fn usage(rig: &Rig, outcomes: &Counts) {
             figures(&command(folder, &["usage", &name, "--since", "7d"]).await["total"]);
         let known = rig.sums.callers[&name];
         // Each had a debit before it was refused, so its refusals are stored by caller.
-        assert_eq!(
-            (jobs, refused),
-            (known.jobs, known.refused),
-            "{name}: witnesses, `tiergate usage`"
-        );
+        assert_eq!(refused, known.refused, "{name}: witnesses, `tiergate usage`");
+        assert!(known.jobs.contain(jobs), "{name}: {jobs} jobs of {known:?}");
         assert!(known.succeeded.contain(succeeded), "{name}: {succeeded} of {known:?}");
         assert!(known.units.contain(units), "{name}: {units} units of {known:?}");
     }

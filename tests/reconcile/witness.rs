@@ -20,6 +20,7 @@ pub struct Asked {
     pub path: &'static str,
     /// The most bytes of a body that it has sent.
     pub sent: u64,
+    pub has_body: bool,
     pub saw: Saw,
     /// Whether the proxy may never have read the request: its connection was reset.
     pub may_be_lost: bool,
