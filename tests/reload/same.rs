@@ -1,10 +1,9 @@
 //! An idle proxy that reloads a file answers every request as one that starts with it, save for what needs a restart.
 //! The files are those of `tests/diff.rs`, which use every setting.
 
-use std::time::Instant;
-
 use serde_json::Value;
-use tiergate::policy::time::UnixTime;
+use tiergate::clock::Clock;
+use tiergate::policy::time::{Timestamp, UnixTime};
 
 use crate::document::Document;
 use crate::knobs::{KNOBS, ORDERS, base};
@@ -208,7 +207,7 @@ async fn an_idle_reload_equals_a_fresh_start() {
         let (one, other) = (by_chance(&mut dice), by_chance(&mut dice));
         let (one, other) = (mirrors.file(&one), mirrors.file(&other));
         let about = format!("TIERGATE_SEED={seed}, pair {pair}:\n{one}\n{other}\n");
-        let began = Instant::now();
+        let clock = Clock::start();
         let edited = Proxy::start_live_at(NOON, &one);
         edited.save(&other);
         let reloaded = edited.operator("POST", "/reload", "").await;
@@ -217,7 +216,7 @@ async fn an_idle_reload_equals_a_fresh_start() {
         assert_eq!(document(&edited).await, document(&started).await, "{about}");
         let (by_edit, by_start) = (told(&edited, &mirrors).await, told(&started, &mirrors).await);
         // Each proxy's time began with it, so their clocks differ by no more than this.
-        let apart_s = began.elapsed().as_secs() + 1;
+        let apart_s = clock.now().since(Timestamp::ZERO).as_secs_ceil() + 1;
         for (by_edit, by_start) in by_edit.iter().zip(&by_start) {
             assert!(
                 same(by_edit, by_start, apart_s),
