@@ -50,7 +50,7 @@ pub struct Core {
 }
 
 /// The site that received a request, whose routes and keys apply. If a reload came before identity, limits and quotas were decided,
-/// the newest site decides those ([`Newer`]).
+/// the newest site decides those ([`super::newer::Newer`]).
 pub(super) struct Turn<'c> {
     pub(super) site: &'c Site,
     /// The active site.

@@ -122,7 +122,7 @@ impl ListenerMeters {
     }
 
     /// Counts a connection that could not be accepted at `now`. Returns whether the log is to report it: of all threads' once in
-    /// [`LOG_EVERY`].
+    /// `LOG_EVERY`.
     pub fn accept_failed(&self, now: Timestamp) -> bool {
         self.refused(RefusedConnection::AcceptFailed);
         let (now, reported) = (now.as_nanos().max(1), self.reported_ns.load(Relaxed));

@@ -1,8 +1,8 @@
 //! Bodies of metered requests, which are complete before their jobs take a queue place or a slot (rules §2.4).
 //!
 //! A body is kept in memory while there is room, otherwise in an unlinked file. Room is shared by all uploads and taken as bytes
-//! arrive; nobody waits for it. Without room, the upload of the lowest priority ends ([`budget`]). A complete body can be sent
-//! any number of times ([`body`]).
+//! arrive; nobody waits for it. Without room, the upload of the lowest priority ends (`budget`). A complete body can be sent
+//! any number of times (`body`).
 //!
 //! Invariant: what a body takes up is counted until the body is dropped, and no longer.
 
